@@ -1,0 +1,1 @@
+"""Compare weight-initialization schemes: measured, fair, and saying how sure it is."""

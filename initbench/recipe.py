@@ -1,0 +1,208 @@
+"""A recipe (a question: the grid to run) and a trial (one cell of that grid).
+
+Structure only: names are checked against the registries in `plan`, so this module loads without torch.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
+
+from initbench.errors import ConfigurationError
+from initbench.registry import did_you_mean
+
+# Part of every trial's id: raised when the same trial would no longer give the same numbers.
+TRIAL_FORMAT = 1
+
+DEFAULT_SCHEMES = (
+    "torch_default",
+    "xavier_uniform",
+    "kaiming_uniform",
+    "kaiming_normal",
+    "orthogonal",
+    "normal(std=0.01)",
+    "constant(0.05)",
+    "kaiming_uniform; bias=constant(0.1)",
+)
+DEFAULT_BASELINE = "torch_default"
+
+
+def _listed(value: object) -> object:
+    """Let an axis be one value or a list of values."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _seeds(value: object) -> object:
+    """Let seeds be a count (10 stands for 0, 1, … 9) or a list."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return tuple(range(value))
+    return _listed(value) if isinstance(value, list | tuple) else value
+
+
+def _free(name: str) -> str:
+    if name == "trials":
+        raise PydanticCustomError("taken", "this is the store's own folder, choose another name")
+    return name
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Names = Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
+Rates = Annotated[tuple[Annotated[FiniteFloat, Field(gt=0)], ...], BeforeValidator(_listed), Field(min_length=1)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], BeforeValidator(_seeds), Field(min_length=1)]
+# A run's name becomes a folder, so it has no separators and no leading dot; "trials" is the store's own.
+RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}$"), AfterValidator(_free)]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+class Frozen(BaseModel):
+    """Plain data: immutable, without unknown keys, without silent conversions."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Recipe(Frozen):
+    """The grid to run. Axes (schemes, model, dataset, optimizer, lr) take one value or a list."""
+
+    name: RunName | None = None
+    question: str = ""
+    schemes: Names = DEFAULT_SCHEMES
+    model: Names = ("mlp(depth=8, width=64)",)
+    dataset: Names = ("digits",)
+    optimizer: Names = ("sgd",)
+    lr: Rates = (0.05,)
+    batch_size: PositiveInt = 64
+    epochs: Annotated[FiniteFloat, Field(gt=0)] | None = 10
+    steps: PositiveInt | None = None
+    seeds: Seeds = tuple(range(10))
+    target: Annotated[FiniteFloat, Field(gt=0, lt=1)] | None = None
+    baseline: Text | None = None
+    device: Device = "auto"
+
+
+class Trial(Frozen):
+    """One model × dataset × scheme × optimizer × lr × seed, with all that can change its numbers.
+
+    Names are canonical (`registry.Registry.resolve`); `device` is the type (cpu, cuda, mps), never `auto`.
+    """
+
+    model: str
+    dataset: str
+    fingerprint: str
+    scheme: str
+    optimizer: str
+    lr: float
+    batch_size: int
+    steps: int
+    seed: int
+    evaluations: int = 30
+    precision: str = "float32"
+    device: str = "cpu"
+
+    @property
+    def id(self) -> str:
+        """20 hexadecimal digits of the SHA-256 of everything above and the format version."""
+        text = json.dumps([TRIAL_FORMAT, self.model_dump()], sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing wrong in a recipe: `place` is the file and key, or the flag."""
+
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Recipe values before they are checked, each with its origin: a flag, a recipe file, or `default`."""
+
+    values: Mapping[str, Any]
+    origins: Mapping[str, str]
+
+    def place(self, key: str) -> str:
+        """Return where the value of `key` was written, for messages."""
+        origin = self.origins.get(key, "default")
+        return origin if origin.startswith("--") else f"{origin}: {key}"
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a recipe file as it stands.
+
+    Raises:
+        ConfigurationError: the file is absent, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        recipes = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        remedy = did_you_mean(str(path), recipes) or "; `initbench new experiment NAME` writes one."
+        raise ConfigurationError(f"No recipe at {path}{remedy}") from None
+    except OSError as error:
+        raise ConfigurationError(f"Cannot read the recipe {path}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The recipe {path} is not valid TOML: {error}.") from None
+
+
+def merge(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Draft:
+    """Lay values over each other, the last layer on top.
+
+    `layers` are (origin, values); the origin `--` stands for flags and becomes each flag's own name. Epochs and steps
+    say the same thing, so whichever stands in the upper layer removes the other.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, layer in layers:
+        if len({"epochs", "steps"} & layer.keys()) == 1:
+            values |= {"epochs": None, "steps": None}
+        values |= layer
+        origins |= {key: flag_of(key) if origin == "--" else origin for key in layer}
+    return Draft(values, origins)
+
+
+def flag_of(key: str) -> str:
+    """Return the flag that sets a recipe key."""
+    return "--" + {"schemes": "scheme"}.get(key, key).replace("_", "-")
+
+
+def check(draft: Draft) -> tuple[Recipe | None, list[Mistake]]:
+    """Check the structure of a draft: known keys, types and ranges. Every mistake at once."""
+    mistakes = []
+    if draft.values.get("epochs") is not None and draft.values.get("steps") is not None:
+        mistakes.append(Mistake(draft.place("steps"), "give either epochs or steps, not both."))
+    try:
+        recipe = Recipe.model_validate(dict(draft.values))
+    except ValidationError as error:
+        return None, mistakes + [_mistake(draft, dict(item)) for item in error.errors()]
+    return recipe, mistakes
+
+
+def _mistake(draft: Draft, item: Mapping[str, Any]) -> Mistake:
+    key = str(item["loc"][0])
+    index = "".join(f"[{part}]" for part in item["loc"][1:] if isinstance(part, int))
+    if item["type"] == "extra_forbidden":
+        known = list(Recipe.model_fields)
+        known_keys = ", ".join(known)
+        remedy = did_you_mean(key, known) or f" (known: {known_keys})."
+        return Mistake(draft.place(key), f"unknown key '{key}'{remedy}")
+    message = str(item["msg"])
+    return Mistake(draft.place(key) + index, f"{message[:1].lower()}{message[1:]}, not {item['input']!r}.")

@@ -1,0 +1,93 @@
+"""The `name(key=value)` grammar of schemes, models, datasets and optimizers, parsed with literals only.
+
+    kaiming_normal                       a name
+    constant(0.1)                        a name with a value
+    kaiming_normal(mode='fan_out')       a name with a named value
+
+Nothing is evaluated: a text that holds anything but literals is refused.
+"""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from initbench.errors import UsageError
+
+QUOTES = "'\""
+OPENING, CLOSING = "([{", ")]}"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A name with the values given to its parameters.
+
+    `str(spec)` is the text that parses back to it.
+    """
+
+    name: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        values = [repr(value) for value in self.args]
+        values += [f"{key}={value!r}" for key, value in self.kwargs.items()]
+        return f"{self.name}({', '.join(values)})" if values else self.name
+
+
+def parse(text: str) -> Spec:
+    """Read one `name(key=value, …)`.
+
+    Raises:
+        UsageError: the text is not of that form, or a value is not a literal.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise _malformed(text) from None
+    if isinstance(tree, ast.Name):
+        return Spec(tree.id)
+    if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
+        raise _malformed(text)
+    args = tuple(_literal(node, text) for node in tree.args)
+    kwargs = {_keyword(item, text): _literal(item.value, text) for item in tree.keywords}
+    return Spec(tree.func.id, args, kwargs)
+
+
+def split_outside_brackets(text: str, separator: str) -> list[str]:
+    """Cut `text` at each `separator` that stands outside brackets and quotes."""
+    parts, depth, quote = [""], 0, ""
+    for char in text:
+        if char == separator and not depth and not quote:
+            parts.append("")
+            continue
+        parts[-1] += char
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in QUOTES:
+            quote = char
+        else:
+            depth += (char in OPENING) - (char in CLOSING)
+    return parts
+
+
+def _keyword(item: ast.keyword, text: str) -> str:
+    if item.arg is None:
+        raise _malformed(text)
+    return item.arg
+
+
+def _literal(node: ast.expr, text: str) -> Any:  # noqa: ANN401 - a literal of any type
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        word = ast.unparse(node)
+        raise UsageError(
+            f"'{word}' in '{text}' is not a literal: write a number, True, None or a quoted word such as '{word}'."
+            if isinstance(node, ast.Name)
+            else f"'{word}' in '{text}' is not a literal: write a number, True, None or a quoted word."
+        ) from None
+
+
+def _malformed(text: str) -> UsageError:
+    return UsageError(f"'{text}' is not of the form name or name(key=value): check brackets, commas and quotes.")

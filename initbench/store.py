@@ -1,0 +1,148 @@
+"""The store: one checksummed JSON file a trial, `<out>/trials/<id[:2]>/<id>.json`.
+
+A valid file *is* a finished trial: there is no index, no lock and no "running" state, so a run continues by running
+again and several processes may share a folder (two writers of one id write the same payload; either rename wins).
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from initbench.errors import ConfigurationError
+from initbench.record import Record
+
+FORMAT = 1
+
+
+class DamagedFile(Exception):  # noqa: N818 - it names the state of a file; never reaches a user as it is
+    """A stored file that is not a valid record; the text says why."""
+
+
+def path_of(out: Path, trial_id: str) -> Path:
+    """Return where the record of a trial lives."""
+    return out / "trials" / trial_id[:2] / f"{trial_id}.json"
+
+
+def write(out: Path, record: Record) -> Path:
+    """Store one record, whole or not at all.
+
+    Raises:
+        ConfigurationError: the folder cannot be written; nothing half-written stays behind.
+    """
+    path = path_of(out, record.trial.id)
+    write_atomically(path, _encode(record))
+    return path
+
+
+def read(out: Path, trial_id: str) -> Record | None:
+    """Return the record of a trial, or None where there is none.
+
+    Raises:
+        DamagedFile: something is there that is not the record of this trial.
+    """
+    path = path_of(out, trial_id)
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DamagedFile(error.strerror or str(error)) from None
+    record = _decode(text)
+    if record.trial.id != trial_id:
+        raise DamagedFile(f"it holds the trial {record.trial.id}")
+    return record
+
+
+def read_many(out: Path, trial_ids: Iterable[str]) -> tuple[dict[str, Record], dict[str, str]]:
+    """Return the records that are stored, by id, and for each damaged file the reason, by id."""
+    records, damaged = {}, {}
+    for trial_id in trial_ids:
+        try:
+            record = read(out, trial_id)
+        except DamagedFile as error:
+            damaged[trial_id] = str(error)
+        else:
+            if record is not None:
+                records[trial_id] = record
+    return records, damaged
+
+
+def set_aside(out: Path, trial_id: str) -> Path:
+    """Rename a damaged file to `<id>.json.corrupt-<n>` and return its new place."""
+    path = path_of(out, trial_id)
+    number = 1
+    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    return aside
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write to a temporary name, fsync, rename, fsync the folder: a reader sees the old file or the new one.
+
+    Raises:
+        ConfigurationError: the folder cannot be written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # mkstemp is private; results are for colleagues too
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write {path}: {error.strerror}; choose another folder with --out.") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut; Windows has no handle for a folder and needs none."""
+    if os.name != "nt":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _encode(record: Record) -> bytes:
+    payload = record.model_dump(mode="json", exclude={"timings"})
+    document = {
+        "format": FORMAT,
+        "checksum": _checksum(payload),
+        "payload": payload,
+        "timings": record.timings.model_dump(mode="json"),
+    }
+    return (json.dumps(document, allow_nan=False, sort_keys=True, indent=1) + "\n").encode()
+
+
+def _decode(text: bytes) -> Record:
+    try:
+        document = json.loads(text)
+        if document["format"] != FORMAT:
+            raise DamagedFile(f"its format is {document['format']}, this version reads {FORMAT}")
+        if document["checksum"] != _checksum(document["payload"]):
+            raise DamagedFile("its checksum does not match its content")
+        whole = json.dumps({**document["payload"], "timings": document["timings"]})
+        return Record.model_validate_json(whole)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = "its content is not a record" if isinstance(error, ValidationError) else "it is not a whole JSON file"
+        raise DamagedFile(reason) from None
+
+
+def _checksum(payload: Any) -> str:  # noqa: ANN401 - whatever JSON held
+    text = json.dumps(payload, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
