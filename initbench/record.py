@@ -23,8 +23,8 @@ class LayerStatistics(Frozen):
 
     `forward_moment` is the mean of z² over images and units, z the layer's output (its pre-activation);
     `gradient_moment` the mean of (∂loss/∂z)², the loss being the mean over the batch; `dead_fraction` the share of
-    units (channels of a convolution) with z <= 0 everywhere, and None where no ReLU follows; `cosine` the mean cosine between
-    the outputs for different images. The predictions are None where no closed form is known.
+    units (channels of a convolution) with z <= 0 everywhere, and None where no ReLU follows; `cosine` the mean cosine
+    between the outputs for different images. The predictions are None where no closed form is known.
     """
 
     layer: str

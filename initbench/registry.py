@@ -22,6 +22,7 @@ from initbench.spec import Spec, parse
 
 T = TypeVar("T")
 Factory = Callable[..., T]
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,10 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         self._entries: dict[str, Entry[T]] = {}
         self._aliases: dict[str, str] = {}
 
-    def register(self, *aliases: str) -> Callable[[Factory[T]], Factory[T]]:
+    def register(self, *aliases: str) -> Callable[[F], F]:
         """Return a decorator that adds a factory under its own name and `aliases`."""
 
-        def add(factory: Factory[T]) -> Factory[T]:
+        def add(factory: F) -> F:
             name = factory.__name__
             signature = inspect.signature(factory, eval_str=True)
             parameters = {n: p for n, p in signature.parameters.items() if p.kind is not p.POSITIONAL_ONLY}
@@ -92,8 +93,8 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
     def resolve(self, text: str | Spec) -> Spec:
         """Check a spec against the registry and give it its canonical form.
 
-        Aliases become names, values take their parameter's type, and values equal to the default are left out, so that
-        one meaning has one text.
+        Aliases become names, values take their parameter's type, values without a default stand bare and values equal to
+        the default are left out, so that one meaning has one text: `constant(val=1)` becomes `constant(1.0)`.
 
         Raises:
             UsageError: unknown name or parameter, missing value, or a value of the wrong type or range.
@@ -102,17 +103,19 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         entry = self.find(spec.name)
         values = _bind(entry, spec)
         checked = {key: _check(entry, key, value) for key, value in values.items()}
-        changed = {
+        required = {key for key, parameter in entry.parameters.items() if parameter.default is parameter.empty}
+        args = tuple(checked[key] for key in entry.parameters if key in required)
+        kwargs = {
             key: checked[key]
             for key, parameter in entry.parameters.items()
-            if key in checked and checked[key] != parameter.default
+            if key in checked.keys() - required and checked[key] != parameter.default
         }
-        return Spec(entry.name, (), changed)
+        return Spec(entry.name, args, kwargs)
 
     def build(self, text: str | Spec, *supplied: Any) -> T:  # noqa: ANN401 - each kind supplies its own
         """Call the factory that `text` names, with what the program supplies and the user's values."""
         spec = self.resolve(text)
-        return self[spec.name].factory(*supplied, **spec.kwargs)
+        return self[spec.name].factory(*supplied, *spec.args, **spec.kwargs)
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

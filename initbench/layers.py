@@ -1,0 +1,137 @@
+"""Which tensors a scheme fills: the weighted layers of a model in forward order, with their fans."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from initbench.errors import UsageError
+
+Kind = Literal["linear", "conv"]
+
+CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d
+TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+NONLINEARITIES: dict[type[nn.Module], str] = {
+    nn.ReLU: "relu",
+    nn.LeakyReLU: "leaky_relu",
+    nn.Tanh: "tanh",
+    nn.Sigmoid: "sigmoid",
+    nn.SELU: "selu",
+    nn.GELU: "gelu",
+    nn.SiLU: "silu",
+    nn.ELU: "elu",
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One Linear or convolution: the names of its tensors, and the shape that decides its fans.
+
+    `block` is the shape (out, in, *kernel) of one group. A grouped convolution is a block-diagonal map, so each group
+    is a convolution of its own: fan_in = in·|kernel| and fan_out = out·|kernel| of one block. (torch.nn.init counts
+    fan_out over all groups.) `nonlinearity` is what follows the layer, `linear` where nothing does.
+    """
+
+    name: str
+    kind: Kind
+    weight: str
+    bias: str | None
+    block: tuple[int, ...]
+    groups: int = 1
+    transposed: bool = False
+    nonlinearity: str = "linear"
+    first: bool = False
+    head: bool = False
+
+    @property
+    def fan_in(self) -> int:
+        """Inputs that reach one output."""
+        return self.block[1] * math.prod(self.block[2:])
+
+    @property
+    def fan_out(self) -> int:
+        """Outputs that one input reaches."""
+        return self.block[0] * math.prod(self.block[2:])
+
+
+def weighted_layers(model: nn.Module, batch: Tensor | None = None) -> list[Layer]:
+    """List the Linear and convolution layers of a model in forward order.
+
+    The order is that of registration, or, where a `batch` of inputs is given, the order in which a forward pass meets
+    the layers. Tied weights appear once; layers whose weight is frozen are left out.
+
+    Raises:
+        UsageError: the model has no weighted layer that could be filled, or its parameters hold no data yet.
+    """
+    modules = dict(model.named_modules())
+    names = _execution_order(model, batch) if batch is not None else list(modules)
+    layers, seen = [], set[int]()
+    for name in names:
+        layer = _describe(name, modules[name])
+        if layer is None or id(modules[name].weight) in seen or not modules[name].weight.requires_grad:
+            continue
+        seen.add(id(modules[name].weight))
+        layers.append(replace(layer, nonlinearity=_following(list(modules.values()), modules[name])))
+    if not layers:
+        raise UsageError(f"{type(model).__name__} has no trainable Linear or Conv layer: there is nothing to fill.")
+    layers[0] = replace(layers[0], first=True)
+    layers[-1] = replace(layers[-1], head=True)
+    return layers
+
+
+def _describe(name: str, module: nn.Module) -> Layer | None:
+    if not isinstance(module, nn.Linear | CONVOLUTIONS | TRANSPOSED):
+        return None
+    if isinstance(module.weight, nn.UninitializedParameter):
+        raise UsageError(f"The layer '{name}' has no shape yet: run the model once on a batch before initializing it.")
+    prefix = f"{name}." if name else ""
+    shape = tuple(module.weight.shape)
+    groups = int(getattr(module, "groups", 1))
+    transposed = isinstance(module, TRANSPOSED)
+    # Conv weights are (out, in/groups, *kernel), transposed ones (in, out/groups, *kernel).
+    block = (shape[1], shape[0] // groups, *shape[2:]) if transposed else (shape[0] // groups, *shape[1:])
+    return Layer(
+        name=name,
+        kind="linear" if isinstance(module, nn.Linear) else "conv",
+        weight=f"{prefix}weight",
+        bias=f"{prefix}bias" if module.bias is not None and module.bias.requires_grad else None,
+        block=block,
+        groups=groups,
+        transposed=transposed,
+    )
+
+
+def _execution_order(model: nn.Module, batch: Tensor) -> list[str]:
+    """Run one forward pass without gradients and note the order; mode, buffers and RNG are left as they were."""
+    order: dict[str, None] = {}
+    hooks = [
+        module.register_forward_pre_hook(lambda _module, _inputs, name=name: order.setdefault(name))
+        for name, module in model.named_modules()
+    ]
+    training = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model.eval()(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in training.items():
+            module.training = mode
+    return list(order)
+
+
+def _following(modules: list[nn.Module], layer: nn.Module) -> str:
+    """Return the nonlinearity registered next, before another weighted layer; `linear` where there is none."""
+    for module in _after(modules, layer):
+        if type(module) in NONLINEARITIES:
+            return NONLINEARITIES[type(module)]
+        if _describe("", module) is not None:
+            break
+    return "linear"
+
+
+def _after(modules: list[nn.Module], layer: nn.Module) -> Iterator[nn.Module]:
+    return iter(modules[next(i for i, module in enumerate(modules) if module is layer) + 1 :])

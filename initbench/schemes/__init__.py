@@ -1,0 +1,25 @@
+"""Schemes: how the weights of a model are filled.
+
+A scheme is one function in one file of this folder, registered under its name; importing the files fills the registry
+in the order in which `initbench list schemes` shows it.
+"""
+
+from initbench.schemes import torch_init as torch_init  # noqa: I001 - the order of definition is the order of the list
+from initbench.schemes import scaling as scaling
+from initbench.schemes import presets as presets
+from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme
+from initbench.schemes.fill import fill_model, initialize
+from initbench.schemes.rule import SCHEMES, Preset, Rule, where_it_fits
+
+__all__ = [
+    "SCHEMES",
+    "Assignment",
+    "Preset",
+    "Rule",
+    "Scheme",
+    "assign",
+    "fill_model",
+    "initialize",
+    "parse_scheme",
+    "where_it_fits",
+]

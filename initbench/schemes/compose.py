@@ -1,0 +1,165 @@
+"""The composition grammar: which rule fills which tensor of a model.
+
+    kaiming_uniform                                        all weights; biases zero
+    kaiming_uniform; bias=constant(0.1)                    a bare name is the `weight` part
+    conv=kaiming_uniform; linear=xavier_uniform; head=zeros
+    torch_default; name:conv1.*=orthogonal(gain='relu')    a glob over parameter names
+
+The most specific part wins: name > head > first > conv, linear > weight. A bias is zero unless a `name:` part, the
+`bias` part or a preset (`torch_default`, …) says otherwise. A weight that no part speaks for is torch_default's.
+"""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+from initbench.errors import UsageError
+from initbench.layers import Layer
+from initbench.registry import did_you_mean
+from initbench.schemes.presets import torch_default
+from initbench.schemes.rule import SCHEMES, Preset, Rule, where_it_fits
+from initbench.schemes.torch_init import zeros
+from initbench.spec import Spec, split_outside_brackets
+
+PARTS = ("weight", "conv", "linear", "first", "head", "bias")  # the order of the canonical text
+GLOB = "name:"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A parsed scheme: a spec for each part. `str(scheme)` is its canonical text, the same for every spelling."""
+
+    parts: tuple[tuple[str, Spec], ...]
+
+    def __str__(self) -> str:
+        return "; ".join(str(spec) if part == "weight" else f"{part}={spec}" for part, spec in self.parts)
+
+    @cached_property
+    def makers(self) -> dict[str, Rule | Preset]:
+        """What each part's factory returned."""
+        return {part: SCHEMES.build(spec) for part, spec in self.parts}
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One tensor of a model and the rule that fills it; `notice` says where the scheme itself did not fit."""
+
+    parameter: str
+    layer: Layer
+    rule: Rule
+    notice: str = ""
+
+    @property
+    def is_bias(self) -> bool:
+        """Whether the tensor is the layer's bias."""
+        return self.parameter == self.layer.bias
+
+
+def parse_scheme(text: str) -> Scheme:
+    """Read a scheme and give it its canonical form.
+
+    Raises:
+        UsageError: unknown scheme, part or parameter, a part given twice, or a rule that no bias can take.
+    """
+    parts: dict[str, Spec] = {}
+    for piece in split_outside_brackets(text, ";"):
+        part, spec_text = _split_part(piece, text)
+        if part in parts:
+            raise UsageError(f"The scheme '{text}' gives the part '{part}' twice.")
+        parts[part] = SCHEMES.resolve(spec_text)
+    scheme = Scheme(tuple(sorted(parts.items(), key=lambda item: _rank(item[0]))))
+    bias = scheme.makers.get("bias")
+    if isinstance(bias, Rule) and not bias.fits(1):
+        raise UsageError(f"'{parts['bias']}' cannot fill a bias, which has no fans: use constant, normal or uniform.")
+    return scheme
+
+
+def assign(scheme: Scheme, layers: list[Layer]) -> list[Assignment]:
+    """Choose the rule of every tensor of `layers`.
+
+    Where a bare scheme does not fit a layer (`eye` on a convolution, `dirac` on a Linear), that layer's weight is
+    torch_default's and the assignment carries a notice.
+
+    Raises:
+        UsageError: the scheme fits no layer at all, an explicit part does not fit, or a glob matches no parameter.
+    """
+    assignments = [_weight(scheme, layer) for layer in layers]
+    assignments += [_bias(scheme, layer) for layer in layers if layer.bias is not None]
+    _require_some_fit(scheme, assignments)
+    _require_matches(scheme, [item.parameter for item in assignments])
+    return assignments
+
+
+def _split_part(piece: str, text: str) -> tuple[str, str]:
+    """Split 'conv=kaiming' at the '=' that stands outside brackets; a bare spec is the weight part."""
+    left, *rest = split_outside_brackets(piece, "=")
+    part = left.strip()
+    if not piece.strip():
+        raise UsageError(f"The scheme '{text}' has an empty part: remove the extra ';'.")
+    if not rest:
+        return "weight", piece
+    if part not in PARTS and not part.startswith(GLOB):
+        near = did_you_mean(part, list(PARTS))
+        raise UsageError(f"Unknown part '{part}' in '{text}'{near} (parts: {', '.join(PARTS)}, {GLOB}<glob>).")
+    return part, "=".join(rest)
+
+
+def _rank(part: str) -> int:
+    return PARTS.index(part) if part in PARTS else len(PARTS)
+
+
+def _parts_for(layer: Layer) -> list[str]:
+    """The parts that speak for a layer, the most specific first."""
+    return ["head"] * layer.head + ["first"] * layer.first + [layer.kind, "weight"]
+
+
+def _globs_for(scheme: Scheme, parameter: str) -> list[str]:
+    """The name parts that match a parameter, the last written first."""
+    globs = [part for part in scheme.makers if part.startswith(GLOB)]
+    return [part for part in reversed(globs) if fnmatchcase(parameter, part.removeprefix(GLOB))]
+
+
+def _weight(scheme: Scheme, layer: Layer) -> Assignment:
+    fallback = torch_default().weight(layer)
+    for part in _globs_for(scheme, layer.weight) + _parts_for(layer):
+        maker = scheme.makers.get(part)
+        if maker is None:
+            continue
+        rule = maker.weight(layer) if isinstance(maker, Preset) else maker
+        if rule.fits(len(layer.block)):
+            return Assignment(layer.weight, layer, rule)
+        spec = dict(scheme.parts)[part]
+        if part != "weight":
+            raise UsageError(
+                f"'{part}={spec}' does not fit the {layer.kind} layer '{layer.name}': "
+                f"{spec.name} fills {where_it_fits(rule)}."
+            )
+        kind = layer.kind.capitalize()
+        notice = f"{spec.name} fills {where_it_fits(rule)}: the {kind} layers keep torch_default's weights."
+        return Assignment(layer.weight, layer, fallback, notice)
+    return Assignment(layer.weight, layer, fallback)
+
+
+def _bias(scheme: Scheme, layer: Layer) -> Assignment:
+    assert layer.bias is not None  # noqa: S101 - the caller filters
+    for part in [*_globs_for(scheme, layer.bias), "bias", *_parts_for(layer)]:
+        maker = scheme.makers.get(part)
+        if isinstance(maker, Preset):
+            return Assignment(layer.bias, layer, maker.bias(layer))
+        if maker is not None and (part == "bias" or part.startswith(GLOB)):
+            if not maker.fits(1):
+                raise UsageError(f"'{part}={dict(scheme.parts)[part]}' cannot fill the bias '{layer.bias}'.")
+            return Assignment(layer.bias, layer, maker)
+    return Assignment(layer.bias, layer, zeros())
+
+
+def _require_some_fit(scheme: Scheme, assignments: list[Assignment]) -> None:
+    weights = [item for item in assignments if not item.is_bias]
+    if weights and all(item.notice for item in weights):
+        raise UsageError(f"The scheme '{scheme}' fits no layer of this model: {weights[0].notice}")
+
+
+def _require_matches(scheme: Scheme, parameters: list[str]) -> None:
+    for part in scheme.makers:
+        if part.startswith(GLOB) and not any(fnmatchcase(name, part.removeprefix(GLOB)) for name in parameters):
+            raise UsageError(f"'{part}' matches no weight or bias of this model (it has {', '.join(parameters)}).")

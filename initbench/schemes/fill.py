@@ -1,0 +1,84 @@
+"""Filling a model: every tensor from its own keyed generator, on the CPU, whatever the model's device."""
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from initbench.errors import InitbenchWarning, UsageError
+from initbench.layers import Layer, weighted_layers
+from initbench.randomness import generator
+from initbench.schemes.compose import Assignment, assign, parse_scheme
+from initbench.schemes.rule import Rule
+
+
+def initialize(model: nn.Module, scheme: str, seed: int = 0, batch: Tensor | None = None) -> nn.Module:
+    """Fill the Linear and convolution layers of `model` in place with a scheme, and return the model.
+
+    Weights depend on (scheme, seed, parameter name, shape) alone: not on the device, the order of layers, other
+    schemes or the global random state, which is left untouched. Frozen parameters, embeddings and normalization layers
+    are left alone; a tied weight is filled once.
+
+    Args:
+        model: any module with at least one Linear or Conv layer, on any device, in any floating dtype.
+        scheme: for example "kaiming_uniform" or "conv=kaiming_uniform; bias=constant(0.1)" (`initbench list schemes`).
+        seed: names the draws; two schemes with the same seed share their underlying draws.
+        batch: inputs of the model, (n, …). When given, `first` and `head` follow the order of execution and not of
+            registration.
+
+    Returns:
+        The same model.
+
+    Raises:
+        UsageError: an unknown scheme or parameter, or one that does not fit the model.
+
+    Source:
+        torch.nn.init for the functions of that module; the papers that `initbench list schemes` names for the others.
+
+    >>> import torch
+    >>> layer = initialize(torch.nn.Linear(10, 5), "xavier_uniform; bias=constant(0.1)", seed=0)
+    >>> layer.bias.tolist()[:2]
+    [0.10000000149011612, 0.10000000149011612]
+    """
+    assignments = assign(parse_scheme(scheme), weighted_layers(model, batch))
+    fill_model(model, assignments, seed)
+    for notice in dict.fromkeys(item.notice for item in assignments if item.notice):
+        warnings.warn(notice, InitbenchWarning, stacklevel=2)
+    return model
+
+
+@torch.no_grad()
+def fill_model(model: nn.Module, assignments: list[Assignment], seed: int) -> None:
+    """Fill the assigned tensors of a model in place."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for item in assignments:
+        parameter = parameters[item.parameter]
+        if parameter.is_meta:
+            raise UsageError(f"'{item.parameter}' is on the meta device and holds no data: move the model first.")
+        parameter.copy_(draw(item, parameter, seed))
+
+
+def draw(item: Assignment, like: Tensor, seed: int) -> Tensor:
+    """Draw the values of one tensor on the CPU, in float32 or better.
+
+    Returns:
+        A tensor of the shape of `like`. Half precision is rounded from the float32 draw, so that a seed means the same
+        weights in every precision up to rounding.
+    """
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    keyed = generator(seed, "weights", item.parameter)
+    if item.is_bias:
+        values = torch.empty(like.shape, dtype=dtype)
+        item.rule.fill(values, item.layer, keyed)
+        return values
+    return _draw_weight(item.rule, item.layer, dtype, keyed)
+
+
+def _draw_weight(rule: Rule, layer: Layer, dtype: torch.dtype, keyed: torch.Generator) -> Tensor:
+    """Fill group by group: each block of a grouped convolution is a convolution of its own, with its own fans."""
+    blocks = []
+    for _ in range(layer.groups):
+        block = torch.empty(layer.block, dtype=dtype)
+        rule.fill(block, layer, keyed)
+        blocks.append(block.transpose(0, 1) if layer.transposed else block)
+    return torch.cat(blocks)

@@ -1,0 +1,57 @@
+"""What the frameworks do when nobody asks: weights and biases of every layer."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from initbench.layers import Layer
+from initbench.schemes.rule import SCHEMES, Preset, Rule
+from initbench.schemes.scaling import lecun_normal
+from initbench.schemes.torch_init import kaiming_normal, kaiming_uniform, xavier_uniform, zeros
+
+
+@SCHEMES.register()
+def torch_default() -> Preset:
+    """Do what PyTorch does when nobody asks: weights and biases U(±1/√fan_in), of variance 1/(3·fan_in).
+
+    Linear.reset_parameters and _ConvNd.reset_parameters: kaiming_uniform_(a=√5), and the bias by hand.
+    """
+    return Preset(weight=_torch_weight, bias=_torch_bias)
+
+
+@SCHEMES.register()
+def keras_default() -> Preset:
+    """Do what Keras does: xavier_uniform weights (there glorot_uniform), zero biases."""
+    return Preset(weight=lambda _layer: xavier_uniform(), bias=lambda _layer: zeros())
+
+
+@SCHEMES.register()
+def flax_default() -> Preset:
+    """Do what Flax does: lecun_normal weights, zero biases."""
+    return Preset(weight=lambda _layer: lecun_normal(), bias=lambda _layer: zeros())
+
+
+@SCHEMES.register()
+def torchvision_resnet() -> Preset:
+    """Do what torchvision's ResNets do: Conv kaiming_normal(mode='fan_out'), everything else as torch_default.
+
+    torchvision.models.resnet.ResNet.__init__; its convolutions have no bias, one that exists is torch_default's.
+    """
+    conv = kaiming_normal(mode="fan_out", nonlinearity="relu")
+    return Preset(weight=lambda layer: conv if layer.kind == "conv" else _torch_weight(layer), bias=_torch_bias)
+
+
+def _torch_weight(layer: Layer) -> Rule:
+    # torch takes fan_in from dimension 1 of the weight, which for a transposed convolution holds outputs.
+    return kaiming_uniform(a=math.sqrt(5), mode="fan_out" if layer.transposed else "fan_in")
+
+
+def _torch_bias(layer: Layer) -> Rule:
+    fan_in = layer.fan_out if layer.transposed else layer.fan_in
+    bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+
+    def fill(tensor: Tensor, _layer: Layer, generator: torch.Generator) -> None:
+        nn.init.uniform_(tensor, -bound, bound, generator=generator)
+
+    return Rule(fill, variance=lambda _shape: bound**2 / 3)

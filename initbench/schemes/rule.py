@@ -1,0 +1,56 @@
+"""What a scheme is made of: rules (how one tensor is filled), presets (which rules a layer gets), their registry."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from initbench.layers import Layer
+from initbench.registry import Registry
+
+Fill = Callable[[Tensor, Layer, torch.Generator], object]
+Shape = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one tensor is filled.
+
+    `fill(tensor, layer, generator)` works in place on a contiguous CPU tensor: a weight block (out, in, *kernel) or a
+    bias (out,). `dimensions` are the least and most that it fits. `mean` and `variance(shape)` are the law of an entry;
+    `variance` is None where entries are not draws of one law (a partial identity, say).
+    """
+
+    fill: Fill
+    dimensions: tuple[int, int] = (1, 5)
+    mean: float = 0.0
+    variance: Callable[[Shape], float] | None = None
+
+    def fits(self, tensor_dimensions: int) -> bool:
+        """Say whether a tensor of so many dimensions can be filled."""
+        return self.dimensions[0] <= tensor_dimensions <= self.dimensions[1]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a framework does to a whole layer: its weight and its bias."""
+
+    weight: Callable[[Layer], Rule]
+    bias: Callable[[Layer], Rule]
+
+
+SCHEMES: Registry[Rule | Preset] = Registry("scheme")
+
+
+def fans(shape: Shape) -> tuple[int, int]:
+    """Return (fan_in, fan_out) of a block (out, in, *kernel)."""
+    receptive_field = math.prod(shape[2:])
+    return shape[1] * receptive_field, shape[0] * receptive_field
+
+
+def where_it_fits(rule: Rule) -> str:
+    """Name the layers whose weights a rule fits, for lists and messages."""
+    linear, conv = rule.fits(2), rule.fits(4)
+    return "Linear and Conv" if linear and conv else "Linear only" if linear else "Conv only" if conv else "no layer"

@@ -1,0 +1,200 @@
+"""The 14 functions of `torch.nn.init`: called, not rewritten, under their own names without the underscore.
+
+Parameters and defaults are torch's. `gain` also takes the name of a nonlinearity. Source of every formula:
+https://docs.pytorch.org/docs/stable/nn.init.html
+"""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, FiniteFloat, PositiveInt
+from torch import Tensor, nn
+
+from initbench.errors import UsageError
+from initbench.layers import Layer
+from initbench.randomness import isolated
+from initbench.schemes.rule import SCHEMES, Fill, Rule, Shape, fans
+
+Nonlinearity = Literal["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
+Mode = Literal["fan_in", "fan_out"]
+NonNegative = Annotated[FiniteFloat, Field(ge=0)]
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+Gain = FiniteFloat | Nonlinearity
+
+WEIGHTS = (2, 5)  # dimensions of Linear and Conv weights: a bias has no fan
+
+
+@SCHEMES.register()
+def uniform(a: FiniteFloat = 0.0, b: FiniteFloat = 1.0) -> Rule:
+    """Fill with U(a, b); torch's default range (0, 1) has no zero mean."""
+    _ordered("uniform", a, b)
+    return Rule(
+        lambda tensor, _layer, generator: nn.init.uniform_(tensor, a, b, generator=generator),
+        mean=(a + b) / 2,
+        variance=lambda _shape: (b - a) ** 2 / 12,
+    )
+
+
+@SCHEMES.register()
+def normal(mean: FiniteFloat = 0.0, std: NonNegative = 1.0) -> Rule:
+    """Fill with N(mean, std²)."""
+    return Rule(
+        lambda tensor, _layer, generator: nn.init.normal_(tensor, mean, std, generator=generator),
+        mean=mean,
+        variance=lambda _shape: std**2,
+    )
+
+
+@SCHEMES.register()
+def trunc_normal(mean: FiniteFloat = 0.0, std: NonNegative = 1.0, a: FiniteFloat = -2.0, b: FiniteFloat = 2.0) -> Rule:
+    """Fill with N(mean, std²) cut to [a, b], which are absolute values and not multiples of std."""
+    _ordered("trunc_normal", a, b)
+    if std == 0:
+        raise UsageError("trunc_normal needs std > 0: write constant(mean) for a distribution without spread.")
+    shift, variance = truncated_normal_law((a - mean) / std, (b - mean) / std)
+    return Rule(
+        lambda tensor, _layer, generator: nn.init.trunc_normal_(tensor, mean, std, a, b, generator=generator),
+        mean=mean + std * shift,
+        variance=lambda _shape: std**2 * variance,
+    )
+
+
+@SCHEMES.register()
+def constant(val: FiniteFloat) -> Rule:
+    """Fill with one value: all units of a layer then stay identical through training."""
+    return Rule(
+        lambda tensor, _layer, _generator: nn.init.constant_(tensor, val), mean=val, variance=lambda _shape: 0.0
+    )
+
+
+@SCHEMES.register()
+def ones() -> Rule:
+    """Fill with ones."""
+    return Rule(lambda tensor, _layer, _generator: nn.init.ones_(tensor), mean=1.0, variance=lambda _shape: 0.0)
+
+
+@SCHEMES.register()
+def zeros() -> Rule:
+    """Fill with zeros."""
+    return Rule(lambda tensor, _layer, _generator: nn.init.zeros_(tensor), variance=lambda _shape: 0.0)
+
+
+@SCHEMES.register()
+def eye() -> Rule:
+    """Make a Linear layer copy as many inputs as fit (the identity matrix)."""
+    return Rule(lambda tensor, _layer, _generator: nn.init.eye_(tensor), dimensions=(2, 2))
+
+
+@SCHEMES.register()
+def dirac(groups: PositiveInt = 1) -> Rule:
+    """Make a convolution copy as many channels as fit (the Dirac delta)."""
+
+    def fill(tensor: Tensor, layer: Layer, _generator: torch.Generator) -> None:
+        if tensor.shape[0] % groups:
+            raise UsageError(
+                f"dirac(groups={groups}) does not fit the layer '{layer.name}': "
+                f"its {tensor.shape[0]} output channels do not divide by {groups}."
+            )
+        nn.init.dirac_(tensor, groups)
+
+    return Rule(fill, dimensions=(3, 5))
+
+
+@SCHEMES.register("xavier", "glorot_uniform")
+def xavier_uniform(gain: Gain = 1.0) -> Rule:
+    """Fill with U(±gain·√(6/(fan_in+fan_out))), of variance gain²·2/(fan_in+fan_out) (Glorot & Bengio 2010)."""
+    factor = gain_of(gain)
+    return Rule(
+        lambda tensor, _layer, generator: nn.init.xavier_uniform_(tensor, factor, generator=generator),
+        dimensions=WEIGHTS,
+        variance=lambda shape: factor**2 * 2 / sum(fans(shape)),
+    )
+
+
+@SCHEMES.register("glorot_normal")
+def xavier_normal(gain: Gain = 1.0) -> Rule:
+    """Fill with N(0, gain²·2/(fan_in+fan_out)) (Glorot & Bengio 2010)."""
+    factor = gain_of(gain)
+    return Rule(
+        lambda tensor, _layer, generator: nn.init.xavier_normal_(tensor, factor, generator=generator),
+        dimensions=WEIGHTS,
+        variance=lambda shape: factor**2 * 2 / sum(fans(shape)),
+    )
+
+
+@SCHEMES.register("kaiming", "he_uniform")
+def kaiming_uniform(a: FiniteFloat = 0.0, mode: Mode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu") -> Rule:
+    """Fill with U(±gain·√(3/fan)), of variance gain²/fan; gain √2 for ReLU (He et al. 2015)."""
+
+    def fill(tensor: Tensor, _layer: Layer, generator: torch.Generator) -> None:
+        nn.init.kaiming_uniform_(tensor, a, mode, nonlinearity, generator=generator)
+
+    return _kaiming(fill, a, mode, nonlinearity)
+
+
+@SCHEMES.register("he_normal")
+def kaiming_normal(a: FiniteFloat = 0.0, mode: Mode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu") -> Rule:
+    """Fill with N(0, gain²/fan); gain √2 for ReLU (He et al. 2015). Keras and JAX cut theirs at two sigma."""
+
+    def fill(tensor: Tensor, _layer: Layer, generator: torch.Generator) -> None:
+        nn.init.kaiming_normal_(tensor, a, mode, nonlinearity, generator=generator)
+
+    return _kaiming(fill, a, mode, nonlinearity)
+
+
+@SCHEMES.register()
+def orthogonal(gain: Gain = 1.0) -> Rule:
+    """Fill with gain times a random (semi-)orthogonal matrix, kernels flattened to (out, fan_in) (Saxe et al. 2013)."""
+    factor = gain_of(gain)
+    return Rule(
+        lambda tensor, _layer, generator: nn.init.orthogonal_(tensor, factor, generator=generator),
+        dimensions=WEIGHTS,
+        # min(out, fan_in) unit rows or columns share out·fan_in entries.
+        variance=lambda shape: factor**2 / max(shape[0], fans(shape)[0]),
+    )
+
+
+@SCHEMES.register()
+def sparse(sparsity: Share, std: NonNegative = 0.01) -> Rule:
+    """Fill a Linear layer with N(0, std²) and set a share of each column to zero (Martens 2010)."""
+
+    def fill(tensor: Tensor, _layer: Layer, generator: torch.Generator) -> None:
+        # torch 2.13 draws the mask from the global generator whatever `generator` says (pull request 196941), so the
+        # global generator is seeded from ours for the time of the call.
+        mask_seed = int(torch.randint(2**62, (), generator=generator))
+        with isolated(mask_seed):
+            nn.init.sparse_(tensor, sparsity, std, generator=generator)
+
+    def variance(shape: Shape) -> float:
+        return std**2 * (1 - math.ceil(sparsity * shape[0]) / shape[0])
+
+    return Rule(fill, dimensions=(2, 2), variance=variance)
+
+
+def gain_of(gain: Gain) -> float:
+    """Return a gain given as a number or as the name of a nonlinearity."""
+    return nn.init.calculate_gain(gain) if isinstance(gain, str) else gain
+
+
+def truncated_normal_law(low: float, high: float) -> tuple[float, float]:
+    """Return mean and variance of N(0, 1) cut to [low, high] (Johnson, Kotz & Balakrishnan 1994, section 13.10.1)."""
+    mass = (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
+    if mass <= 0:
+        raise UsageError(f"trunc_normal has no mass between {low:g} and {high:g} standard deviations: widen [a, b].")
+    mean = (_density(low) - _density(high)) / mass
+    return mean, 1 + (low * _density(low) - high * _density(high)) / mass - mean**2
+
+
+def _density(x: float) -> float:
+    return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+
+def _kaiming(fill: Fill, a: float, mode: Mode, nonlinearity: Nonlinearity) -> Rule:
+    gain = nn.init.calculate_gain(nonlinearity, a)
+    return Rule(fill, dimensions=WEIGHTS, variance=lambda shape: gain**2 / fans(shape)[0 if mode == "fan_in" else 1])
+
+
+def _ordered(name: str, a: float, b: float) -> None:
+    if a >= b:
+        raise UsageError(f"{name} needs a < b, not a={a:g} and b={b:g}.")
