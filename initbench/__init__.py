@@ -1,1 +1,35 @@
-"""Compare weight-initialization schemes: measured, fair, and saying how sure it is."""
+"""Compare weight-initialization schemes: measured, fair, and saying how sure it is.
+
+initbench.initialize(model, "conv=kaiming_uniform; bias=constant(0.1)", seed=0)
+comparison = initbench.compare(["kaiming_uniform", "xavier_uniform"], model="cnn(depth=4)", dataset="mnist")
+comparison = initbench.load("results/compare-1f0c2a9b")
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from initbench.analysis.comparison import Comparison
+    from initbench.api import compare
+    from initbench.folder import load
+    from initbench.schemes.fill import initialize
+
+__all__ = ["Comparison", "compare", "initialize", "load"]
+
+# Loaded when first used: `initbench --help` needs no torch, and reading results needs none either.
+_HOMES = {
+    "Comparison": "initbench.analysis.comparison",
+    "compare": "initbench.api",
+    "initialize": "initbench.schemes.fill",
+    "load": "initbench.folder",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
+    if name not in _HOMES:
+        raise AttributeError(f"module 'initbench' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -129,7 +129,7 @@ def deep_cnn(
 
 @MODELS.register()
 def resnet(shape: ImageShape, classes: int, /, depth: Depth = 20, width: Width = 16) -> nn.Module:
-    """A CIFAR ResNet (He et al. 2015, section 4.2) of depth 6n+2 without normalization; three stages, width doubling."""
+    """A CIFAR ResNet (He et al. 2015, section 4.2) of depth 6n+2 without normalization, in three stages."""
     _require_image("resnet", shape)
     if depth < 8 or (depth - 2) % 6:
         near = max(8, 6 * round((depth - 2) / 6) + 2)

@@ -22,7 +22,7 @@ def sgd(
     parameters: Parameters, lr: float, /, momentum: Decay = 0.0, weight_decay: NonNegative = 0.0, nesterov: bool = False
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent, with momentum on request."""
-    return torch.optim.SGD(parameters, lr, momentum, weight_decay=weight_decay, nesterov=nesterov, fused=False)
+    return torch.optim.SGD(parameters, lr, momentum, weight_decay=weight_decay, nesterov=nesterov)
 
 
 @OPTIMIZERS.register()

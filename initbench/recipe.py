@@ -145,6 +145,14 @@ class Draft:
         return origin if origin.startswith("--") else f"{origin}: {key}"
 
 
+def default_target(classes: int) -> float:
+    """Return the validation accuracy halfway between chance (1/K) and certainty.
+
+    A rule fixed without a look at any result, so that no scheme is favoured by the choice.
+    """
+    return (1 + 1 / classes) / 2
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a recipe file as it stands.
 

@@ -93,8 +93,8 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
     def resolve(self, text: str | Spec) -> Spec:
         """Check a spec against the registry and give it its canonical form.
 
-        Aliases become names, values take their parameter's type, values without a default stand bare and values equal to
-        the default are left out, so that one meaning has one text: `constant(val=1)` becomes `constant(1.0)`.
+        Aliases become names, values take their parameter's type, values without a default stand bare and values equal
+        to the default are left out, so that one meaning has one text: `constant(val=1)` becomes `constant(1.0)`.
 
         Raises:
             UsageError: unknown name or parameter, missing value, or a value of the wrong type or range.

@@ -1,0 +1,67 @@
+"""A dataset as resident tensors: an epoch is a permutation, a batch an index_select; no DataLoader in the hot loop."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from initbench.datasets import Dataset, open_split
+from initbench.randomness import derive, generator
+
+SplitName = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images as stored, (n, channels, height, width) in uint8 or float32, and labels (n,), both on the device.
+
+    `mean` and `std`, (channels, 1, 1), are those of the training split; a batch is standardized when it is taken, so
+    that bytes stay bytes in memory.
+    """
+
+    images: Tensor
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the standardized float32 images and the labels at `index` (k,)."""
+        images = self.images.index_select(0, index).float()
+        return images.sub_(self.mean).div_(self.std), self.labels.index_select(0, index)
+
+    def sample(self, size: int) -> Tensor:
+        """Return `size` fixed indices: the same for every trial, so that curves are compared on the same images."""
+        shuffled = torch.randperm(len(self), generator=generator(len(self), "evaluation sample"))
+        return shuffled[:size].to(self.labels.device)
+
+    def batches(self, seed: int, batch_size: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield `steps` batches: epoch after epoch in an order keyed by (seed, epoch), whole batches only."""
+        per_epoch = len(self) // batch_size
+        for step in range(steps):
+            epoch, place = divmod(step, per_epoch)
+            if place == 0:
+                order = self._order(seed, epoch)
+            yield self.take(order[place * batch_size : (place + 1) * batch_size])
+
+    def _order(self, seed: int, epoch: int) -> Tensor:
+        keyed = torch.Generator().manual_seed(derive(seed, "order", str(epoch)))
+        return torch.randperm(len(self), generator=keyed).to(self.labels.device)
+
+
+@lru_cache(maxsize=6)  # two datasets' three splits: a worker meets the same ones trial after trial
+def resident(dataset: Dataset, split: SplitName, device: str) -> Split:
+    """Map a split's files and put them on a device; on the CPU nothing is copied."""
+    images, labels = open_split(dataset, split)
+    channels = (-1, 1, 1)
+    return Split(
+        images=torch.from_numpy(images).to(device),
+        labels=torch.from_numpy(labels).to(device),
+        mean=torch.tensor(dataset.mean, dtype=torch.float32, device=device).view(channels),
+        std=torch.tensor(dataset.std, dtype=torch.float32, device=device).view(channels),
+    )

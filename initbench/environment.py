@@ -1,0 +1,79 @@
+"""What the numbers depend on besides the trial: versions, processor, threads; and which devices work here."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from initbench.errors import ConfigurationError
+from initbench.record import Environment
+
+
+def describe(device: str, engine: str) -> Environment:
+    """Describe this machine for a record."""
+    return Environment(
+        initbench=version("initbench"),
+        torch=torch.__version__,
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        device=device_name(device),
+        engine=engine,
+        threads=1 if device == "cpu" else torch.get_num_threads(),
+    )
+
+
+@cache
+def device_name(device: str) -> str:
+    """Return the name of a processor, as its maker writes it."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    if device == "mps":
+        return f"Apple GPU, {platform.processor()}"
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def choose_device(asked: str) -> str:
+    """Return the device type for `auto`, `cpu`, `cuda` or `mps`; `auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ConfigurationError: the device asked for does not exist here.
+    """
+    working = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if asked == "auto":
+        return "cuda" if working["cuda"] else "cpu"
+    if not working[asked]:
+        found = ", ".join(name for name, works in working.items() if works)
+        raise ConfigurationError(f"--device {asked}: PyTorch {torch.__version__} finds none here (it finds {found}).")
+    return asked
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def reproducible(device: str) -> Iterator[None]:
+    """Fix what could change the bits of a trial, and put it back afterwards.
+
+    On the CPU, one thread: sums over several depend on how many there are, and small networks are slower with them. On
+    CUDA, full float32 in convolutions (cuDNN would take TF32 unasked) and algorithms chosen without timing.
+    """
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    before = cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
+    if device == "cpu":
+        torch.set_num_threads(1)
+    cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = False, False, True
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before

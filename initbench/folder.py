@@ -1,0 +1,109 @@
+"""A comparison's own folder, `<out>/<name>/`: what was asked (`recipe.json`), from which all else is rebuilt at will.
+
+Loads without torch, for the reading half of the program needs none.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from initbench import store
+from initbench.analysis.comparison import Comparison
+from initbench.errors import ConfigurationError
+from initbench.recipe import Frozen
+
+RECIPE_FILE = "recipe.json"
+
+
+class Setting(Frozen):
+    """One resolved value of a recipe and where it came from: a flag, a recipe file, an argument or `default`."""
+
+    value: Any
+    origin: str
+
+
+class Asked(Frozen):
+    """What a comparison asked, written into its folder before its first result exists.
+
+    `target` is None where the default rule decides, which depends on the dataset's number of classes. `trials` are the
+    ids of the whole grid in order.
+    """
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    name: str
+    question: str
+    recipe: dict[str, Setting]
+    schemes: tuple[str, ...]
+    baseline: str
+    target: float | None
+    device: str
+    notices: tuple[str, ...]
+    command: str
+    trials: tuple[str, ...]
+
+
+def stamp(folder: Path, asked: Asked) -> None:
+    """Write what is asked into its folder.
+
+    Raises:
+        ConfigurationError: the folder holds something else, or cannot be written.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RECIPE_FILE).exists():
+        raise ConfigurationError(f"{folder} holds files that initbench did not write: choose another --name or --out.")
+    document = asked.model_dump(mode="json", by_alias=True)
+    store.write_atomically(folder / RECIPE_FILE, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+
+
+def load(folder: str | Path) -> Comparison:
+    """Read a comparison from its folder and the store beside it.
+
+    Args:
+        folder: for example "results/compare-1f0c2a9b"; the records are read from "results/trials".
+
+    Returns:
+        The comparison, with `.trials`, `.curves`, `.layers` and `.summary` as DataFrames and `.report(path)`. Trials
+        that are not stored, or whose file is damaged, are counted in `.missing`.
+
+    Raises:
+        ConfigurationError: the folder holds no comparison.
+    """
+    folder = Path(folder)
+    asked = _read_asked(folder)
+    records, _ = store.read_many(folder.parent, asked.trials)
+    return Comparison(
+        name=asked.name,
+        question=asked.question,
+        target=asked.target,
+        baseline=asked.baseline,
+        schemes=asked.schemes,
+        records=tuple(records[trial_id] for trial_id in asked.trials if trial_id in records),
+        missing=len(asked.trials) - len(records),
+        command=asked.command,
+    )
+
+
+def latest(out: Path) -> Path:
+    """Return the comparison that was asked last in a results folder.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    stamps = sorted(out.glob(f"*/{RECIPE_FILE}"), key=lambda path: path.stat().st_mtime)
+    if not stamps:
+        raise ConfigurationError(f"No comparison in {out}: `initbench compare` makes one.")
+    return stamps[-1].parent
+
+
+def _read_asked(folder: Path) -> Asked:
+    path = folder / RECIPE_FILE
+    try:
+        return Asked.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise ConfigurationError(f"No comparison in {folder}: it has no {RECIPE_FILE}.") from None
+    except OSError as error:
+        raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from None
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise ConfigurationError(f"{path} is damaged ({where}): run the comparison again to write it anew.") from None

@@ -1,0 +1,199 @@
+"""A recipe held against the registries and the data: every mistake named before the first trial, trials out."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from initbench import datasets
+from initbench.datasets import Dataset
+from initbench.environment import choose_device
+from initbench.errors import ConfigurationError, InitbenchError, UsageError
+from initbench.layers import weighted_layers
+from initbench.models import MODELS, build_model
+from initbench.optimizers import OPTIMIZERS
+from initbench.recipe import DEFAULT_BASELINE, Draft, Mistake, Recipe, Trial, check
+from initbench.schemes import assign, parse_scheme
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run needs: the recipe in canonical form, its datasets by trial name, and the trials.
+
+    `notices` are sentences about layers that a scheme does not fit.
+    """
+
+    recipe: Recipe
+    origins: Mapping[str, str]
+    baseline: str
+    device: str
+    datasets: Mapping[str, Dataset]
+    trials: tuple[Trial, ...]
+    notices: tuple[str, ...]
+
+
+def make_plan(draft: Draft, data_dir: Path | None = None) -> Plan:
+    """Check a draft in full and lay out its trials.
+
+    Raises:
+        UsageError: flags that do not hold; all of them, a line each.
+        ConfigurationError: a recipe file that does not hold, likewise; a device or dataset that is not there.
+    """
+    recipe = _canonical(draft)
+    device = choose_device(recipe.device)
+    baseline = _baseline(recipe)
+    if baseline not in recipe.schemes:
+        recipe = recipe.model_copy(update={"schemes": (*recipe.schemes, baseline)})
+    prepared = [datasets.prepare(text, data_dir) for text in recipe.dataset]
+    _raise_all(draft, _misfits(draft, recipe, prepared))
+    return Plan(
+        recipe=recipe,
+        origins=draft.origins,
+        baseline=baseline,
+        device=device,
+        datasets={dataset.name: dataset for dataset in prepared},
+        trials=tuple(_trials(recipe, prepared, device)),
+        notices=tuple(_notices(recipe, prepared)),
+    )
+
+
+def steps_of(recipe: Recipe, dataset: Dataset) -> int:
+    """Return the number of updates of a trial; an epoch is as many whole batches as the training split holds."""
+    if recipe.steps is not None:
+        return recipe.steps
+    per_epoch = dataset.train_size // recipe.batch_size
+    return max(1, math.ceil((recipe.epochs or 0) * per_epoch))
+
+
+def _canonical(draft: Draft) -> Recipe:
+    """Check structure and names together, so that one reading shows every mistake."""
+    recipe, mistakes = check(draft)
+    resolvers: dict[str, Callable[[str], object]] = {
+        "schemes": parse_scheme,
+        "model": MODELS.resolve,
+        "dataset": datasets.resolve,
+        "optimizer": OPTIMIZERS.resolve,
+        "baseline": parse_scheme,
+    }
+    canonical: dict[str, Any] = {}
+    for key, resolve in resolvers.items():
+        values, wrong = _resolve_all(draft, key, resolve)
+        mistakes += wrong
+        canonical[key] = tuple(dict.fromkeys(values))
+    _raise_all(draft, mistakes)
+    assert recipe is not None  # noqa: S101 - no recipe without a mistake
+    canonical["baseline"] = next(iter(canonical["baseline"]), None)
+    return recipe.model_copy(update=canonical)
+
+
+def _resolve_all(draft: Draft, key: str, resolve: Callable[[str], object]) -> tuple[list[str], list[Mistake]]:
+    """Give each name of an axis its canonical text; what is no text is the structure check's to name."""
+    value = draft.values.get(key)
+    texts = value if isinstance(value, list | tuple) else [value]
+    values, mistakes = [], []
+    for text in texts:
+        if not isinstance(text, str):
+            continue
+        try:
+            values.append(str(resolve(text)))
+        except UsageError as error:
+            mistakes.append(Mistake(draft.place(key), str(error)))
+    return values, mistakes
+
+
+def _raise_all(draft: Draft, mistakes: Iterable[Mistake]) -> None:
+    """Raise all mistakes as one error: a recipe file's if any of them stands in one, else a flag's."""
+    lines = list(dict.fromkeys(str(mistake) for mistake in mistakes))
+    if not lines:
+        return
+    in_file = any(not line.startswith("--") for line in lines)
+    error = ConfigurationError if in_file and _has_file(draft) else UsageError
+    raise error("\n".join(lines))
+
+
+def _has_file(draft: Draft) -> bool:
+    return any(origin.endswith(".toml") for origin in draft.origins.values())
+
+
+def _baseline(recipe: Recipe) -> str:
+    """Return the declared baseline; undeclared, torch_default where it takes part, else the first scheme."""
+    if recipe.baseline is not None:
+        return recipe.baseline
+    return DEFAULT_BASELINE if DEFAULT_BASELINE in recipe.schemes else recipe.schemes[0]
+
+
+def _misfits(draft: Draft, recipe: Recipe, prepared: list[Dataset]) -> list[Mistake]:
+    """Try everything that could fail to fit; one message stands once, however many pairs it is true of."""
+    mistakes: dict[str, Mistake] = {}
+    for key, attempt in _attempts(recipe, prepared):
+        try:
+            attempt()
+        except (InitbenchError, ValueError) as error:
+            mistakes.setdefault(str(error), Mistake(draft.place(key), str(error)))
+    return list(mistakes.values())
+
+
+def _attempts(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield each pair that must fit, with the key of the recipe that would be to blame."""
+    for dataset in prepared:
+        yield "batch_size", partial(_require_batch, recipe, dataset)
+        for model in recipe.model:
+            yield "model", partial(_require_logits, model, dataset)
+            for scheme in recipe.schemes:
+                yield "schemes", partial(_notices_of, model, scheme, dataset)
+    for optimizer in recipe.optimizer:
+        yield "optimizer", partial(OPTIMIZERS.build, optimizer, [torch.nn.Parameter(torch.zeros(1))], 0.1)
+
+
+def _require_batch(recipe: Recipe, dataset: Dataset) -> None:
+    if recipe.batch_size > dataset.train_size:
+        raise UsageError(
+            f"a batch of {recipe.batch_size} is larger than the training split of {dataset.name} "
+            f"({dataset.train_size} images): choose a smaller one."
+        )
+
+
+def _require_logits(model: str, dataset: Dataset) -> None:
+    """Run the model on the meta device, where shapes are real and nothing is computed."""
+    built = build_model(model, dataset.shape, dataset.classes, device="meta").eval()
+    try:
+        logits = built(torch.empty(2, *dataset.shape, device="meta"))
+    except RuntimeError as error:
+        raise UsageError(f"The model '{model}' does not fit {dataset.name}: {error}") from None
+    if logits.shape != (2, dataset.classes):
+        raise UsageError(f"The model '{model}' gives {tuple(logits.shape)}, not (2, {dataset.classes}) logits.")
+
+
+def _notices_of(model: str, scheme: str, dataset: Dataset) -> list[str]:
+    """Return what a scheme does not fit in a model, as sentences."""
+    built = build_model(model, dataset.shape, dataset.classes, device="meta")
+    assignments = assign(parse_scheme(scheme), weighted_layers(built))
+    return [f"{model}: {notice}" for notice in dict.fromkeys(item.notice for item in assignments) if notice]
+
+
+def _notices(recipe: Recipe, prepared: list[Dataset]) -> list[str]:
+    combinations = itertools.product(recipe.model, recipe.schemes, prepared)
+    return list(dict.fromkeys(itertools.chain.from_iterable(itertools.starmap(_notices_of, combinations))))
+
+
+def _trials(recipe: Recipe, prepared: list[Dataset], device: str) -> Iterator[Trial]:
+    """Lay out the grid, seed after seed, so that an interrupted run holds all schemes for the seeds it did."""
+    settings = itertools.product(prepared, recipe.model, recipe.optimizer, recipe.lr)
+    for (dataset, model, optimizer, lr), seed, scheme in itertools.product(settings, recipe.seeds, recipe.schemes):
+        yield Trial(
+            model=model,
+            dataset=dataset.name,
+            fingerprint=dataset.fingerprint,
+            scheme=scheme,
+            optimizer=optimizer,
+            lr=lr,
+            batch_size=recipe.batch_size,
+            steps=steps_of(recipe, dataset),
+            seed=seed,
+            device=device,
+        )

@@ -1,0 +1,90 @@
+"""What runs where the training happens: in a worker process, or in a thread of this one."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+from initbench.datasets import Dataset
+from initbench.engines import Group, autograd
+from initbench.environment import describe
+from initbench.recipe import Trial
+from initbench.record import Outcome, Record, Timings
+
+REPORT_EVERY = 0.2  # seconds between two reports of one worker: quick for an eye, nothing for the training
+
+
+class Stopped(BaseException):
+    """The run was stopped; not an Exception, so that nothing on the way takes it for a trial's failure."""
+
+
+class _Reporter:
+    """Sends (trial id, step) to the parent, seldom, and stops the training when asked to."""
+
+    def __init__(self) -> None:
+        self.queue: Queue[tuple[str, int]] | None = None
+        self.stop = threading.Event()
+        self.last = 0.0
+
+    def __call__(self, trial: Trial, step: int) -> None:
+        if self.stop.is_set():
+            raise Stopped
+        now = time.monotonic()
+        if self.queue is not None and now - self.last >= REPORT_EVERY:
+            self.last = now
+            self.queue.put((trial.id, step))
+
+
+_report = _Reporter()
+
+
+def start_thread(queue: "Queue[tuple[str, int]]", stop: threading.Event) -> None:
+    """Prepare the thread that trains inside the parent process."""
+    _report.queue, _report.stop = queue, stop
+
+
+def start_process(queue: Any) -> None:  # noqa: ANN401 - multiprocessing.Queue names no element type at run time
+    """Prepare a worker process: Ctrl-C is the parent's to answer, and a worker does not outlive its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    queue.cancel_join_thread()  # a report that nobody reads must not keep a worker from ending
+    _report.queue = queue
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def train_group(group: Group, dataset: Dataset) -> list[Record]:
+    """Train a group; whatever a trial raises becomes its outcome, so that one trial never takes others along."""
+    try:
+        return autograd.train(group, dataset, _report)
+    except Exception as error:  # noqa: BLE001 - the reason is recorded, and the run leaves with exit code 3
+        return [failed(trial, dataset, _reason(error)) for trial in group]
+
+
+def failed(trial: Trial, dataset: Dataset, reason: str) -> Record:
+    """Return the record of a trial that failed for a `reason`."""
+    return Record(
+        trial=trial,
+        data=autograd.data_facts(dataset),
+        layers=(),
+        curve=(),
+        final=None,
+        outcome=Outcome(status="failed", reason=reason),
+        environment=describe(trial.device, autograd.NAME),
+        timings=Timings(seconds_init=0.0, seconds_train=0.0),
+    )
+
+
+def _reason(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"
