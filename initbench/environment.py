@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from initbench.errors import ConfigurationError
+from initbench.randomness import one_thread
 from initbench.record import Environment
 
 
@@ -67,13 +68,11 @@ def reproducible(device: str) -> Iterator[None]:
     On the CPU, one thread: sums over several depend on how many there are, and small networks are slower with them. On
     CUDA, full float32 in convolutions (cuDNN would take TF32 unasked) and algorithms chosen without timing.
     """
-    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    cudnn = torch.backends.cudnn
     before = cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
-    if device == "cpu":
-        torch.set_num_threads(1)
     cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = False, False, True
     try:
-        yield
+        with one_thread() if device == "cpu" else nullcontext():
+            yield
     finally:
-        torch.set_num_threads(threads)
         cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before

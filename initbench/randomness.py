@@ -24,6 +24,17 @@ def derive(seed: int, purpose: str, name: str = "") -> int:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread inside the block: the bits of a sum or a QR decomposition depend on how many there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def isolated(seed: int) -> Iterator[None]:
     """Seed the global CPU generator inside the block, and leave it as it was.
 

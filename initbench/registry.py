@@ -48,10 +48,14 @@ class Entry(Generic[T]):
 
 
 class Registry(Mapping[str, Entry[T]], Generic[T]):
-    """A mapping from names to entries that resolves aliases and checks parameters."""
+    """A mapping from names to entries that resolves aliases and checks parameters.
 
-    def __init__(self, kind: str) -> None:
+    `spelled_out` keeps defaults in the canonical text: a table that says `mlp(depth=8, width=64)` needs no footnote.
+    """
+
+    def __init__(self, kind: str, *, spelled_out: bool = False) -> None:
         self.kind = kind
+        self.spelled_out = spelled_out
         self._entries: dict[str, Entry[T]] = {}
         self._aliases: dict[str, str] = {}
 
@@ -106,9 +110,9 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         required = {key for key, parameter in entry.parameters.items() if parameter.default is parameter.empty}
         args = tuple(checked[key] for key in entry.parameters if key in required)
         kwargs = {
-            key: checked[key]
+            key: checked.get(key, parameter.default)
             for key, parameter in entry.parameters.items()
-            if key in checked.keys() - required and checked[key] != parameter.default
+            if key not in required and (self.spelled_out or checked.get(key, parameter.default) != parameter.default)
         }
         return Spec(entry.name, args, kwargs)
 

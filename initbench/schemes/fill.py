@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from initbench.errors import InitbenchWarning, UsageError
 from initbench.layers import Layer, weighted_layers
-from initbench.randomness import generator
+from initbench.randomness import generator, one_thread
 from initbench.schemes.compose import Assignment, assign, parse_scheme
 from initbench.schemes.rule import Rule
 
@@ -51,11 +51,12 @@ def initialize(model: nn.Module, scheme: str, seed: int = 0, batch: Tensor | Non
 def fill_model(model: nn.Module, assignments: list[Assignment], seed: int) -> None:
     """Fill the assigned tensors of a model in place."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    for item in assignments:
-        parameter = parameters[item.parameter]
-        if parameter.is_meta:
-            raise UsageError(f"'{item.parameter}' is on the meta device and holds no data: move the model first.")
-        parameter.copy_(draw(item, parameter, seed))
+    with one_thread():
+        for item in assignments:
+            parameter = parameters[item.parameter]
+            if parameter.is_meta:
+                raise UsageError(f"'{item.parameter}' is on the meta device and holds no data: move the model first.")
+            parameter.copy_(draw(item, parameter, seed))
 
 
 def draw(item: Assignment, like: Tensor, seed: int) -> Tensor:

@@ -82,13 +82,13 @@ def zeros() -> Rule:
 
 @SCHEMES.register()
 def eye() -> Rule:
-    """Make a Linear layer copy as many inputs as fit (the identity matrix)."""
+    """Make Linear layers copy as many inputs as fit (the identity); Conv layers keep torch_default's weights."""
     return Rule(lambda tensor, _layer, _generator: nn.init.eye_(tensor), dimensions=(2, 2))
 
 
 @SCHEMES.register()
 def dirac(groups: PositiveInt = 1) -> Rule:
-    """Make a convolution copy as many channels as fit (the Dirac delta)."""
+    """Make convolutions copy as many channels as fit (Dirac delta); Linear layers keep torch_default's weights."""
 
     def fill(tensor: Tensor, layer: Layer, _generator: torch.Generator) -> None:
         if tensor.shape[0] % groups:
@@ -157,7 +157,7 @@ def orthogonal(gain: Gain = 1.0) -> Rule:
 
 @SCHEMES.register()
 def sparse(sparsity: Share, std: NonNegative = 0.01) -> Rule:
-    """Fill a Linear layer with N(0, std²) and set a share of each column to zero (Martens 2010)."""
+    """Fill Linear layers with N(0, std²), a share of each column zero (Martens 2010); Conv keeps torch_default's."""
 
     def fill(tensor: Tensor, _layer: Layer, generator: torch.Generator) -> None:
         # torch 2.13 draws the mask from the global generator whatever `generator` says (pull request 196941), so the

@@ -1,0 +1,39 @@
+"""The command line: one command a file; `console` is the only place that prints.
+
+This module is loaded by `initbench --help` and by shell completion, so it imports no torch, pandas, matplotlib or
+scipy; each command imports what it needs when it runs.
+"""
+
+import typer
+
+from initbench.cli.compare import compare
+from initbench.cli.data import app as data
+from initbench.cli.doctor import doctor
+from initbench.cli.listing import listing
+from initbench.cli.new import app as new
+from initbench.cli.report import report
+from initbench.cli.run import run
+
+app = typer.Typer(
+    name="initbench",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Compare weight-initialization schemes for small PyTorch networks: loss curves, convergence tables, "
+        "and how sure they are.\n\nStart with: initbench compare"
+    ),
+)
+app.command("run")(run)
+app.command("compare")(compare)
+app.command("report")(report)
+app.command("list")(listing)
+app.add_typer(data, name="data")
+app.add_typer(new, name="new")
+app.command("doctor")(doctor)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="initbench")

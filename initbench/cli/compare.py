@@ -1,0 +1,59 @@
+"""`initbench compare`: the default set of schemes, a recipe's, or those given."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from initbench.cli import options
+from initbench.cli.console import command
+
+
+@command
+def compare(
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe, for example experiments/article.toml.")] = None,
+    scheme: options.Schemes = None,
+    model: options.Models = None,
+    dataset: options.Datasets = None,
+    optimizer: options.Optimizers = None,
+    lr: options.Rates = None,
+    batch_size: options.BatchSize = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    seeds: options.Seeds = None,
+    target: options.Target = None,
+    baseline: options.Baseline = None,
+    device: options.Device = None,
+    jobs: options.Jobs = None,
+    data_dir: options.DataDir = None,
+    out: options.Out = options.OUT,
+    name: options.Name = None,
+    json: options.Json = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    open_report: options.Open = False,
+) -> None:
+    """Compare schemes over several seeds: tables, curves, plots, a report.
+
+    Flags override the recipe, which overrides the defaults. Trials that are stored are not trained again.
+    """
+    from initbench.cli.grid import Wishes, run_grid
+    from initbench.comparing import Place, draft_of
+
+    given = options.given(
+        schemes=scheme,
+        model=model,
+        dataset=dataset,
+        optimizer=optimizer,
+        lr=lr,
+        batch_size=batch_size,
+        epochs=epochs,
+        steps=steps,
+        seeds=seeds,
+        target=target,
+        baseline=baseline,
+        device=device,
+        name=name,
+    )
+    wishes = Wishes(as_json=json, dry_run=dry_run, quiet=quiet, open_report=open_report)
+    run_grid("compare", draft_of(recipe, given, origin="--"), Place(out, data_dir, jobs), wishes)

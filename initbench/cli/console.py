@@ -1,0 +1,79 @@
+"""The only place that prints: data to stdout, everything else to stderr."""
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from initbench.errors import InitbenchError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+INTERRUPTED = 130
+
+out = Console(highlight=False, markup=False, soft_wrap=True)
+err = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
+
+
+def command(function: Callable[P, R]) -> Callable[P, R]:
+    """Turn the errors that a user can mend into a sentence and an exit code; the one place that does."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except InitbenchError as error:
+            for line in str(error).splitlines():
+                err.print(Text.assemble(("error: ", "bold red"), _plain(line)))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+    return wrapped
+
+
+def notice(message: str) -> None:
+    """Say something that a user should know and that stops nothing."""
+    err.print(Text.assemble(("note: ", "yellow"), _plain(message)))
+
+
+def say(message: str = "") -> None:
+    """Say something about the run, on stderr."""
+    err.print(_plain(message))
+
+
+def show_json(document: Any) -> None:  # noqa: ANN401 - any JSON document
+    """Print one JSON document on stdout."""
+    out.print(json.dumps(document, indent=1, allow_nan=False))
+
+
+def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> None:
+    """Print a table on stdout; with `numbers`, every column but the first is aligned to the right."""
+    table = Table(title=_plain(title) if title else None, title_justify="left", title_style="bold", box=None)
+    for i, header in enumerate(headers):
+        cells = [row[i] for row in rows]
+        words = cells if numbers and i else " ".join(cells).split()
+        # Wide enough for a whole number or the longest word, so that a narrow terminal folds the headers first.
+        width = max(map(len, words), default=0)
+        justify: Literal["left", "right"] = "right" if numbers and i else "left"
+        table.add_column(_plain(header), justify=justify, overflow="fold", min_width=width if numbers else None)
+    for row in rows:
+        table.add_row(*map(_plain, row))
+    out.print(table, soft_wrap=False)
+
+
+def show_path(label: str, path: Path) -> None:
+    """Say where something was written, on stderr."""
+    err.print(Text.assemble(f"{label:<8}", (str(path), "bold")))
+
+
+def _plain(text: str) -> Text:
+    """Keep names from being read as markup or as control sequences of the terminal."""
+    return Text("".join(char if char.isprintable() or char == "\n" else "�" for char in text))

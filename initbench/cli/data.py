@@ -1,0 +1,40 @@
+"""`initbench data`: what is on disk, and getting the rest, verified."""
+
+from typing import Annotated
+
+import typer
+
+from initbench.cli import console, options
+
+app = typer.Typer(no_args_is_help=True, help="See which datasets are on disk, and fetch the rest, verified.")
+
+
+@app.command("list")
+@console.command
+def show(data_dir: options.DataDir = None) -> None:
+    """List the datasets and whether they are there and whole."""
+    from initbench.datasets import DATASETS, default_data_dir, locate
+
+    folder = data_dir or default_data_dir()
+    places = [locate(name, folder) for name in DATASETS]
+    rows = [(place.name, place.state, str(place.where or ""), place.note) for place in places]
+    console.show_table(f"datasets in {folder}", ("dataset", "state", "where", "note"), rows)
+
+
+@app.command("fetch")
+@console.command
+def fetch(
+    name: Annotated[str, typer.Argument(help="For example mnist.")],
+    data_dir: options.DataDir = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Download a dataset from its mirrors, verify it by hash, and publish it whole."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from initbench import datasets
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console.err, disable=quiet or not console.err.is_terminal) as progress:
+        task = progress.add_task(name, total=None)
+        folder = datasets.fetch(name, data_dir, lambda done, total: progress.update(task, completed=done, total=total))
+    console.show_path("data", folder)

@@ -1,0 +1,63 @@
+"""The options that commands share, declared once."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from initbench.errors import UsageError
+
+Schemes = Annotated[
+    list[str] | None,
+    typer.Option("-s", "--scheme", help="A scheme; repeat for several. `initbench list schemes` shows all."),
+]
+Models = Annotated[list[str] | None, typer.Option("-m", "--model", help="For example 'cnn(depth=4)'; repeatable.")]
+Datasets = Annotated[
+    list[str] | None,
+    typer.Option("-d", "--dataset", help="A name, a .npz file or an image folder; repeatable."),
+]
+Optimizers = Annotated[
+    list[str] | None, typer.Option("-o", "--optimizer", help="For example 'sgd(momentum=0.9)'; repeatable.")
+]
+Rates = Annotated[str | None, typer.Option("--lr", help="Learning rate, or a comma list for a grid.")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Images a step.")]
+Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the training split.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Updates, in place of --epochs.")]
+Seeds = Annotated[str | None, typer.Option("--seeds", help="A count (10 stands for 0 to 9) or a comma list.")]
+Target = Annotated[
+    float | None,
+    typer.Option("--target", help="Validation accuracy that counts as converged. Default: halfway from chance to 1."),
+]
+Baseline = Annotated[str | None, typer.Option("--baseline", help="The scheme that others are compared with.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes. Default: one a core.")]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", envvar="INITBENCH_DATA", help="Where datasets lie (torchvision's layout).")
+]
+Out = Annotated[Path, typer.Option("--out", envvar="INITBENCH_OUT", help="The results folder.")]
+Name = Annotated[str | None, typer.Option("--name", help="Name of this comparison's folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document in place of the table.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the grid and what is stored already; train nothing.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print the table and errors only.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the report in a browser.")]
+
+OUT = Path("results")
+
+
+def given(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - one value an option
+    """Return the options that were given, as recipe values: comma lists become lists."""
+    chosen = {key: value for key, value in values.items() if value is not None and value != []}
+    if "lr" in chosen:
+        chosen["lr"] = [_number(text, float, "--lr") for text in chosen["lr"].split(",")]
+    if "seeds" in chosen:
+        numbers = [_number(text, int, "--seeds") for text in chosen["seeds"].split(",")]
+        chosen["seeds"] = numbers if "," in chosen["seeds"] else numbers[0]
+    return chosen
+
+
+def _number(text: str, kind: type[int] | type[float], flag: str) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise UsageError(f"{flag}: '{text.strip()}' is not {what}; write for example {flag} 1,2,3.") from None

@@ -1,0 +1,34 @@
+"""`initbench report`: rebuild tables, plots and report.html from what is stored."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from initbench.cli import console, options
+
+
+@console.command
+def report(
+    folder: Annotated[Path | None, typer.Argument(help="A comparison's folder. Default: the latest.")] = None,
+    out: options.Out = options.OUT,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    open_report: options.Open = False,
+) -> None:
+    """Rebuild a comparison's tables, plots and report from what is stored; trains nothing and needs no torch."""
+    from initbench.analysis.folder import write_folder
+    from initbench.cli.present import show_comparison, summary_document
+    from initbench.folder import latest, load
+
+    folder = folder or latest(out)
+    comparison = load(folder)
+    write_folder(folder, comparison)
+    if json:
+        console.show_json(summary_document(comparison, folder))
+    else:
+        show_comparison(comparison)
+    if not quiet:
+        console.show_path("report", folder / "report.html")
+    if open_report:
+        typer.launch((folder / "report.html").resolve().as_uri())

@@ -1,0 +1,54 @@
+"""`initbench run`: train schemes over the seeds."""
+
+from initbench.cli import options
+from initbench.cli.console import command
+
+
+@command
+def run(
+    scheme: options.Schemes = None,
+    model: options.Models = None,
+    dataset: options.Datasets = None,
+    optimizer: options.Optimizers = None,
+    lr: options.Rates = None,
+    batch_size: options.BatchSize = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    seeds: options.Seeds = None,
+    target: options.Target = None,
+    device: options.Device = None,
+    jobs: options.Jobs = None,
+    data_dir: options.DataDir = None,
+    out: options.Out = options.OUT,
+    name: options.Name = None,
+    json: options.Json = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    open_report: options.Open = False,
+) -> None:
+    """Train one scheme over the seeds: table, loss curves, plots.
+
+    Example: initbench run --scheme kaiming
+    """
+    from initbench.cli.grid import Wishes, run_grid
+    from initbench.comparing import Place, draft_of
+    from initbench.errors import UsageError
+
+    if not scheme:
+        raise UsageError("run needs a scheme: write --scheme kaiming, or `initbench compare` for a set of them.")
+    given = options.given(
+        schemes=scheme,
+        model=model,
+        dataset=dataset,
+        optimizer=optimizer,
+        lr=lr,
+        batch_size=batch_size,
+        epochs=epochs,
+        steps=steps,
+        seeds=seeds,
+        target=target,
+        device=device,
+        name=name,
+    )
+    wishes = Wishes(as_json=json, dry_run=dry_run, quiet=quiet, open_report=open_report)
+    run_grid("run", draft_of(None, given, origin="--"), Place(out, data_dir, jobs), wishes)

@@ -1,0 +1,24 @@
+"""What several test files share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path, monkeypatch):
+    """Keep every test out of the user's results and data; the cache of parsed datasets may be shared."""
+    monkeypatch.delenv("INITBENCH_OUT", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data, where there is one."""
+    folder = Path(os.environ.get("INITBENCH_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "MNIST" / "raw").is_dir():
+        pytest.skip(f"no MNIST in {folder}: set INITBENCH_DATA")
+    return folder
