@@ -1,0 +1,132 @@
+"""Datasets by name or by path: parsed once, verified, split, and mapped from a cache by every worker.
+
+Nothing here imports torch, torchvision, scikit-learn or pandas before a dataset that needs it is parsed.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+from initbench.datasets import digits, files, torchvision_sets
+from initbench.datasets.arrays import DATASETS, Arrays
+from initbench.datasets.cache import Dataset, Split, build, expand, lookup, open_split
+from initbench.datasets.downloads import Progress, fetch_source
+from initbench.datasets.published import SOURCES, AbsentError, confirm
+from initbench.datasets.splits import fingerprint
+from initbench.errors import DataError, UsageError
+
+__all__ = [
+    "DATASETS",
+    "Arrays",
+    "Dataset",
+    "Location",
+    "Split",
+    "default_data_dir",
+    "fetch",
+    "locate",
+    "open_split",
+    "prepare",
+    "resolve",
+]
+
+# What identifies a named dataset before it is parsed. A dataset without a stamp is parsed every time.
+STAMPS: Mapping[str, Callable[[Path], str]] = {
+    "digits": digits.stamp,
+    **{name: partial(torchvision_sets.stamp, name) for name in SOURCES},
+}
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a named dataset is, and how sure that is: `note` says what was verified, or what to do."""
+
+    name: str
+    where: Path | None
+    state: Literal["embedded", "verified", "absent", "damaged"]
+    note: str
+
+
+def default_data_dir() -> Path:
+    """Return the folder of datasets: INITBENCH_DATA, else the platform's."""
+    chosen = os.environ.get("INITBENCH_DATA")
+    return expand(chosen) if chosen else Path(platformdirs.user_data_dir("initbench", appauthor=False))
+
+
+def resolve(text: str) -> str:
+    """Return the canonical text of a registered name; the path of the user's own data stays as typed.
+
+    A name wins over a folder of that name in the current folder: write ./name for the folder.
+
+    Raises:
+        UsageError: neither; the message holds the nearest name.
+    """
+    if text not in DATASETS and _is_path(text):
+        return text
+    if "(" not in text:
+        DATASETS.find(text)  # its near miss says more than the grammar's remark on 'fashion-mnist'
+    return str(DATASETS.resolve(text))
+
+
+def prepare(text: str, data_dir: Path | None = None) -> Dataset:
+    """Describe a dataset, after parsing, verifying, splitting and caching it where that was not done before.
+
+    Raises:
+        UsageError: no dataset has that name.
+        DataError: absent, damaged, or not a dataset.
+        ConfigurationError: the cache cannot be written.
+    """
+    text = resolve(text)
+    if text not in DATASETS and _is_path(text):
+        own = files.find(expand(text), ", ".join(DATASETS))
+        return lookup(own.name, own.stamp) or build(own.name, own.stamp, own.read(), text)
+    root = expand(data_dir or default_data_dir())
+    if text in STAMPS:
+        stamp = STAMPS[text](root)
+        return lookup(text, stamp) or build(text, stamp, DATASETS.build(text, root), text)
+    arrays = DATASETS.build(text, root)
+    stamp = fingerprint((arrays.train_images, arrays.train_labels, arrays.test_images, arrays.test_labels))
+    return lookup(text, stamp) or build(text, stamp, arrays, text)
+
+
+def locate(name: str, data_dir: Path | None = None) -> Location:
+    """Say where a named dataset is and whether it is what was published.
+
+    Raises:
+        UsageError: no dataset has that name.
+    """
+    name = DATASETS.find(name).name
+    if name not in SOURCES:
+        return Location(name, None, "embedded", "needs no file")
+    root = expand(data_dir or default_data_dir())
+    source = SOURCES[name]
+    try:
+        return Location(name, root / source.folder, "verified", confirm(source, root))
+    except AbsentError:
+        return Location(name, None, "absent", f"`initbench data fetch {name}` gets it ({source.size / 1e6:.0f} MB)")
+    except DataError as error:
+        return Location(name, root / source.folder, "damaged", str(error))
+
+
+def fetch(name: str, data_dir: Path | None = None, progress: Progress | None = None) -> Path:
+    """Download, verify and publish a named dataset; return its folder.
+
+    `progress` is called with the bytes received and the bytes expected in all.
+
+    Raises:
+        UsageError: no dataset has that name, or it needs no file.
+        DataError: no mirror had it; nothing half-written is left.
+        ConfigurationError: the data folder cannot be written.
+    """
+    name = DATASETS.find(name).name
+    if name not in SOURCES:
+        raise UsageError(f"The dataset '{name}' needs no file: there is nothing to fetch.")
+    return fetch_source(SOURCES[name], expand(data_dir or default_data_dir()), progress)
+
+
+def _is_path(text: str) -> bool:
+    return "/" in text or os.sep in text or text.lower().endswith(".npz") or os.path.isdir(text)  # noqa: PTH112 - never raises

@@ -1,0 +1,110 @@
+"""What every dataset is once it is parsed, the registry of those that have a name, and the checks that all pass."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initbench.errors import DataError
+from initbench.registry import Registry
+
+Array = NDArray[np.generic]
+Labels = NDArray[np.int64]
+
+BLOCK_BYTES = 4 << 20  # work goes through images in blocks, so that no step doubles the memory of a dataset
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A parsed dataset: images (n, channels, height, width) uint8 or float32, labels (n,) of any integers."""
+
+    train_images: Array
+    train_labels: Array
+    test_images: Array
+    test_labels: Array
+
+
+DATASETS: Registry[Arrays] = Registry("dataset")
+
+
+def check(arrays: Arrays, where: object) -> Arrays:
+    """Return the arrays with labels 0..K-1 (int64, in the order of the training labels' values).
+
+    Raises:
+        DataError: lengths, shapes, types or labels that no network could be trained on; `where` is in the message.
+    """
+    for split, images, labels in (
+        ("train", arrays.train_images, arrays.train_labels),
+        ("test", arrays.test_images, arrays.test_labels),
+    ):
+        _check_split(images, labels, f"the {split} split of {where}")
+    train, test = arrays.train_images, arrays.test_images
+    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+        raise DataError(
+            f"The train images of {where} are {_kind(train)} and its test images {_kind(test)}: make them the same."
+        )
+    train_labels, test_labels = _consecutive(arrays.train_labels, arrays.test_labels, where)
+    return replace(arrays, train_labels=train_labels, test_labels=test_labels)
+
+
+def blocks(images: Array, rows: NDArray[np.intp] | None = None) -> Iterator[Array]:
+    """Cut images, or some rows of them, into contiguous blocks of a few MB along the first axis."""
+    size = max(1, BLOCK_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images if rows is None else rows), size):
+        part = slice(start, start + size)
+        yield np.ascontiguousarray(images[part if rows is None else rows[part]])
+
+
+def moments(images: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel of (n, C, H, W), in the images' own units (0..255 for bytes).
+
+    A channel that never changes has the deviation 1, so that dividing by it is harmless.
+    """
+    count = images.shape[0] * images.shape[2] * images.shape[3]
+    # Sums of bytes are exact in integers, so that no machine's order of summation shows in a trial's numbers.
+    exact = np.uint64 if images.dtype == np.uint8 else np.float64
+    total = sum(block.sum(axis=(0, 2, 3), dtype=exact) for block in blocks(images))
+    mean = np.asarray(total, np.float64) / count
+    if images.dtype == np.uint8:
+        squares = sum(np.square(block, dtype=np.uint32).sum(axis=(0, 2, 3), dtype=exact) for block in blocks(images))
+        numerators = [int(s) * count - int(t) ** 2 for s, t in zip(squares, total, strict=True)]
+        variance = np.array([numerator / count**2 for numerator in numerators])
+    else:
+        # Two passes: the one-pass formula cancels catastrophically where the mean is large.
+        centre = mean[:, None, None]
+        variance = sum(np.square(block - centre).sum(axis=(0, 2, 3)) for block in blocks(images)) / count
+    std = np.sqrt(variance)
+    constant = std <= np.finfo(np.float32).eps * np.abs(mean)
+    return tuple(mean.tolist()), tuple(np.where(constant, 1.0, std).tolist())
+
+
+def _check_split(images: Array, labels: Array, where: str) -> None:
+    if images.ndim != 4 or 0 in images.shape:
+        raise DataError(f"The images of {where} have the shape {images.shape}: (n, C, H, W) with no zero is needed.")
+    if images.dtype not in (np.uint8, np.float32):
+        raise DataError(f"The images of {where} are {images.dtype}: uint8 or float32 is needed.")
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"The labels of {where} are {labels.dtype} of shape {labels.shape} for {len(images)} images: "
+            f"one integer for each image is needed."
+        )
+    if images.dtype == np.float32 and not all(np.isfinite(block).all() for block in blocks(images)):
+        raise DataError(f"The images of {where} hold values that are not finite: replace NaN and infinity.")
+
+
+def _consecutive(train: Array, test: Array, where: object) -> tuple[Labels, Labels]:
+    """Map label values to 0..K-1 by their order among the training labels."""
+    values, train_labels = np.unique(train, return_inverse=True)
+    if len(values) < 2:
+        raise DataError(f"All training labels of {where} are {values[0]}: at least two classes are needed.")
+    unseen = np.setdiff1d(test, values)
+    if len(unseen):
+        raise DataError(
+            f"The test label {unseen[0]} of {where} is no training label: give each class some training images."
+        )
+    return train_labels.astype(np.int64), np.searchsorted(values, test).astype(np.int64)
+
+
+def _kind(images: Array) -> str:
+    return f"{images.dtype} {'×'.join(map(str, images.shape[1:]))}"

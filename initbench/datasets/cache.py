@@ -1,0 +1,227 @@
+"""Parsed datasets, kept as one .npy file a split, so that every worker process maps the same pages.
+
+A folder of the cache is named by the dataset and a hash of its source files' content; it is written beside its place
+and renamed whole. What is damaged or incomplete is built again.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import platformdirs
+
+from initbench.datasets.arrays import Array, Arrays, Labels, blocks, check, moments
+from initbench.datasets.splits import fingerprint, stratified
+from initbench.errors import ConfigurationError, DataError
+
+# Raised when the same source files would no longer give the same cached files.
+CACHE_FORMAT = 1
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a trial must know of a dataset before an image is read.
+
+    `fingerprint` covers every array, labels and split included. `shape` is (channels, height, width). `mean` and `std`
+    have one value a channel over the training split, in the units of the stored images (0..255 for bytes); `std` is
+    never 0. `guess` is the validation accuracy of always answering validation's most frequent class.
+    """
+
+    name: str
+    fingerprint: str
+    folder: Path
+    shape: tuple[int, int, int]
+    classes: int
+    train_size: int
+    val_size: int
+    test_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    guess: float
+
+
+def cache_dir() -> Path:
+    """Return the folder of the cache: INITBENCH_CACHE, else the platform's."""
+    chosen = os.environ.get("INITBENCH_CACHE")
+    return expand(chosen) if chosen else Path(platformdirs.user_cache_dir("initbench", appauthor=False))
+
+
+def expand(path: str | Path) -> Path:
+    """Replace a leading ~, and leave alone what names no user (where `Path.expanduser` raises)."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - see above
+
+
+def lookup(name: str, stamp: str) -> Dataset | None:
+    """Return the cached dataset of these source files, or None where there is none that is whole."""
+    return _load(_place(name, stamp))
+
+
+def build(name: str, stamp: str, arrays: Arrays, where: object) -> Dataset:
+    """Check and split parsed arrays, and put them into the cache.
+
+    Raises:
+        DataError: the arrays are not a dataset; `where` is in the message.
+        ConfigurationError: the cache cannot be written.
+    """
+    arrays = check(arrays, where)
+    place = _place(name, stamp)
+    with _writing(place) as part:
+        held_out = _validation(arrays, where)
+        _write(part, "train", arrays.train_images, arrays.train_labels, ~held_out)
+        _write(part, "val", arrays.train_images, arrays.train_labels, held_out)
+        _write(part, "test", arrays.test_images, arrays.test_labels, np.ones(len(arrays.test_labels), np.bool_))
+        _write_meta(part, _describe(part, name, int(arrays.train_labels.max()) + 1))
+        _publish(part, place)
+    dataset = _load(place)
+    if dataset is None:
+        raise ConfigurationError(f"The cache folder {place} changed while it was written: run the command again.")
+    return dataset
+
+
+def open_split(dataset: Dataset, split: Split) -> tuple[Array, Labels]:
+    """Map images (n, C, H, W) uint8 or float32 and labels (n,) int64 of one split, copy-on-write.
+
+    Raises:
+        DataError: the cached files are gone or damaged.
+    """
+    try:
+        return _map(dataset.folder, split)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"The cached {split} split of {dataset.name} in {dataset.folder} cannot be read ({error}): delete that "
+            f"folder and run the command again."
+        ) from None
+
+
+def _place(name: str, stamp: str) -> Path:
+    key = hashlib.sha256(f"{CACHE_FORMAT}\0{name}\0{stamp}".encode()).hexdigest()[:16]
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64]
+    return cache_dir() / f"{slug}-{key}"
+
+
+def _validation(arrays: Arrays, where: object) -> Any:  # noqa: ANN401 - a NumPy mask
+    """Hold 10 % of the training images out, each class in its share."""
+    labels = arrays.train_labels.astype(np.int64, copy=False)
+    key = f"validation {fingerprint((arrays.train_images, labels))}"
+    mask = stratified(labels, max(1, (len(labels) + 5) // 10), key)
+    if not mask.any():
+        raise DataError(
+            f"The {len(labels)} training images of {where} are one a class, too few to hold any out for validation: "
+            f"add some."
+        )
+    return mask
+
+
+@contextmanager
+def _writing(place: Path) -> Iterator[Path]:
+    """Give a temporary folder in the same file system; whatever happens, none is left behind."""
+    part = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+        yield part
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot write the cache folder {place.parent} ({error.strerror or error}): set INITBENCH_CACHE to a "
+            f"folder that can be written."
+        ) from error
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _write(folder: Path, split: Split, images: Array, labels: Array, mask: Any) -> None:  # noqa: ANN401 - a mask
+    rows = np.flatnonzero(mask)
+    np.save(folder / f"{split}_labels.npy", labels[rows].astype(np.int64), allow_pickle=False)
+    header = {
+        "descr": np.lib.format.dtype_to_descr(images.dtype),
+        "fortran_order": False,
+        "shape": (len(rows), *images.shape[1:]),
+    }
+    with (folder / f"{split}_images.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks(images, rows):
+            file.write(block.data)
+
+
+def _describe(folder: Path, name: str, classes: int) -> Dataset:
+    """Measure what was just written, from the files themselves: nothing that is not on disk is described."""
+    splits = [_map(folder, split) for split in SPLITS]
+    (train_images, _), (_, val_labels), _ = splits
+    mean, std = moments(train_images)
+    sizes = [len(labels) for _, labels in splits]
+    return Dataset(
+        name=name,
+        fingerprint=fingerprint(array for split in splits for array in split),
+        folder=folder,
+        shape=train_images.shape[1:],
+        classes=classes,
+        train_size=sizes[0],
+        val_size=sizes[1],
+        test_size=sizes[2],
+        mean=mean,
+        std=std,
+        guess=float(np.bincount(val_labels).max() / len(val_labels)),
+    )
+
+
+def _write_meta(folder: Path, dataset: Dataset) -> None:
+    described = asdict(dataset)
+    del described["folder"]  # where the folder stands is no property of the data
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.npy"))}
+    payload = json.dumps([described, sizes], allow_nan=False)
+    document = {"payload": payload, "checksum": hashlib.sha256(payload.encode()).hexdigest()}
+    (folder / "meta.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+def _load(folder: Path) -> Dataset | None:
+    """Return the dataset in a cache folder if its description is intact and every file has its length."""
+    try:
+        document = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        payload = document["payload"]
+        if hashlib.sha256(payload.encode()).hexdigest() != document["checksum"]:
+            return None
+        described, sizes = json.loads(payload)
+        if any((folder / name).stat().st_size != size for name, size in sizes.items()):
+            return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in described.items()
+    }
+    return Dataset(folder=folder, **values)
+
+
+def _publish(part: Path, place: Path) -> None:
+    """Rename a finished folder to its place; where another process was first, theirs is the same and stays."""
+    part.chmod(0o755)  # mkdtemp is private; a cache may be shared
+    if _load(place) is None:
+        # Moved away before it is removed: a rename succeeds for one process only, and is done at once.
+        aside = tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent)
+        with aside as folder, suppress(FileNotFoundError):
+            place.rename(Path(folder) / place.name)
+    try:
+        part.rename(place)
+    except OSError:
+        if _load(place) is None:
+            raise
+
+
+def _map(folder: Path, split: Split) -> tuple[Array, Labels]:
+    # Copy-on-write, not read-only: torch.from_numpy warns about arrays that cannot be written.
+    images, labels = (
+        np.load(folder / f"{split}_{part}.npy", mmap_mode="c", allow_pickle=False) for part in ("images", "labels")
+    )
+    return images, labels

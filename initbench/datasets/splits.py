@@ -1,0 +1,47 @@
+"""Splits that depend on the data alone: keyed by a hash of the purpose and the data, never on global random state."""
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initbench.datasets.arrays import Array, Labels, blocks
+
+
+def fingerprint(arrays: Iterable[Array]) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 over type, shape and bytes of each array in turn."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        for block in blocks(array):
+            digest.update(block.data)
+    return digest.hexdigest()[:16]
+
+
+def stratified(labels: Labels, count: int, key: str) -> NDArray[np.bool_]:
+    """Draw a mask with about `count` of the (n,) labels 0..K-1 set, each class in its share.
+
+    Fewer are drawn where classes are so small that they would be left without an image outside the mask.
+    """
+    quota = _quota(np.bincount(labels), count)
+    # Raw 64-bit output: NumPy keeps a bit generator's stream for ever, but not what permutation() makes of it.
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "little")
+    order = np.lexsort((np.random.PCG64(seed).random_raw(len(labels)), labels))
+    first_of_class = np.searchsorted(labels[order], np.arange(len(quota)))
+    rank = np.arange(len(labels)) - first_of_class[labels[order]]
+    mask = np.zeros(len(labels), dtype=np.bool_)
+    mask[order[rank < quota[labels[order]]]] = True
+    return mask
+
+
+def _quota(sizes: Labels, count: int) -> Labels:
+    """Share `count` out by largest remainder, the lower class first in a tie, one of each class kept back."""
+    room = np.maximum(sizes - 1, 0)
+    share, remainder = np.divmod(sizes * count, sizes.sum())
+    quota = np.minimum(share, room)
+    order = np.argsort(-remainder, kind="stable")
+    while quota.sum() < min(count, room.sum()):
+        open_classes = order[quota[order] < room[order]]
+        quota[open_classes[: count - quota.sum()]] += 1
+    return quota
