@@ -11,12 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from initbench.analysis.text import printable
 from initbench.errors import InitbenchError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 INTERRUPTED = 130
+ROOMY = 100  # columns from which a table can breathe
 
 out = Console(highlight=False, markup=False, soft_wrap=True)
 err = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
@@ -56,7 +58,8 @@ def show_json(document: Any) -> None:  # noqa: ANN401 - any JSON document
 
 def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> None:
     """Print a table on stdout; with `numbers`, every column but the first is aligned to the right."""
-    table = Table(title=_plain(title) if title else None, title_justify="left", title_style="bold", box=None)
+    gap = 1 if out.width < ROOMY else 3
+    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False)
     for i, header in enumerate(headers):
         cells = [row[i] for row in rows]
         words = cells if numbers and i else " ".join(cells).split()
@@ -66,6 +69,8 @@ def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]
         table.add_column(_plain(header), justify=justify, overflow="fold", min_width=width if numbers else None)
     for row in rows:
         table.add_row(*map(_plain, row))
+    if title:
+        out.print(Text(printable(title), style="bold"), soft_wrap=False)
     out.print(table, soft_wrap=False)
 
 
@@ -75,5 +80,5 @@ def show_path(label: str, path: Path) -> None:
 
 
 def _plain(text: str) -> Text:
-    """Keep names from being read as markup or as control sequences of the terminal."""
-    return Text("".join(char if char.isprintable() or char == "\n" else "�" for char in text))
+    """Keep names from being read as markup or as control sequences."""
+    return Text("\n".join(map(printable, text.split("\n"))))

@@ -1,0 +1,125 @@
+"""Scales, ticks, legends and labels that the figures share."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from initbench.analysis.statistics import Floats
+from initbench.analysis.style import REFERENCE_COLOUR, Look
+
+Entry = tuple[Any, str]  # a legend's handle (any artist) and its label
+
+# Plain numbers on log axes: matplotlib's own labels are math text, which is switched off for names' sake.
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+
+
+def step_axis(ax: Axes, last: int) -> None:
+    """Make x a logarithmic axis of steps on which step 0 has its place."""
+    ax.set_xscale("symlog", linthresh=1, linscale=0.35)
+    ticks = [0, *(10**k for k in range(1 + int(math.log10(max(1, last)))))]
+    ax.set_xticks([*ticks, last] if last > 1.9 * ticks[-1] else ticks)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(PLAIN)
+    ax.set_xlim(-0.12, max(1, last) * 1.12)
+    ax.set_xlabel("step")
+
+
+def fit_y(ax: Axes, values: Floats, *, always_log: bool = False) -> None:
+    """Fit y to the values: logarithmic where they are positive and span a factor of ten or more.
+
+    Limits come from the values, never from the bands: an interval of two seeds would flatten everything else.
+    """
+    finite = values[np.isfinite(values)]
+    positive = finite[finite > 0]
+    if len(positive) and (always_log or (len(positive) == len(finite) and positive.max() >= 10 * positive.min())):
+        _log_y(ax, float(positive.min()), float(positive.max()))
+    elif len(finite):
+        low, high = float(finite.min()), float(finite.max())
+        pad = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
+        ax.set_ylim(low - pad, high + pad)
+
+
+def _log_y(ax: Axes, low: float, high: float) -> None:
+    decades = math.log10(high / low)
+    ax.set_yscale("log")
+    ax.set_ylim(low / 10 ** (0.06 * decades + 0.02), high * 10 ** (0.06 * decades + 0.02))
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,), numticks=9))
+    ax.yaxis.set_major_formatter(PLAIN)
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def scheme_axis(ax: Axes, labels: Sequence[str], head: str, counts: Sequence[str]) -> None:
+    """Give each scheme a row, the first on top: its label at the left, a count under `head` at the right."""
+    for row, count in enumerate(counts):
+        ax.text(1.02, row, count, transform=ax.get_yaxis_transform(), ha="left", va="center")
+    ax.text(1.02, 1.01, head, transform=ax.transAxes, ha="left", va="bottom")
+    ax.set_yticks(range(len(labels)), [wrapped(label) for label in labels])
+    ax.set_ylim(len(labels) - 0.45, -0.55)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(visible=False, axis="y")
+
+
+def spread(count: int) -> Floats:
+    """Return offsets (count,) that keep the dots of one row apart, the same in every run."""
+    return np.linspace(-0.27, 0.27, count) if count > 1 else np.zeros(count)
+
+
+def say(ax: Axes, sentence: str) -> Axes:
+    """Write a sentence where there is nothing to draw."""
+    ax.text(0.5, 0.5, sentence, transform=ax.transAxes, ha="center", va="center", color=REFERENCE_COLOUR)
+    return ax
+
+
+def legend(figure: Figure, entries: Sequence[Entry], title: str, *, below: bool = False) -> Legend:
+    """Put a legend right of all axes or below them, its title the words that explain the drawing.
+
+    Labels are set afterwards because matplotlib leaves out those that start with an underscore.
+    """
+    box = figure.legend(
+        [handle for handle, _ in entries],
+        [str(i) for i in range(len(entries))],
+        loc="outside lower left" if below else "outside right upper",
+        ncols=2 if below else 1,
+        title=title,
+        alignment="left",
+        handlelength=3.2,
+    )
+    for text, (_, label) in zip(box.get_texts(), entries, strict=True):
+        text.set_text(wrapped(label))
+    return box
+
+
+def scheme_entry(look: Look, extra: str = "") -> Entry:
+    """Return the legend entry of a scheme."""
+    line = Line2D(
+        [], [], color=look.colour, linestyle=look.dash, marker=look.marker, markersize=5, linewidth=look.width
+    )
+    return line, look.label + extra
+
+
+def mark_entry(marker: str, label: str, **how: Any) -> Entry:  # noqa: ANN401 - matplotlib's own keywords
+    """Return the legend entry of a grey mark."""
+    return Line2D([], [], linestyle="none", marker=marker, color=REFERENCE_COLOUR, **how), label
+
+
+def reference_entry(label: str) -> Entry:
+    """Return the legend entry of a dashed reference line."""
+    return Line2D([], [], color=REFERENCE_COLOUR, linestyle=(0, (4, 3)), linewidth=1.1), label
+
+
+def wrapped(text: str, width: int = 36) -> str:
+    """Break a long label into lines, at its spaces where it has them."""
+    return "\n".join(textwrap.wrap(text, width)) or text
+
+
+def line_count(labels: Sequence[str]) -> int:
+    """Return how many lines these labels take when wrapped."""
+    return sum(wrapped(label).count("\n") + 1 for label in labels)

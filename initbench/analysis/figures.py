@@ -1,0 +1,290 @@
+"""Figures of a comparison, one file per setting, as PNG and SVG with the same bytes in every run."""
+
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from initbench.analysis import plots
+from initbench.analysis.axes import (
+    Entry,
+    fit_y,
+    legend,
+    line_count,
+    mark_entry,
+    reference_entry,
+    scheme_entry,
+    wrapped,
+)
+from initbench.analysis.comparison import Comparison
+from initbench.analysis.settings import Setting, settings_of, suffixes, within
+from initbench.analysis.style import PNG_DPI, RC, looks
+from initbench.analysis.summary import SETTING
+from initbench.analysis.text import printable
+
+KINDS = ("loss", "accuracy", "steps_to_target", "final_accuracy", "signal", "lr")
+# A step of a bad start can cost 1e5 nats for once; beyond ten times the loss of a uniform guess the axis is cut, and
+# says so, to keep what happens later readable.
+CEILING = 10.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure: `name` is its file's stem, `caption` says what it shows to those who do not see it."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+    @cached_property
+    def png(self) -> bytes:
+        """The figure at 150 dpi."""
+        return _png(self.figure)
+
+    @cached_property
+    def svg(self) -> bytes:
+        """The figure as SVG whose text is text."""
+        return _svg(self.figure)
+
+
+@dataclass(frozen=True)
+class View:
+    """What a figure shows: some trials of a comparison, and the title that says which."""
+
+    comparison: Comparison
+    title: str
+    trials: pd.DataFrame
+
+    @property
+    def looks(self) -> plots.Looks:
+        """The looks of all schemes that were asked for, so that none changes from figure to figure."""
+        schemes = dict.fromkeys((*self.comparison.schemes, *self.comparison.trials["scheme"]))
+        return looks(tuple(schemes), self.comparison.baseline)
+
+    @property
+    def present(self) -> plots.Looks:
+        """The looks of the schemes that have trials here."""
+        here = set(self.trials["scheme"])
+        return {scheme: look for scheme, look in self.looks.items() if scheme in here}
+
+    @property
+    def points(self) -> pd.DataFrame:
+        """The points of these trials."""
+        return self._of(self.comparison.curves)
+
+    @property
+    def layers(self) -> pd.DataFrame:
+        """The layers of these trials."""
+        return self._of(self.comparison.layers)
+
+    @property
+    def diverged(self) -> frozenset[str]:
+        """The ids of these trials that diverged."""
+        return frozenset(self.trials.loc[self.trials["outcome"] == "diverged", "trial"])
+
+    def _of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["trial"].isin(self.trials["trial"])]
+
+
+def pictures(comparison: Comparison) -> Iterator[Picture]:
+    """Draw every figure, one after the other: those of a setting, then signals, then sensitivity to lr."""
+    settings = settings_of(comparison.trials)
+    for setting, suffix in zip(settings, suffixes(settings), strict=True):
+        view = _view(comparison, SETTING, setting, str(setting))
+        for draw in (_loss, _accuracy, _steps, _final):
+            yield _drawn(draw, view, suffix)
+    yield from _signals(comparison, settings)
+    yield from _rates(comparison, settings)
+
+
+def _signals(comparison: Comparison, settings: Sequence[Setting]) -> Iterator[Picture]:
+    """Draw the signal at step 0, which no optimizer has touched: once per dataset and model."""
+    keys = list(dict.fromkeys(setting[:2] for setting in settings))
+    for key, suffix in zip(keys, suffixes(keys), strict=True):
+        view = _view(comparison, SETTING[:2], key, ", ".join(key))
+        if not view.layers.empty:
+            yield _drawn(_signal, view, suffix)
+
+
+def _rates(comparison: Comparison, settings: Sequence[Setting]) -> Iterator[Picture]:
+    keys = list(dict.fromkeys(setting[:3] for setting in settings))
+    for key, suffix in zip(keys, suffixes(keys), strict=True):
+        if sum(setting[:3] == key for setting in settings) > 1:
+            yield _drawn(_lr, _view(comparison, SETTING[:3], key, ", ".join(key)), suffix)
+
+
+def _view(comparison: Comparison, columns: Sequence[str], key: Sequence[object], title: str) -> View:
+    return View(comparison, printable(title), within(comparison.trials, columns, key))
+
+
+def _drawn(draw: Callable[[View], tuple[str, str, Figure]], view: View, suffix: str) -> Picture:
+    with _house_style():
+        kind, caption, figure = draw(view)
+        figure.suptitle(wrapped(f"{caption}: {view.title}", 110), x=0.01, ha="left", fontsize=9.5)
+        _lay_out(figure)
+    return Picture(kind + suffix, f"{caption}: {view.title}", figure)
+
+
+def _loss(view: View) -> tuple[str, str, Figure]:
+    classes = _classes(view)
+    entries = [*_curve_entries(view), reference_entry(f"ln {classes} = {math.log(classes):.3f}, a uniform guess")]
+    figure, axes = _sheet(2, entries, _band_title(view), width=11.5)
+    points = view.points
+    values = np.append(points[["train_loss", "val_loss"]].to_numpy(dtype=np.float64), math.log(classes))
+    ceiling = CEILING * math.log(classes)
+    for ax, column, name in zip(axes, ("train_loss", "val_loss"), ("training", "validation"), strict=True):
+        plots.curves(ax, points, column, view.looks, view.diverged, ceiling)
+        ax.axhline(math.log(classes), **plots.REFERENCE, zorder=2.5)
+        fit_y(ax, np.minimum(values, ceiling))
+        cut = f", cut: the highest is {points[column].max():.3g}" if (points[column] > ceiling).any() else ""
+        ax.set_title(f"{name} loss (nats){cut}", loc="left")
+    axes[1].tick_params(labelleft=False)
+    return "loss", "Loss against step", figure
+
+
+def _accuracy(view: View) -> tuple[str, str, Figure]:
+    target = view.comparison.target
+    entries = [*_curve_entries(view), reference_entry(f"target {target:g}")]
+    figure, (ax,) = _sheet(1, entries, _band_title(view), width=8.8)
+    plots.curves(ax, view.points, "val_accuracy", view.looks, view.diverged)
+    ax.axhline(target, **plots.REFERENCE, zorder=2.5)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_ylabel("validation accuracy")
+    return "accuracy", "Validation accuracy against step", figure
+
+
+def _steps(view: View) -> tuple[str, str, Figure]:
+    entries = [
+        mark_entry("o", "one seed", markersize=4),
+        mark_entry(">", "not reached by the end", markerfacecolor="none"),
+        mark_entry("x", "diverged before it reached"),
+        mark_entry("|", "Kaplan-Meier median", markersize=12, markeredgewidth=3),
+    ]
+    figure, ax = _rows_sheet(view, entries)
+    plots.steps_to_target(ax, view.trials, view.looks)
+    return "steps_to_target", f"Steps to validation accuracy {view.comparison.target:g}", figure
+
+
+def _final(view: View) -> tuple[str, str, Figure]:
+    guess = next(
+        record.data.guess for record in view.comparison.records if record.trial.id in set(view.trials["trial"])
+    )
+    entries = [
+        mark_entry("o", "one seed", markersize=4, alpha=0.5),
+        mark_entry("D", "mean and its 95 % t interval", markersize=6),
+        reference_entry(f"most frequent class: {guess:.3f}"),
+    ]
+    figure, ax = _rows_sheet(view, entries)
+    plots.final_accuracy(ax, view.trials, view.looks, guess)
+    return "final_accuracy", "Test accuracy after training", figure
+
+
+def _signal(view: View) -> tuple[str, str, Figure]:
+    seeds = view.layers["seed"].nunique()
+    band = f"line: geometric mean;\nband: its 95 % t interval, n = {seeds} seeds" if seeds > 1 else "line: the one seed"
+    entries = [scheme_entry(look) for look in view.present.values()]
+    if view.layers[["forward_moment_predicted", "gradient_moment_predicted"]].notna().any(axis=None):
+        entries.append(reference_entry("predicted, where a formula exists"))
+    if (view.layers[["forward_moment", "gradient_moment"]] == 0).any(axis=None):
+        entries.append(mark_entry("v", "exactly 0, off the axis"))
+    figure, axes = _sheet(2, entries, band, width=11.5)
+    for ax, column, name in zip(axes, ("forward_moment", "gradient_moment"), ("E[z²]", "E[(∂loss/∂z)²]"), strict=True):
+        plots.signal(ax, view.layers, column, view.looks)
+        ax.set_title(f"{column.replace('_', ' ')} {name}", loc="left")
+    return "signal", "Signal at step 0 by layer", figure
+
+
+def _lr(view: View) -> tuple[str, str, Figure]:
+    entries = [scheme_entry(look) for look in view.present.values()]
+    entries.append(mark_entry("x", "some trials diverged at this lr"))
+    figure, (ax,) = _sheet(
+        1, entries, "mean over finished trials and its 95 % t\ninterval; schemes of one lr side by side", width=8.8
+    )
+    plots.lr_sensitivity(ax, view.trials, view.looks)
+    return "lr", "Final validation loss against lr", figure
+
+
+def _curve_entries(view: View) -> list[Entry]:
+    """Name the schemes, and how many of the trials of each diverged."""
+    entries = []
+    for scheme, look in view.present.items():
+        outcome = view.trials.loc[view.trials["scheme"] == scheme, "outcome"]
+        lost = int((outcome == "diverged").sum())
+        entries.append(scheme_entry(look, f" ({lost} of {len(outcome)} diverged)" if lost else ""))
+    crosses = [mark_entry("x", "diverged: the curve ends")] if view.diverged else []
+    return [*entries, *crosses]
+
+
+def _band_title(view: View) -> str:
+    sizes = view.points.groupby("scheme")["trial"].nunique()
+    low, high = (int(sizes.min()), int(sizes.max())) if len(sizes) else (0, 0)
+    if high < 2:
+        return "line: the one seed"
+    n = f"{low}" if low == high else f"{low} to {high}"
+    return f"thin: seeds; thick: their mean, while all last;\nband: 95 % t interval of the mean, n = {n} seeds"
+
+
+def _classes(view: View) -> int:
+    datasets = set(view.trials["dataset"])
+    return next(record.data.classes for record in view.comparison.records if record.trial.dataset in datasets)
+
+
+def _sheet(panels: int, entries: Sequence[Entry], title: str, *, width: float) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure of so many panels with its legend at the right, as high as the legend needs; sizes in inches."""
+    height = max(4.2, 0.9 + 0.185 * line_count([label for _, label in entries]))
+    figure = Figure(figsize=(width, height), dpi=PNG_DPI, layout="constrained")
+    legend(figure, entries, title)
+    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+
+
+def _rows_sheet(view: View, entries: Sequence[Entry]) -> tuple[Figure, Axes]:
+    """Return a figure with a row per scheme and its legend below."""
+    labels = [look.label for look in view.present.values()]
+    height = 1.5 + max(0.4 * len(labels), 0.22 * line_count(labels))
+    figure = Figure(figsize=(8.2, height), dpi=PNG_DPI, layout="constrained")
+    legend(figure, entries, "", below=True)
+    return figure, figure.subplots()
+
+
+@contextmanager
+def _house_style() -> Iterator[None]:
+    with mpl.rc_context(RC), warnings.catch_warnings():
+        # A name in a script that DejaVu lacks shows boxes in the PNG and itself in the SVG: no reason to stop.
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield
+
+
+def _lay_out(figure: Figure) -> None:
+    """Work the layout out once and keep it: each of the two files would work it out again."""
+    engine = figure.get_layout_engine()
+    assert engine is not None, "figures are made with constrained layout"  # noqa: S101 - our own invariant
+    engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    with _house_style():
+        # The canvases are called straight: `savefig` would draw every figure twice.
+        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call] # untyped in matplotlib
+    return buffer.getvalue()
+
+
+def _svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    with _house_style():
+        # Without what changes from run to run and from version to version.
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)  # type: ignore[no-untyped-call] # untyped there
+    return buffer.getvalue()

@@ -1,0 +1,140 @@
+"""Records as tidy tables: one row a trial, a point, a layer.
+
+Column names, their order and their types are a contract with everyone who reads the CSV files. A number that is not
+there is missing (NaN or NA), never 0.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from initbench.analysis.statistics import beats_guessing
+from initbench.record import Record
+
+TRIAL_COLUMNS = {
+    "trial": "str",
+    "dataset": "str",
+    "model": "str",
+    "scheme": "str",
+    "optimizer": "str",
+    "lr": "float64",
+    "batch_size": "int64",
+    "steps": "int64",
+    "seed": "int64",
+    "device": "str",
+    "outcome": "str",
+    "initial_loss": "float64",
+    "final_train_loss": "float64",
+    "final_train_accuracy": "float64",
+    "final_val_loss": "float64",
+    "final_val_accuracy": "float64",
+    "test_loss": "float64",
+    "test_accuracy": "float64",
+    "generalization_gap": "float64",
+    "steps_to_target": "Int64",
+    "seconds_init": "float64",
+    "seconds_train": "float64",
+}
+CURVE_COLUMNS = {
+    "trial": "str",
+    "scheme": "str",
+    "lr": "float64",
+    "seed": "int64",
+    "step": "int64",
+    "epoch": "float64",
+    "train_loss": "float64",
+    "val_loss": "float64",
+    "val_accuracy": "float64",
+}
+LAYER_COLUMNS = {
+    "trial": "str",
+    "scheme": "str",
+    "seed": "int64",
+    "layer": "str",
+    "kind": "str",
+    "fan_in": "int64",
+    "fan_out": "int64",
+    "weight_std": "float64",
+    "forward_moment": "float64",
+    "gradient_moment": "float64",
+    "dead_fraction": "float64",
+    "cosine": "float64",
+    "forward_moment_predicted": "float64",
+    "gradient_moment_predicted": "float64",
+}
+
+
+def trials_frame(records: Iterable[Record], target: float) -> pd.DataFrame:
+    """Return one row a trial with `TRIAL_COLUMNS`; losses in nats, accuracies as shares, times in seconds.
+
+    `steps_to_target` is the step of the first point whose validation accuracy is at least `target`.
+    """
+    return table([_trial_row(record, target) for record in records], TRIAL_COLUMNS)
+
+
+def curves_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Return one row a point with `CURVE_COLUMNS`."""
+    rows = [_key(record, "scheme", "lr", "seed") | dict(point) for record in records for point in record.curve]
+    return table(rows, CURVE_COLUMNS)
+
+
+def layers_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Return one row a layer at step 0 with `LAYER_COLUMNS`."""
+    rows = [_key(record, "scheme", "seed") | dict(layer) for record in records for layer in record.layers]
+    return table(rows, LAYER_COLUMNS)
+
+
+def learned_trials(records: Iterable[Record]) -> frozenset[str]:
+    """Return the ids of the finished trials whose final validation accuracy beats the constant guess."""
+    return frozenset(record.trial.id for record in records if _learned(record))
+
+
+def table(rows: list[dict[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+    """Return rows as a frame of exactly these columns and types, also where there are no rows."""
+    return pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))
+
+
+def _key(record: Record, *names: str) -> dict[str, Any]:
+    return {"trial": record.trial.id} | {name: getattr(record.trial, name) for name in names}
+
+
+def _trial_row(record: Record, target: float) -> dict[str, Any]:
+    return (
+        record.trial.model_dump()
+        | {
+            "trial": record.trial.id,
+            "outcome": record.outcome.status,
+            "initial_loss": next((point.val_loss for point in record.curve if point.step == 0), None),
+            "steps_to_target": next((point.step for point in record.curve if point.val_accuracy >= target), None),
+        }
+        | _final(record)
+        | record.timings.model_dump()
+    )
+
+
+def _final(record: Record) -> dict[str, float | None]:
+    final = record.final
+    if final is None:
+        return {}
+    return {
+        "final_train_loss": final.train_loss,
+        "final_train_accuracy": final.train_accuracy,
+        "final_val_loss": final.val_loss,
+        "final_val_accuracy": final.val_accuracy,
+        "test_loss": final.test_loss,
+        "test_accuracy": final.test_accuracy,
+        "generalization_gap": _difference(final.test_loss, final.train_loss),
+    }
+
+
+def _difference(left: float | None, right: float | None) -> float | None:
+    return None if left is None or right is None else left - right
+
+
+def _learned(record: Record) -> bool:
+    if record.final is None:
+        return False
+    # The accuracy is a count over the whole split, so the count comes back whole.
+    correct = round(record.final.val_accuracy * record.data.val_size)
+    return beats_guessing(correct, record.data.val_size, record.data.guess)

@@ -1,0 +1,206 @@
+"""The drawings: data and axes in, axes out. Frames are those of one setting, looks those of all schemes."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+
+from initbench.analysis.axes import PLAIN, fit_y, say, scheme_axis, spread, step_axis
+from initbench.analysis.statistics import Floats, censored_median, geometric_band, mean_band, mean_interval
+from initbench.analysis.style import BAND_ALPHA, REFERENCE_COLOUR, SEED_ALPHA, Look
+
+Looks = Mapping[str, Look]
+REFERENCE: dict[str, Any] = {"color": REFERENCE_COLOUR, "linestyle": (0, (4, 3)), "linewidth": 1.1}
+
+
+def curves(
+    ax: Axes, points: pd.DataFrame, column: str, looks: Looks, diverged: frozenset[str], ceiling: float = np.inf
+) -> Axes:
+    """Draw a column of the curves against step: seeds thin, their mean with its 95 % band, × where one diverged.
+
+    The mean is over all the seeds of a scheme: where the first of them ends, so does the mean. `ceiling` is where the
+    caller cuts the axis: a × above it stands there.
+    """
+    if points.empty:
+        return say(ax, "no trial left a curve")
+    for look, of_scheme in _by_scheme(points, looks):
+        by_trial = of_scheme.pivot_table(index="step", columns="trial", values=column, sort=False).sort_index()
+        _seeds(ax, by_trial, look)
+        _mean(ax, by_trial.dropna(), look)
+        _ends(ax, by_trial[[trial for trial in by_trial.columns if trial in diverged]], look, ceiling)
+    step_axis(ax, int(points["step"].max()))
+    return ax
+
+
+def steps_to_target(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
+    """Draw when each seed reached the target: dots, those that never did in a zone at the right, a bar for the median.
+
+    Failed trials are not drawn: they do not say when they would have arrived.
+    """
+    budget = int(trials["steps"].max())
+    labels, counts = [], []
+    for row, (look, of_scheme) in enumerate(_by_scheme(trials, looks)):
+        watched = of_scheme[of_scheme["outcome"] != "failed"]
+        labels.append(look.label)
+        counts.append(f"{watched['steps_to_target'].notna().sum()}/{len(watched)}")
+        _arrivals(ax, watched, row, look, budget)
+    ax.axvspan(1.03 * budget, 1.15 * budget, color="#EFEFEF", linewidth=0, zorder=0)
+    ax.set_xlim(-0.02 * budget, 1.15 * budget)
+    ticks = [*(tick for tick in ax.get_xticks() if 0 <= tick <= 0.93 * budget), budget]
+    ax.set_xticks([*ticks, 1.09 * budget], [*(f"{tick:g}" for tick in ticks), "not\nreached"])
+    ax.set_xlabel("steps to target")
+    scheme_axis(ax, labels, "reached", counts)
+    return ax
+
+
+def final_accuracy(ax: Axes, trials: pd.DataFrame, looks: Looks, guess: float) -> Axes:
+    """Draw the test accuracy of each finished seed, the mean and its 95 % interval; `guess` is a reference line."""
+    labels, counts = [], []
+    for row, (look, of_scheme) in enumerate(_by_scheme(trials, looks)):
+        values = of_scheme["test_accuracy"].dropna().to_numpy(dtype=np.float64)
+        labels.append(look.label)
+        counts.append(f"{len(values)}/{len(of_scheme)}")
+        _accuracies(ax, values, row, look)
+    ax.axvline(guess, **REFERENCE, zorder=1)
+    if trials["test_accuracy"].isna().all():
+        ax.set_xlim(0, 1)
+    ax.set_xlabel("test accuracy")
+    scheme_axis(ax, labels, "finished", counts)
+    return ax
+
+
+def signal(ax: Axes, layers: pd.DataFrame, column: str, looks: Looks) -> Axes:
+    """Draw a moment at step 0 by layer on a log axis: geometric mean over seeds with its 95 % band, prediction dashed.
+
+    A layer with a moment of exactly 0 has no geometric mean: its line has a gap, and ▼ stands at the foot.
+    """
+    order = list(dict.fromkeys(layers["layer"]))
+    drawn = [_layer_line(ax, of_scheme, column, order, look) for look, of_scheme in _by_scheme(layers, looks)]
+    fit_y(ax, np.concatenate(drawn), always_log=True)
+    every = -(-len(order) // 24)
+    ax.set_xticks(range(0, len(order), every), order[::every], rotation=45, ha="right", rotation_mode="anchor")
+    return ax
+
+
+def lr_sensitivity(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
+    """Draw the final validation loss against lr: mean over finished trials and its 95 % interval.
+
+    × at the top counts against the mean below it: some of the scheme's trials diverged at that rate.
+    """
+    rates = sorted(trials["lr"].unique())
+    # Schemes stand side by side at a rate, so that their intervals do not hide each other.
+    step = np.diff(np.log(rates)).min() / (5 * len(looks))
+    drawn = [
+        _rate_line(ax, of_scheme, look, float(np.exp(step * (look.index - (len(looks) - 1) / 2))))
+        for look, of_scheme in _by_scheme(trials, looks)
+    ]
+    ax.set_xscale("log")
+    ax.set_xticks(rates)
+    ax.minorticks_off()
+    ax.xaxis.set_major_formatter(PLAIN)
+    ax.set_xlim(rates[0] / 1.4, rates[-1] * 1.4)
+    fit_y(ax, np.concatenate(drawn))
+    ax.set_xlabel("lr")
+    ax.set_ylabel("final validation loss (nats)")
+    return ax
+
+
+def _by_scheme(frame: pd.DataFrame, looks: Looks) -> Iterator[tuple[Look, pd.DataFrame]]:
+    groups = dict(list(frame.groupby("scheme", sort=False)))
+    return ((look, groups[scheme]) for scheme, look in looks.items() if scheme in groups)
+
+
+def _seeds(ax: Axes, by_trial: pd.DataFrame, look: Look) -> None:
+    """Draw all seeds as one collection: hundreds of lines would cost seconds."""
+    lines = [series.dropna() for _, series in by_trial.items()]
+    segments = [np.column_stack([line.index.to_numpy(), line.to_numpy()]) for line in lines]
+    ax.add_collection(LineCollection(segments, colors=look.colour, linewidths=0.6, alpha=SEED_ALPHA), autolim=False)
+
+
+def _mean(ax: Axes, complete: pd.DataFrame, look: Look) -> None:
+    if complete.empty:
+        return
+    steps = complete.index.to_numpy()
+    mean, half = mean_band(complete.to_numpy(dtype=np.float64).T)
+    ax.plot(steps, mean, color=look.colour, linestyle=look.dash, linewidth=look.width, zorder=3, **_markers(look))
+    if half is not None:
+        ax.fill_between(steps, mean - half, mean + half, color=look.colour, alpha=BAND_ALPHA, linewidth=0)
+
+
+def _markers(look: Look) -> dict[str, Any]:
+    """Put each scheme's markers on points of their own, so that lines that coincide show the markers of both."""
+    return {"marker": look.marker, "markersize": 5, "markevery": (look.index % 6, 6), "markeredgewidth": 0}
+
+
+def _ends(ax: Axes, by_trial: pd.DataFrame, look: Look, ceiling: float) -> None:
+    lasts = [series.dropna().iloc[-1:] for _, series in by_trial.items()]
+    steps = [step for last in lasts for step in last.index]
+    values = [min(value, ceiling) for last in lasts for value in last]
+    ax.scatter(steps, values, marker="x", s=34, linewidths=1.6, color=look.colour, zorder=4, clip_on=False)
+
+
+def _arrivals(ax: Axes, trials: pd.DataFrame, row: int, look: Look, budget: int) -> None:
+    y = row + spread(len(trials))
+    reached = trials["steps_to_target"].notna().to_numpy(dtype=bool)
+    diverged = ~reached & (trials["outcome"] == "diverged").to_numpy(dtype=bool)
+    steps = trials["steps_to_target"].fillna(trials["steps"]).to_numpy(dtype=np.float64)
+    zone = budget * np.where(np.arange(len(trials)) % 2, 1.115, 1.065)
+    kept = ~reached & ~diverged
+    ax.scatter(steps[reached], y[reached], s=17, color=look.colour, edgecolors="white", linewidths=0.4, zorder=3)
+    ax.scatter(zone[kept], y[kept], s=20, marker=">", facecolors="none", edgecolors=look.colour, linewidths=1.0)
+    ax.scatter(zone[diverged], y[diverged], s=20, marker="x", color=look.colour, linewidths=1.0)
+    median = censored_median(steps, reached)
+    if median is not None:
+        ends = ([median, median], [row - 0.4, row + 0.4])
+        ax.plot(*ends, color=look.colour, linewidth=5, alpha=0.45, solid_capstyle="butt", zorder=2)
+
+
+def _accuracies(ax: Axes, values: Floats, row: int, look: Look) -> None:
+    ax.scatter(values, row + 0.12 + 0.75 * spread(len(values)), s=14, color=look.colour, alpha=0.45, linewidths=0)
+    estimate = mean_interval(values)
+    if estimate.mean is None:
+        return
+    how: dict[str, Any] = {"color": look.colour, "markersize": 5, "elinewidth": 1.8, "capsize": 4}
+    ax.errorbar([estimate.mean], [row - 0.24], xerr=estimate.half, fmt="D", zorder=4, **how)
+
+
+def _layer_line(ax: Axes, layers: pd.DataFrame, column: str, order: list[str], look: Look) -> Floats:
+    by_seed = layers.pivot_table(index="seed", columns="layer", values=column, sort=False).reindex(columns=order)
+    values = by_seed.to_numpy(dtype=np.float64)
+    x = np.arange(len(order))
+    known = (np.isfinite(values) & (values > 0)).all(axis=0)
+    mean, low, high = geometric_band(np.where(known, values, 1.0))
+    mean = np.where(known, mean, np.nan)
+    ax.plot(x, mean, color=look.colour, marker=look.marker, markersize=5, markeredgewidth=0, linewidth=look.width)
+    if low is not None and high is not None:
+        ax.fill_between(x, low, high, where=known, color=look.colour, alpha=BAND_ALPHA, linewidth=0)
+    zero = x[(values == 0).any(axis=0)]
+    foot: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False, "zorder": 5}
+    aside = zero + 0.05 * (look.index % 8 - 3.5)  # schemes side by side, within their layer
+    ax.scatter(aside, np.zeros(len(zero)), marker="v", s=22, color=look.colour, **foot)
+    return np.concatenate([mean, _predicted_line(ax, layers, f"{column}_predicted", order, look)])
+
+
+def _predicted_line(ax: Axes, layers: pd.DataFrame, column: str, order: list[str], look: Look) -> Floats:
+    by_layer = layers.groupby("layer", sort=False)[column].mean().reindex(order).to_numpy(dtype=np.float64)
+    predicted = np.where(by_layer > 0, by_layer, np.nan)
+    ax.plot(range(len(order)), predicted, color=look.colour, linestyle=(0, (2, 2)), linewidth=1.0, alpha=0.8)
+    return predicted
+
+
+def _rate_line(ax: Axes, trials: pd.DataFrame, look: Look, aside: float) -> Floats:
+    by_rate = [(float(str(rate)), of_rate) for rate, of_rate in trials.groupby("lr")]
+    finished = [of_rate["final_val_loss"].dropna().to_numpy(dtype=np.float64) for _, of_rate in by_rate]
+    estimates = [mean_interval(values) for values in finished]
+    rates = aside * np.array([rate for rate, _ in by_rate])
+    means = np.array([np.nan if e.mean is None else e.mean for e in estimates])
+    halves = np.array([np.nan if e.half is None else e.half for e in estimates])
+    how: dict[str, Any] = {"color": look.colour, "marker": look.marker, "markersize": 5, "capsize": 3, "elinewidth": 1}
+    ax.errorbar(rates, means, yerr=halves, linestyle=look.dash, linewidth=look.width, **how)
+    lost = rates[[bool((of_rate["outcome"] == "diverged").any()) for _, of_rate in by_rate]]
+    top: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False}
+    ax.scatter(lost, np.ones(len(lost)), marker="x", s=24, color=look.colour, **top)
+    return np.concatenate([means, *finished])

@@ -1,0 +1,93 @@
+"""Pure functions of plain arrays: means with intervals, medians of censored steps, the test for having learned.
+
+Arrays hold finite numbers only; what is not there is left out by the caller, who shows the n that remains.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+CONFIDENCE = 0.95
+# The chance of calling a network that only guesses "learned"; about one false call in a thousand trials.
+LUCK = 0.001
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of `n` values and the half-width of its 95 % interval, None where n does not allow it."""
+
+    mean: float | None
+    half: float | None
+    n: int
+
+    @property
+    def low(self) -> float | None:
+        """The lower end of the interval."""
+        return None if self.mean is None or self.half is None else self.mean - self.half
+
+    @property
+    def high(self) -> float | None:
+        """The upper end of the interval."""
+        return None if self.mean is None or self.half is None else self.mean + self.half
+
+
+def mean_band(values: Floats) -> tuple[Floats, Floats | None]:
+    """Return means and 95 % half-widths, each of shape (k,), over the n rows of an (n, k) array.
+
+    Student's t with n - 1 degrees of freedom: at 3 to 20 seeds it keeps its coverage where percentile and BCa
+    bootstraps fall short. Fewer than two rows give no half-width.
+    """
+    n = len(values)
+    mean = values.mean(axis=0)
+    if n < 2:
+        return mean, None
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(axis=0, ddof=1) / np.sqrt(n)
+    # Equal values have an interval of width zero; rounding in the mean would leave 1e-17 of it.
+    equal = np.ptp(values, axis=0) == 0
+    return np.where(equal, values[0], mean), np.where(equal, 0.0, half)
+
+
+def mean_interval(values: Floats) -> Estimate:
+    """Return the mean of an (n,) array with its 95 % Student t interval; no mean at n = 0, no interval at n = 1."""
+    n = len(values)
+    if n == 0:
+        return Estimate(None, None, 0)
+    mean, half = mean_band(values[:, np.newaxis])
+    return Estimate(float(mean[0]), None if half is None else float(half[0]), n)
+
+
+def geometric_band(values: Floats) -> tuple[Floats, Floats | None, Floats | None]:
+    """Return geometric means, lower and upper 95 % ends, each (k,), over the rows of a positive (n, k) array.
+
+    The t interval of the mean logarithm, raised again: moments of a signal spread by factors, not by sums.
+    """
+    mean, half = mean_band(np.log(values))
+    if half is None:
+        return np.exp(mean), None, None
+    return np.exp(mean), np.exp(mean - half), np.exp(mean + half)
+
+
+def censored_median(steps: Floats, reached: NDArray[np.bool_]) -> float | None:
+    """Return the Kaplan-Meier median of right-censored steps, None where fewer than half are ever reached.
+
+    `steps` (n,) is when a trial reached the target, or how long it was watched in vain where `reached` (n,) is false.
+    """
+    if len(steps) == 0:
+        return None
+    survival = stats.ecdf(stats.CensoredData.right_censored(steps, ~reached)).sf
+    # A product of fractions that is 1/2 on paper may come out a rounding error above it.
+    below = survival.quantiles[survival.probabilities <= 0.5 + 1e-12]
+    return float(below[0]) if len(below) else None
+
+
+def beats_guessing(correct: int, size: int, guess: float) -> bool:
+    """Tell whether `correct` of `size` answers are more than a guess of accuracy `guess` gives by luck.
+
+    One-sided exact binomial test at p < 0.001.
+    """
+    return bool(stats.binom.sf(correct - 1, size, guess) < LUCK)

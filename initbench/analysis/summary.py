@@ -1,0 +1,95 @@
+"""The summary: one row per scheme in its setting."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from initbench.analysis.frames import table
+from initbench.analysis.statistics import censored_median, mean_interval
+
+SETTING = ("dataset", "model", "optimizer", "lr")
+
+# Each mean stands with its n and its 95 % interval. The means of final values are over the trials that finished, so
+# `finished` beside `n` says whether they speak for all trials or for survivors only; `initial_loss` is over all trials.
+MEANS = {
+    "test_accuracy": "test_n",
+    "initial_loss": "initial_loss_n",
+    "final_val_loss": "final_val_loss_n",
+    "generalization_gap": "generalization_gap_n",
+}
+SUMMARY_COLUMNS = {
+    "dataset": "str",
+    "model": "str",
+    "optimizer": "str",
+    "lr": "float64",
+    "scheme": "str",
+    "n": "int64",
+    "finished": "int64",
+    "learned": "int64",
+    "diverged": "int64",
+    "failed": "int64",
+    "steps_to_target": "Int64",
+    "reached": "int64",
+    **{
+        column: kind
+        for mean, n in MEANS.items()
+        for column, kind in ((mean, "float64"), (f"{mean}_low", "float64"), (f"{mean}_high", "float64"), (n, "int64"))
+    },
+    "seconds_train": "float64",
+}
+
+
+def summarize(trials: pd.DataFrame, learned: Iterable[str], schemes: Sequence[str]) -> pd.DataFrame:
+    """Return one row per setting and scheme with `SUMMARY_COLUMNS`.
+
+    Settings come in the order in which the trials have them, schemes in the order of `schemes`; `learned` holds trial
+    ids. `steps_to_target` is a Kaplan-Meier median over the trials that did not fail, missing where half of them
+    never reach the target: those, the diverged among them, are censored at their budget of steps.
+    `seconds_train` is the median of the finished trials.
+    """
+    marked = trials.assign(learned=trials["trial"].isin(list(learned)))
+    rows = []
+    for setting, of_setting in marked.groupby(list(SETTING), sort=False):
+        for scheme in _in_order(of_setting["scheme"], schemes):
+            key = dict(zip((*SETTING, "scheme"), (*setting, scheme), strict=True))
+            rows.append(key | _row(of_setting[of_setting["scheme"] == scheme]))
+    return table(rows, SUMMARY_COLUMNS)
+
+
+def _in_order(present: pd.Series, schemes: Sequence[str]) -> list[str]:
+    """Return the schemes that have trials: first those asked for, then any other."""
+    found = list(present.unique())
+    return [scheme for scheme in dict.fromkeys(schemes) if scheme in found] + [s for s in found if s not in schemes]
+
+
+def _row(trials: pd.DataFrame) -> dict[str, Any]:
+    outcome = trials["outcome"].value_counts()
+    counts = {status: int(outcome.get(status, 0)) for status in ("finished", "diverged", "failed")}
+    seconds = trials.loc[trials["outcome"] == "finished", "seconds_train"]
+    return (
+        {"n": len(trials), "learned": int(trials["learned"].sum()), "seconds_train": seconds.median()}
+        | counts
+        | _convergence(trials)
+        | {column: value for mean in MEANS for column, value in _mean(trials, mean).items()}
+    )
+
+
+def _convergence(trials: pd.DataFrame) -> dict[str, Any]:
+    """Count and date the arrivals. A failed trial says nothing of when it would have arrived: it is left out."""
+    watched = trials[trials["outcome"] != "failed"]
+    reached = watched["steps_to_target"].notna()
+    steps = watched["steps_to_target"].fillna(watched["steps"])
+    median = censored_median(steps.to_numpy(dtype=np.float64), reached.to_numpy(dtype=bool))
+    return {"reached": int(reached.sum()), "steps_to_target": None if median is None else int(median)}
+
+
+def _mean(trials: pd.DataFrame, column: str) -> dict[str, float | int | None]:
+    estimate = mean_interval(trials[column].dropna().to_numpy(dtype=np.float64))
+    return {
+        column: estimate.mean,
+        f"{column}_low": estimate.low,
+        f"{column}_high": estimate.high,
+        MEANS[column]: estimate.n,
+    }

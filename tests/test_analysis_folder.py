@@ -1,0 +1,232 @@
+"""Figures, the report and the folder: what they show, that they are stable, that names stay text."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from analysis_data import a_comparison, a_curve, a_layer, a_trial, diverged, failed, finished
+from matplotlib.figure import Figure
+
+from initbench.analysis import plots
+from initbench.analysis.figures import pictures
+from initbench.analysis.folder import write_folder
+from initbench.analysis.report import inline_svg, render_report
+from initbench.analysis.statistics import mean_band
+from initbench.analysis.style import looks
+from initbench.recipe import DEFAULT_SCHEMES
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "$\\input{x}$ [red]\x1b[31m |",
+    '_a"b\' id="x" url(#p) --> ]]> 火',
+    "=HYPERLINK(1)",
+    "torch_default",
+)
+FILES = ["curves.csv", "layers.csv", "plots", "report.html", "summary.csv", "summary.md", "trials.csv"]
+
+
+def a_mixed_comparison(schemes, lrs=(0.05,)):
+    records = []
+    for lr in lrs:
+        for scheme in schemes:
+            records += [finished(a_trial(scheme, s, lr=lr), test=0.8 + s / 50) for s in range(3)]
+        records += [diverged(a_trial(schemes[0], 3, lr=lr)), failed(a_trial(schemes[0], 4, lr=lr), layers=())]
+    return a_comparison(records, missing=2, name="hostile <b>")
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: tags that are open, ids, links, text."""
+
+    VOID = frozenset({"meta", "br", "link", "img"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.ids, self.links, self.text, self.open, self.references = set(), [], [], "", [], set()
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self._read(dict(attributes))
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.add(tag)
+        self._read(dict(attributes))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def _read(self, attributes):
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.links += [attributes["href"]] if "href" in attributes else []
+        self.references |= set(re.findall(r"url\(#([^)]+)\)", " ".join(value or "" for value in attributes.values())))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("hostile")
+    write_folder(path, a_mixed_comparison(HOSTILE))
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    return Page((folder / "report.html").read_text())
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_folder_holds_what_is_promised(folder):
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    kinds = ["accuracy", "final_accuracy", "loss", "signal", "steps_to_target"]
+    assert sorted(p.name for p in (folder / "plots").iterdir()) == [f"{k}.{e}" for k in kinds for e in ("png", "svg")]
+
+
+def test_writing_again_gives_the_same_bytes_and_removes_stale_figures_only(folder):
+    before = contents(folder)
+    (folder / "plots" / "lr.png").write_bytes(b"of an earlier grid")
+    (folder / "plots" / "mine.png").write_bytes(b"not ours")
+    write_folder(folder, a_mixed_comparison(HOSTILE))
+    (folder / "plots" / "mine.png").unlink()  # it raises where it was removed
+    assert contents(folder) == before
+
+
+def test_the_report_is_one_offline_file(folder, page):
+    text = (folder / "report.html").read_text()
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in text
+    assert page.open == []
+    assert not re.search(r"https?:|//[a-z]|@import|javascript:", text)
+    assert page.tags.isdisjoint({"script", "iframe", "img", "link", "image", "object"})
+    assert len(text.encode()) < 2_000_000
+
+
+def test_ids_are_unique_and_every_reference_is_met(page):
+    assert len(page.ids) == len(set(page.ids))
+    within = {link[1:] for link in page.links if link.startswith("#")}
+    assert within
+    assert within | page.references <= set(page.ids)
+
+
+def test_links_lead_to_files_that_are_there(folder, page):
+    beside = [link for link in page.links if not link.startswith("#")]
+    assert sorted(beside) == sorted(name for name in FILES if name.endswith((".csv", ".md")))
+    assert all((folder / name).exists() for name in beside)
+
+
+def test_hostile_names_stay_text(folder, page):
+    for name in HOSTILE:
+        assert name.replace("\x1b", "\\x1b") in page.text
+    assert b"\x1b" not in (folder / "report.html").read_bytes()
+    assert b"\x1b" not in (folder / "summary.md").read_bytes()
+    assert "<script" not in (folder / "summary.md").read_text()
+    assert "'=HYPERLINK" in (folder / "summary.csv").read_text()
+    drawn = (folder / "plots" / "loss.svg").read_text()
+    assert "&lt;script&gt;" in drawn
+    assert "$\\input{x}$" in drawn
+
+
+def test_pictures_have_no_date_and_no_version(folder):
+    for path in (folder / "plots").iterdir():
+        assert not re.search(rb"Software|dc:date|Matplotlib v|matplotlib version", path.read_bytes(), re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [],
+        [finished(a_trial())],
+        [finished(a_trial(), layers=(), curve=())],
+        [diverged(a_trial(seed=s), curve=()) for s in range(2)],
+        [failed(a_trial(), layers=())],
+        [finished(a_trial(seed=s), layers=(a_layer(0, 0.0, 0.0), a_layer(1, None))) for s in range(2)],
+        [finished(a_trial(seed=s), curve=a_curve([1.05], steps=(0,))) for s in range(2)],
+    ],
+)
+def test_every_edge_is_drawn_and_reported(records):
+    comparison = a_comparison(records)
+    drawn = list(pictures(comparison))
+    assert all(picture.png and picture.svg for picture in drawn)
+    assert Page(render_report(comparison, drawn, [])).open == []
+
+
+def test_a_grid_of_rates_has_its_own_files_and_one_signal():
+    comparison = a_mixed_comparison(("a", "torch_default"), lrs=(0.01, 0.1))
+    names = [picture.name for picture in pictures(comparison)]
+    per_setting = ("loss", "accuracy", "steps_to_target", "final_accuracy")
+    assert names == [f"{kind}-lr-{lr}" for lr in (0.01, 0.1) for kind in per_setting] + ["signal", "lr"]
+
+
+def test_figures_beyond_the_budget_are_linked_instead(monkeypatch):
+    monkeypatch.setattr("initbench.analysis.report.FIGURES_BUDGET", 1)
+    comparison = a_comparison([finished(a_trial())])
+    page = Page(render_report(comparison, pictures(comparison), []))
+    assert "svg" not in page.tags
+    assert "plots/loss.svg" in page.links
+
+
+def test_comparison_writes_its_report_where_told(tmp_path):
+    path = a_comparison([finished(a_trial())]).report(str(tmp_path / "here.html"))
+    page = Page(path.read_text())
+    assert path == tmp_path / "here.html"
+    assert [link for link in page.links if not link.startswith("#")] == []  # nothing stands beside it
+
+
+def test_an_inlined_figure_keeps_its_drawing_and_loses_its_prologue():
+    picture = next(iter(pictures(a_comparison([finished(a_trial())]))))
+    svg = inline_svg(picture)
+    assert svg.startswith("<svg ")
+    assert svg.count("<path") == picture.svg.decode().count("<path")
+    assert "xmlns" not in svg
+
+
+def test_the_mean_ends_where_the_first_seed_ends():
+    records = [finished(a_trial(seed=0)), finished(a_trial(seed=1)), diverged(a_trial(seed=2))]
+    comparison = a_comparison(records)
+    ax = Figure().subplots()
+    lost = frozenset({records[2].trial.id})
+    plots.curves(ax, comparison.curves, "val_loss", looks(("kaiming_uniform",), "torch_default"), lost)
+    (mean,) = ax.lines
+    together = comparison.curves.pivot_table(index="step", columns="trial", values="val_loss").dropna()
+    assert list(mean.get_xdata()) == [0, 1, 2, 4]
+    assert mean.get_ydata() == pytest.approx(mean_band(together.to_numpy().T)[0])
+    crosses = [c.get_offsets().tolist() for c in ax.collections if len(c.get_offsets()) and c.get_offsets().any()]
+    assert [4.0, records[2].curve[-1].val_loss] in crosses[0]
+
+
+def test_a_loss_beyond_the_axis_is_said():
+    records = [
+        finished(a_trial(), curve=a_curve([0.1, 0.9])),
+        diverged(a_trial(seed=1), curve=a_curve([0.1], start=1e6)),
+    ]
+    loss = next(iter(pictures(a_comparison(records)))).svg.decode()
+    assert "validation loss (nats), cut: the highest is 9.5e+05" in loss
+
+
+def test_a_scheme_looks_the_same_wherever_it_is_drawn():
+    of_all = looks(DEFAULT_SCHEMES, "torch_default")
+    assert of_all["torch_default"].colour == "#000000"
+    assert len({look.colour for look in of_all.values()}) == len(DEFAULT_SCHEMES)
+    assert looks(DEFAULT_SCHEMES, "torch_default") == of_all
+
+
+def test_twenty_schemes_are_told_apart():
+    of_all = looks([f"s{i}" for i in range(20)], "s3")
+    assert len({(look.colour, str(look.dash)) for look in of_all.values()}) == 20
+    assert len({(look.colour, look.marker) for look in of_all.values()}) == 20
+
+
+def test_one_drawing_leaves_matplotlib_as_it_was():
+    from matplotlib import rcParams
+
+    before = dict(rcParams)
+    assert all(picture.svg for picture in pictures(a_comparison([finished(a_trial())])))
+    assert dict(rcParams) == before
+    assert np.isfinite(before["font.size"])

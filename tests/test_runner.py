@@ -1,0 +1,231 @@
+"""The runner with real worker processes: same bits for any --jobs, killed and continued, dead workers, failures."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from initbench import runner, store
+from initbench.comparing import Place, carry_out, draft_of, prepare
+from initbench.errors import ConfigurationError
+from initbench.folder import load
+from initbench.runner import Silent
+from initbench.schemes import SCHEMES, Rule
+
+SMALL = {"model": "mlp(depth=2, width=16)", "steps": 12, "seeds": 2, "schemes": ["kaiming", "torch_default", "orthogonal"]}
+COMMAND = [
+    sys.executable, "-m", "initbench", "compare", "-m", "mlp(depth=4, width=64)", "--steps", "150", "--seeds", "6",
+    "-s", "kaiming", "-s", "torch_default", "--name", "killed", "-q", "--out",
+]  # fmt: skip
+
+
+def prepared(out, jobs=1, **changes):
+    return prepare(draft_of(None, SMALL | changes, "argument"), Place(Path(out), jobs=jobs), "compare")
+
+
+def payloads(out):
+    """Everything stored but the timings, by file name."""
+    found = {}
+    for path in sorted(Path(out).glob("trials/*/*.json")):
+        text = path.read_text()
+        found[path.name] = text[: text.index('"timings"')]
+    return found
+
+
+def test_jobs_change_no_byte(tmp_path):
+    for jobs in (1, 2):
+        carry_out(prepared(tmp_path / str(jobs), jobs))
+    one, two = payloads(tmp_path / "1"), payloads(tmp_path / "2")
+    assert len(one) == 6
+    assert one == two
+
+
+def test_other_schemes_and_their_order_change_no_byte(tmp_path):
+    carry_out(prepared(tmp_path / "a", schemes=["kaiming"]))
+    carry_out(prepared(tmp_path / "b", schemes=["ones", "orthogonal", "he_uniform"]))
+    alone, among = payloads(tmp_path / "a"), payloads(tmp_path / "b")
+    assert alone.items() <= among.items()
+
+
+def test_what_is_stored_is_not_trained_again(tmp_path):
+    class Counting(Silent):
+        counts = []
+
+        def started(self, todo, stored):
+            self.counts.append((len(todo), stored))
+
+    observer = Counting()
+    carry_out(prepared(tmp_path, schemes=["kaiming"]), observer)
+    carry_out(prepared(tmp_path), observer)
+    comparison = carry_out(prepared(tmp_path), observer)
+    assert observer.counts == [(2, 0), (4, 2), (0, 6)]
+    assert len(comparison.trials) == 6
+    assert comparison.missing == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"lr": 0.06}, {"steps": 13}, {"batch_size": 63}, {"seeds": [5, 6]}, {"optimizer": "adam"},
+     {"model": "mlp(depth=3, width=16)"}, {"schemes": ["kaiming(a=0.1)", "ones", "zeros"]}],
+)  # fmt: skip
+def test_whatever_can_change_the_numbers_makes_another_trial(tmp_path, change):
+    before, after = prepared(tmp_path), prepared(tmp_path, **change)
+    assert not set(before.asked.trials) & set(after.asked.trials)
+
+
+def test_target_and_baseline_change_no_trial(tmp_path):
+    before, after = prepared(tmp_path), prepared(tmp_path, target=0.8, baseline="kaiming")
+    assert before.asked.trials == after.asked.trials
+
+
+def test_a_killed_run_continues_and_ends_as_an_undisturbed_one(tmp_path):
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    subprocess.run([*COMMAND, str(undisturbed), "--jobs", "1"], check=True, capture_output=True)
+    for wanted in (1, 4, 8):
+        process = subprocess.Popen(
+            [*COMMAND, str(killed), "--jobs", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while len(payloads(killed)) < wanted and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finished = subprocess.run([*COMMAND, str(killed), "--jobs", "2"], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert payloads(killed) == payloads(undisturbed)
+    assert not list(killed.rglob("*.corrupt-*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for children in /proc")
+def test_workers_end_with_a_killed_parent(tmp_path):
+    process = subprocess.Popen(
+        [*COMMAND, str(tmp_path), "--jobs", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not payloads(tmp_path):
+        time.sleep(0.01)
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    assert len(children) >= 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(pid) for pid in children)
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path):
+    process = subprocess.Popen(
+        [*COMMAND, str(tmp_path), "--jobs", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not payloads(tmp_path):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "of 12 trials stored. To continue: initbench compare" in errors
+    assert "kaiming_uniform" in output, "what is stored is summarized"
+    assert (tmp_path / "killed" / "report.html").exists()
+
+
+def test_a_dead_worker_is_replaced_and_every_trial_gets_done(tmp_path):
+    work = prepared(tmp_path, jobs=2, steps=100, seeds=4)
+
+    class Killer(Silent):
+        done = 0
+
+        def finished(self, record):
+            self.done += 1
+            if self.done == 2:
+                os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    records = runner.run(work.plan, tmp_path, 2, Killer())
+    assert [record.outcome.status for record in records] == ["finished"] * 12
+    assert multiprocessing.active_children() == []
+
+
+def test_a_scheme_that_raises_fails_alone_and_is_tried_again_next_time(tmp_path):
+    def broken() -> Rule:
+        """Raise when it fills."""
+
+        def fill(_tensor, _layer, _generator):
+            raise RuntimeError("it broke")
+
+        return Rule(fill)
+
+    entries = dict(SCHEMES._entries)
+    SCHEMES.register()(broken)
+    try:
+        work = prepared(tmp_path, schemes=["kaiming", "broken"])
+        comparison = carry_out(work)
+        outcomes = [record.outcome for record in comparison.records]
+        assert [outcome.status for outcome in outcomes] == ["finished", "failed"] * 2
+        assert "RuntimeError: it broke" in outcomes[1].reason
+        assert "test_runner.py" in outcomes[1].reason
+        assert work.stored == 2
+    finally:
+        SCHEMES._entries.clear()
+        SCHEMES._entries.update(entries)
+
+
+def test_one_job_stops_within_a_step_when_the_caller_stops(tmp_path):
+    class Impatient(Silent):
+        def finished(self, record):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(prepared(tmp_path, steps=300).plan, tmp_path, 1, Impatient())
+    assert len(payloads(tmp_path)) == 1
+    assert not any(thread.name.startswith("initbench") for thread in threading.enumerate())
+
+
+def test_two_processes_may_share_a_folder(tmp_path):
+    processes = [
+        subprocess.Popen([*COMMAND, str(tmp_path), "--jobs", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    for process in processes:
+        process.stderr.close()
+    assert len(payloads(tmp_path)) == 12
+    assert load(tmp_path / "killed").missing == 0
+
+
+def test_a_damaged_trial_is_set_aside_and_computed_again(tmp_path):
+    work = prepared(tmp_path, schemes=["kaiming"])
+    carry_out(work)
+    before = payloads(tmp_path)
+    path = store.path_of(tmp_path, work.asked.trials[0])
+    path.write_bytes(path.read_bytes()[:-100])
+
+    class Listening(Silent):
+        heard = []
+
+        def damaged(self, path, reason):
+            self.heard.append((path, reason))
+
+    listening = Listening()
+    carry_out(work, listening)
+    assert payloads(tmp_path) == before
+    assert [aside.name for aside, _ in listening.heard] == [f"{path.name}.corrupt-1"]
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigurationError, match="did not write"):
+        carry_out(prepared(tmp_path, name="mine"))
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    assert not payloads(tmp_path)
