@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from initbench import store
 from initbench.analysis.comparison import Comparison
 from initbench.errors import ConfigurationError
-from initbench.recipe import Frozen, default_target
+from initbench.recipe import Frozen
 
 RECIPE_FILE = "recipe.json"
 
@@ -75,8 +75,7 @@ def load(folder: str | Path) -> Comparison:
     return Comparison(
         name=asked.name,
         question=asked.question,
-        target=asked.target or default_target(next(iter(records.values())).data.classes if records else 10),
-        target_rule="given" if asked.target else "halfway from chance to certainty",
+        target=asked.target,
         baseline=asked.baseline,
         schemes=asked.schemes,
         records=tuple(records[trial_id] for trial_id in asked.trials if trial_id in records),

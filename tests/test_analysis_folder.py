@@ -1,6 +1,7 @@
 """Figures, the report and the folder: what they show, that they are stable, that names stay text."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from initbench.analysis import plots
 from initbench.analysis.figures import pictures
 from initbench.analysis.folder import write_folder
+from initbench.analysis.freshness import STAMP, refresh_folder
 from initbench.analysis.report import inline_svg, render_report
 from initbench.analysis.statistics import mean_band
 from initbench.analysis.style import looks
@@ -85,7 +87,7 @@ def contents(folder):
 
 
 def test_the_folder_holds_what_is_promised(folder):
-    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert sorted(path.name for path in folder.iterdir() if path.name != STAMP) == FILES
     kinds = ["accuracy", "final_accuracy", "loss", "signal", "steps_to_target"]
     assert sorted(p.name for p in (folder / "plots").iterdir()) == [f"{k}.{e}" for k in kinds for e in ("png", "svg")]
 
@@ -230,3 +232,25 @@ def test_one_drawing_leaves_matplotlib_as_it_was():
     assert all(picture.svg for picture in pictures(a_comparison([finished(a_trial())])))
     assert dict(rcParams) == before
     assert np.isfinite(before["font.size"])
+
+
+def test_a_folder_is_written_again_only_when_something_changed(tmp_path):
+    comparison = a_mixed_comparison(["kaiming_uniform"])
+    page = tmp_path / "report.html"
+
+    def rewritten(comparison):
+        before = page.stat().st_mtime_ns
+        refresh_folder(tmp_path, comparison)
+        return page.stat().st_mtime_ns != before
+
+    write_folder(tmp_path, comparison)
+    assert not rewritten(comparison)
+    assert rewritten(replace(comparison, target=0.4))
+    (tmp_path / "plots" / "loss.png").unlink()
+    assert rewritten(replace(comparison, target=0.4))
+    (tmp_path / "summary.csv").write_text("cut")
+    assert rewritten(replace(comparison, target=0.4))
+    (tmp_path / STAMP).write_text("{")
+    assert rewritten(replace(comparison, target=0.4))
+    assert rewritten(replace(comparison, target=0.4, records=comparison.records[1:]))
+    assert not rewritten(replace(comparison, target=0.4, records=comparison.records[1:]))

@@ -1,6 +1,7 @@
 """The reference engine against plain PyTorch, and what must hold of any training: pairing, divergence, isolation."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -218,8 +219,8 @@ def test_evaluations_begin_at_0_end_at_the_last_step_and_are_log_spaced(steps, e
     assert schedule[-1] == steps
     assert schedule == sorted(set(schedule))
     assert len(schedule) <= evaluations
-    gaps = [b - a for a, b in zip(schedule, schedule[1:], strict=False)]
-    assert all(later >= earlier - 1 for earlier, later in zip(gaps[1:-1], gaps[2:], strict=False))
+    gaps = [b - a for a, b in pairwise(schedule)]
+    assert all(later >= earlier - 1 for earlier, later in pairwise(gaps[1:]))
 
 
 @given(

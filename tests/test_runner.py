@@ -18,7 +18,12 @@ from initbench.folder import load
 from initbench.runner import Silent
 from initbench.schemes import SCHEMES, Rule
 
-SMALL = {"model": "mlp(depth=2, width=16)", "steps": 12, "seeds": 2, "schemes": ["kaiming", "torch_default", "orthogonal"]}
+SMALL = {
+    "model": "mlp(depth=2, width=16)",
+    "steps": 12,
+    "seeds": 2,
+    "schemes": ["kaiming", "torch_default", "orthogonal"],
+}
 COMMAND = [
     sys.executable, "-m", "initbench", "compare", "-m", "mlp(depth=4, width=64)", "--steps", "150", "--seeds", "6",
     "-s", "kaiming", "-s", "torch_default", "--name", "killed", "-q", "--out",
@@ -54,17 +59,17 @@ def test_other_schemes_and_their_order_change_no_byte(tmp_path):
 
 
 def test_what_is_stored_is_not_trained_again(tmp_path):
-    class Counting(Silent):
-        counts = []
+    counts = []
 
+    class Counting(Silent):
         def started(self, todo, stored):
-            self.counts.append((len(todo), stored))
+            counts.append((len(todo), stored))
 
     observer = Counting()
     carry_out(prepared(tmp_path, schemes=["kaiming"]), observer)
     carry_out(prepared(tmp_path), observer)
     comparison = carry_out(prepared(tmp_path), observer)
-    assert observer.counts == [(2, 0), (4, 2), (0, 6)]
+    assert counts == [(2, 0), (4, 2), (0, 6)]
     assert len(comparison.trials) == 6
     assert comparison.missing == 0
 
@@ -210,16 +215,15 @@ def test_a_damaged_trial_is_set_aside_and_computed_again(tmp_path):
     path = store.path_of(tmp_path, work.asked.trials[0])
     path.write_bytes(path.read_bytes()[:-100])
 
+    heard = []
+
     class Listening(Silent):
-        heard = []
-
         def damaged(self, path, reason):
-            self.heard.append((path, reason))
+            heard.append((path, reason))
 
-    listening = Listening()
-    carry_out(work, listening)
+    carry_out(work, Listening())
     assert payloads(tmp_path) == before
-    assert [aside.name for aside, _ in listening.heard] == [f"{path.name}.corrupt-1"]
+    assert [aside.name for aside, _ in heard] == [f"{path.name}.corrupt-1"]
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):

@@ -329,7 +329,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("text", MISTAKES)
 def test_a_mistake_is_named_with_its_remedy(text):
-    with pytest.raises(UsageError, match=".") as caught:
+    with pytest.raises(UsageError) as caught:
         initbench.initialize(build_model("cnn(depth=2)", SHAPE, CLASSES), text)
     assert MISTAKES[text] in str(caught.value)
     assert "\n" not in str(caught.value)

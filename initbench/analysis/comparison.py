@@ -8,6 +8,7 @@ import pandas as pd
 
 from initbench.analysis.frames import curves_frame, layers_frame, learned_trials, trials_frame
 from initbench.analysis.summary import summarize
+from initbench.recipe import default_target
 from initbench.record import Record
 
 
@@ -15,14 +16,14 @@ from initbench.record import Record
 class Comparison:
     """A question, how it was asked, and the records stored for it.
 
-    `target` is a validation accuracy and `target_rule` the sentence that says how it was fixed; `schemes` stand in the
-    order asked for; `missing` counts trials planned and not stored; `command` reproduces the comparison.
+    `target` is the validation accuracy asked for, or None for the rule that fixes one by the number of classes
+    (`recipe.default_target`); `schemes` stand in the order asked for; `missing` counts trials planned and not stored;
+    `command` reproduces the comparison.
     """
 
     name: str
     question: str
-    target: float
-    target_rule: str
+    target: float | None
     baseline: str
     schemes: tuple[str, ...]
     records: tuple[Record, ...]
@@ -32,7 +33,7 @@ class Comparison:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """One row a trial (`frames.TRIAL_COLUMNS`)."""
-        return trials_frame(self.records, self.target)
+        return trials_frame([(record, self.target_of(record)) for record in self.records])
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -53,6 +54,10 @@ class Comparison:
     def summary(self) -> pd.DataFrame:
         """One row a scheme in its setting (`summary.SUMMARY_COLUMNS`)."""
         return summarize(self.trials, self.learned, self.schemes)
+
+    def target_of(self, record: Record) -> float:
+        """Return the target that holds for a record."""
+        return default_target(record.data.classes) if self.target is None else self.target
 
     def report(self, path: Path | str) -> Path:
         """Write the report, one HTML file that works offline, and return where it is.

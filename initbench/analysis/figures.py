@@ -37,6 +37,7 @@ KINDS = ("loss", "accuracy", "steps_to_target", "final_accuracy", "signal", "lr"
 # A step of a bad start can cost 1e5 nats for once; beyond ten times the loss of a uniform guess the axis is cut, and
 # says so, to keep what happens later readable.
 CEILING = 10.0
+TITLE_CHARACTERS = 8.0  # an inch of figure: a title stays left of the legend
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def _view(comparison: Comparison, columns: Sequence[str], key: Sequence[object],
 def _drawn(draw: Callable[[View], tuple[str, str, Figure]], view: View, suffix: str) -> Picture:
     with _house_style():
         kind, caption, figure = draw(view)
-        figure.suptitle(wrapped(f"{caption}: {view.title}", 110), x=0.01, ha="left", fontsize=9.5)
+        setting = wrapped(view.title, int(TITLE_CHARACTERS * figure.get_figwidth()))
+        figure.suptitle(f"{caption}\n{setting}", x=0.01, ha="left", fontsize=9.5)
         _lay_out(figure)
     return Picture(kind + suffix, f"{caption}: {view.title}", figure)
 
@@ -154,7 +156,7 @@ def _loss(view: View) -> tuple[str, str, Figure]:
 
 
 def _accuracy(view: View) -> tuple[str, str, Figure]:
-    target = view.comparison.target
+    target = _target(view)
     entries = [*_curve_entries(view), reference_entry(f"target {target:g}")]
     figure, (ax,) = _sheet(1, entries, _band_title(view), width=8.8)
     plots.curves(ax, view.points, "val_accuracy", view.looks, view.diverged)
@@ -173,7 +175,7 @@ def _steps(view: View) -> tuple[str, str, Figure]:
     ]
     figure, ax = _rows_sheet(view, entries)
     plots.steps_to_target(ax, view.trials, view.looks)
-    return "steps_to_target", f"Steps to validation accuracy {view.comparison.target:g}", figure
+    return "steps_to_target", f"Steps to validation accuracy {_target(view):g}", figure
 
 
 def _final(view: View) -> tuple[str, str, Figure]:
@@ -238,6 +240,11 @@ def _band_title(view: View) -> str:
 def _classes(view: View) -> int:
     datasets = set(view.trials["dataset"])
     return next(record.data.classes for record in view.comparison.records if record.trial.dataset in datasets)
+
+
+def _target(view: View) -> float:
+    here = set(view.trials["trial"])
+    return next(view.comparison.target_of(r) for r in view.comparison.records if r.trial.id in here)
 
 
 def _sheet(panels: int, entries: Sequence[Entry], title: str, *, width: float) -> tuple[Figure, Sequence[Axes]]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.figures import KINDS, pictures
+from initbench.analysis.freshness import forget, remember
 from initbench.analysis.report import render_report
 from initbench.analysis.tables import csv_bytes, summary_markdown
 from initbench.store import write_atomically
@@ -15,22 +16,22 @@ def write_folder(folder: Path, comparison: Comparison) -> None:
     Raises:
         ConfigurationError: the folder cannot be written.
     """
-    tables = {
-        "trials.csv": comparison.trials,
-        "curves.csv": comparison.curves,
-        "layers.csv": comparison.layers,
-        "summary.csv": comparison.summary,
-    }
-    for name, frame in tables.items():
-        write_atomically(folder / name, csv_bytes(frame))
-    write_atomically(folder / "summary.md", summary_markdown(comparison).encode())
+    forget(folder)
     drawn = list(pictures(comparison))
+    files = {
+        "trials.csv": csv_bytes(comparison.trials),
+        "curves.csv": csv_bytes(comparison.curves),
+        "layers.csv": csv_bytes(comparison.layers),
+        "summary.csv": csv_bytes(comparison.summary),
+        "summary.md": summary_markdown(comparison).encode(),
+    }
+    files["report.html"] = render_report(comparison, drawn, beside=list(files)).encode()
     for picture in drawn:
-        write_atomically(folder / "plots" / f"{picture.name}.png", picture.png)
-        write_atomically(folder / "plots" / f"{picture.name}.svg", picture.svg)
+        files |= {f"plots/{picture.name}.png": picture.png, f"plots/{picture.name}.svg": picture.svg}
+    for name, data in files.items():
+        write_atomically(folder / name, data)
     _remove_stale(folder / "plots", {picture.name for picture in drawn})
-    page = render_report(comparison, drawn, beside=[*tables, "summary.md"])
-    write_atomically(folder / "report.html", page.encode())
+    remember(folder, comparison, [folder / name for name in files])
 
 
 def _remove_stale(plots: Path, drawn: set[str]) -> None:

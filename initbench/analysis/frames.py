@@ -65,12 +65,12 @@ LAYER_COLUMNS = {
 }
 
 
-def trials_frame(records: Iterable[Record], target: float) -> pd.DataFrame:
+def trials_frame(records_with_targets: Iterable[tuple[Record, float]]) -> pd.DataFrame:
     """Return one row a trial with `TRIAL_COLUMNS`; losses in nats, accuracies as shares, times in seconds.
 
-    `steps_to_target` is the step of the first point whose validation accuracy is at least `target`.
+    `steps_to_target` is the step of the first point whose validation accuracy is at least its target.
     """
-    return table([_trial_row(record, target) for record in records], TRIAL_COLUMNS)
+    return table([_trial_row(record, target) for record, target in records_with_targets], TRIAL_COLUMNS)
 
 
 def curves_frame(records: Iterable[Record]) -> pd.DataFrame:

@@ -65,8 +65,9 @@ def _extent(records: tuple[Record, ...]) -> str:
 
 
 def _target(comparison: Comparison) -> str:
-    rule = comparison.target_rule.strip().rstrip(".")
-    target = f"Target: validation accuracy ≥ {comparison.target:g}" + (f" ({rule})" if rule else "")
+    rule = "halfway from chance to certainty" if comparison.target is None else "as asked"
+    targets = dict.fromkeys(f"{comparison.target_of(record):.4g}" for record in comparison.records)
+    target = f"Target: validation accuracy ≥ {' or '.join(targets)} ({rule})" if targets else f"Target: {rule}"
     absent = "" if comparison.baseline in comparison.schemes else " (not among these schemes)"
     return f"{target}. Baseline: {comparison.baseline}{absent}."
 

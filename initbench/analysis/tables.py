@@ -57,7 +57,7 @@ def mean_cell(mean: float, low: float, n: int, of: int) -> str:
         return f"{_number(mean, 4)} (n = 1{some})"
     half = mean - low
     if half == 0:
-        return f"{_number(mean, 4)} (all {n} equal{some})"
+        return f"{_number(mean, 4)} ± 0" + (f" ({n}/{of})" if some else "")
     digits = _decimals(half)
     return f"{_number(mean, digits)} ± {_number(half, digits)}" + (f" ({n}/{of})" if some else "")
 

@@ -4,7 +4,7 @@ import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -56,17 +56,28 @@ def show_json(document: Any) -> None:  # noqa: ANN401 - any JSON document
     out.print(json.dumps(document, indent=1, allow_nan=False))
 
 
-def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> None:
-    """Print a table on stdout; with `numbers`, every column but the first is aligned to the right."""
-    gap = 1 if out.width < ROOMY else 3
-    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False)
+def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout; text folds where the terminal is narrow."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for header in headers:
+        table.add_column(_plain(header), overflow="fold")
+    _print_table(title, table, rows)
+
+
+def show_numbers(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of a name and numbers on stdout: on a narrow terminal headers and names fold, numbers never."""
+    roomy = out.width >= ROOMY
+    table = Table(box=None, padding=(0, 3 if roomy else 1, 0, 0), pad_edge=False)
     for i, header in enumerate(headers):
         cells = [row[i] for row in rows]
-        words = cells if numbers and i else " ".join(cells).split()
-        # Wide enough for a whole number or the longest word, so that a narrow terminal folds the headers first.
-        width = max(map(len, words), default=0)
-        justify: Literal["left", "right"] = "right" if numbers and i else "left"
-        table.add_column(_plain(header), justify=justify, overflow="fold", min_width=width if numbers else None)
+        pieces = [*header.split(), *(cells if i else " ".join(cells).split())]
+        narrowest = max(map(len, pieces))
+        width = None if roomy else narrowest
+        table.add_column(_plain(header), justify="right" if i else "left", overflow="fold", width=width)
+    _print_table(title, table, rows)
+
+
+def _print_table(title: str, table: Table, rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(_plain, row))
     if title:

@@ -35,8 +35,8 @@ def listing(what: Annotated[What, typer.Argument(help="What to list.")]) -> None
             "\nCompose by part: 'conv=kaiming_uniform; linear=xavier_uniform; bias=constant(0.1); head=zeros'."
             "\nParts: weight (a bare name), conv, linear, first, head, bias, name:<glob>; the most specific wins."
             "\nA bias is zero unless a part or a preset (torch_default, …) says otherwise. Where a bare scheme does not"
-            "\nfit a layer, that layer keeps torch_default's weights and a notice says so; a named part that does not fit"
-            "\nis an error."
+            "\nfit a layer, that layer keeps torch_default's weights and a notice says so; a named part that does not"
+            "\nfit is an error."
         )
 
 

@@ -15,7 +15,7 @@ def show_comparison(comparison: Comparison) -> None:
     console.out.print(introduction(comparison), soft_wrap=False)
     for table in display_rows(comparison):
         console.out.print()
-        console.show_table(table.setting, table.headers, table.rows, numbers=True)
+        console.show_numbers(table.setting, table.headers, table.rows)
     console.out.print()
     for note in notes(comparison):
         console.out.print(f"· {note}", soft_wrap=False)

@@ -93,7 +93,7 @@ def _fit(model: nn.Module, trial: Trial, dataset: Dataset, observe: Observe) -> 
     train_split, val_split = (resident(dataset, split, trial.device) for split in ("train", "val"))
     size = evaluation_sample(trial.steps, trial.batch_size, trial.evaluations, len(val_split))
     samples = [Sample(split, split.sample(size)) for split in (train_split, val_split)]
-    optimizer = OPTIMIZERS.build(trial.optimizer, list(model.parameters()), trial.lr)
+    optimizer = OPTIMIZERS.build(trial.optimizer)(list(model.parameters()), trial.lr)
     batches = train_split.batches(trial.seed, trial.batch_size, trial.steps)
     steps_per_epoch = len(train_split) // trial.batch_size
     losses = torch.zeros(trial.steps, device=trial.device)  # read only at evaluations: a read waits for the device
