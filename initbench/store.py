@@ -126,7 +126,7 @@ def _encode(record: Record) -> bytes:
         "payload": payload,
         "timings": record.timings.model_dump(mode="json"),
     }
-    return (json.dumps(document, allow_nan=False, sort_keys=True, indent=1) + "\n").encode()
+    return (json.dumps(document, allow_nan=False, sort_keys=True) + "\n").encode()
 
 
 def _decode(text: bytes) -> Record:

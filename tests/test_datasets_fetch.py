@@ -183,7 +183,7 @@ def test_a_mirror_that_nobody_serves_is_passed_over(idx_source, data, monkeypatc
     assert published.confirm(idx_source, data).startswith("SHA-256")
 
 
-def test_a_stop_from_the_keyboard_leaves_nothing(idx_source, data):  # noqa: ARG001 - its mirrors are asked
+def test_a_stop_from_the_keyboard_leaves_nothing(idx_source, data):
     def stop(_received, _expected):
         raise KeyboardInterrupt
 
@@ -206,13 +206,13 @@ def test_a_damaged_file_is_replaced_and_what_else_is_there_stays(idx_source, dat
     assert published.confirm(idx_source, data).startswith("SHA-256")
 
 
-def test_a_data_folder_that_cannot_be_written_names_the_remedy(idx_source, tmp_path):  # noqa: ARG001 - see above
+def test_a_data_folder_that_cannot_be_written_names_the_remedy(idx_source, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="choose another folder with --data-dir"):
         ds.fetch("fashion_mnist", tmp_path / "file" / "data")
 
 
-def test_a_full_disk_while_unpacking_leaves_nothing(idx_source, data, monkeypatch):  # noqa: ARG001 - see above
+def test_a_full_disk_while_unpacking_leaves_nothing(idx_source, data, monkeypatch):
     def full(*_args):
         raise OSError(28, "No space left on device")
 
