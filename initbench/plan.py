@@ -86,7 +86,7 @@ def _canonical(draft: Draft) -> Recipe:
         mistakes += wrong
         canonical[key] = tuple(dict.fromkeys(values))
     _raise_all(draft, mistakes)
-    assert recipe is not None  # noqa: S101 - no recipe without a mistake
+    assert recipe is not None
     canonical["baseline"] = next(iter(canonical["baseline"]), None)
     return recipe.model_copy(update=canonical)
 

@@ -275,7 +275,7 @@ def _house_style() -> Iterator[None]:
 def _lay_out(figure: Figure) -> None:
     """Work the layout out once and keep it: each of the two files would work it out again."""
     engine = figure.get_layout_engine()
-    assert engine is not None, "figures are made with constrained layout"  # noqa: S101 - our own invariant
+    assert engine is not None, "figures are made with constrained layout"
     engine.execute(figure)
     figure.set_layout_engine("none")
 

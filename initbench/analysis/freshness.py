@@ -13,18 +13,6 @@ from initbench.store import write_atomically
 STAMP = ".derived.json"
 
 
-def refresh_folder(folder: Path, comparison: Comparison) -> None:
-    """Write the folder unless this version wrote it for these very records and every file is still there.
-
-    Raises:
-        ConfigurationError: the folder cannot be written.
-    """
-    if not _is_fresh(folder, comparison):
-        from initbench.analysis.folder import write_folder  # noqa: PLC0415 - matplotlib loads when something is drawn
-
-        write_folder(folder, comparison)
-
-
 def forget(folder: Path) -> None:
     """Take the stamp away before anything is written, so that a half-written folder is never taken for whole."""
     (folder / STAMP).unlink(missing_ok=True)
@@ -37,7 +25,8 @@ def remember(folder: Path, comparison: Comparison, files: Iterable[Path]) -> Non
     write_atomically(folder / STAMP, stamp.encode())
 
 
-def _is_fresh(folder: Path, comparison: Comparison) -> bool:
+def is_fresh(folder: Path, comparison: Comparison) -> bool:
+    """Say whether this version wrote the folder for these very records and every file is still there."""
     try:
         stamp = json.loads((folder / STAMP).read_bytes())
         whole = all((folder / name).stat().st_size == size for name, size in stamp["sizes"].items())

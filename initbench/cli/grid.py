@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from initbench.analysis.comparison import Comparison
-from initbench.analysis.freshness import refresh_folder
+from initbench.analysis.freshness import is_fresh
 from initbench.cli import console
 from initbench.cli.present import show_comparison, summary_document
 from initbench.cli.progress import progress_on
@@ -43,9 +43,17 @@ def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
     except KeyboardInterrupt:
         _show_what_is_stored(prepared, wishes)
         raise
-    refresh_folder(prepared.folder, comparison)
+    _refresh(prepared, comparison)
     _show(comparison, prepared, wishes)
     _require_none_failed(comparison)
+
+
+def _refresh(prepared: Prepared, comparison: Comparison) -> None:
+    """Write the comparison's folder, unless it holds all that already: drawing costs seconds."""
+    if not is_fresh(prepared.folder, comparison):
+        from initbench.analysis.folder import write_folder  # loads matplotlib
+
+        write_folder(prepared.folder, comparison)
 
 
 def _show(comparison: Comparison, prepared: Prepared, wishes: Wishes) -> None:
@@ -97,7 +105,7 @@ def _show_what_is_stored(prepared: Prepared, wishes: Wishes) -> None:
     comparison = load(prepared.folder)
     console.say()
     if comparison.records:
-        refresh_folder(prepared.folder, comparison)
+        _refresh(prepared, comparison)
         _show(comparison, prepared, wishes)
     done, planned = len(comparison.records), len(prepared.asked.trials)
     console.say(f"Interrupted with {done} of {planned} trials stored. To continue: {prepared.asked.command}")

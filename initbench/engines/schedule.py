@@ -1,6 +1,6 @@
 """When a trial is evaluated, and on how many images: pure functions of the trial, the same for every engine."""
 
-SHARE_OF_WORK = 0.1  # evaluation may cost a tenth of the trial
+SHARE_OF_WORK = 0.05  # all evaluation may cost a tenth of the trial; its last, on whole splits, takes the other half
 LEAST_SAMPLE = 160  # fewer images would not resolve a percent of accuracy
 
 

@@ -141,7 +141,7 @@ def _weight(scheme: Scheme, layer: Layer) -> Assignment:
 
 
 def _bias(scheme: Scheme, layer: Layer) -> Assignment:
-    assert layer.bias is not None  # noqa: S101 - the caller filters
+    assert layer.bias is not None
     for part in [*_globs_for(scheme, layer.bias), "bias", *_parts_for(layer)]:
         maker = scheme.makers.get(part)
         if isinstance(maker, Preset):
