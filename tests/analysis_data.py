@@ -102,7 +102,6 @@ def a_comparison(records, **fields):
         "name": "compare-test",
         "question": "Does it matter?",
         "target": 0.8,
-        "target_rule": "fixed by the recipe",
         "baseline": "torch_default",
         "schemes": tuple(dict.fromkeys(record.trial.scheme for record in records)),
         "missing": 0,
