@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,13 @@ def draft_of(recipe: Path | None, given: Mapping[str, Any], origin: str) -> Draf
     """Lay what was given over a recipe file; everything else is the default."""
     layers: list[tuple[str, Mapping[str, Any]]] = [("default", Recipe().model_dump())]
     if recipe is not None:
-        layers.append((str(recipe), {"name": recipe.stem} | read_toml(recipe)))
+        layers.append((str(recipe), {"name": _name_of(recipe)} | read_toml(recipe)))
     return merge([*layers, (origin, given)])
+
+
+def _name_of(recipe: Path) -> str:
+    """Return a folder's name after the recipe file's."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", recipe.stem).strip(".-")[:64] or "recipe"
 
 
 def prepare(draft: Draft, place: Place, verb: str, command: str = "") -> Prepared:

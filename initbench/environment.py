@@ -52,7 +52,9 @@ def choose_device(asked: str) -> str:
         return "cuda" if working["cuda"] else "cpu"
     if not working[asked]:
         found = ", ".join(name for name, works in working.items() if works)
-        raise ConfigurationError(f"--device {asked}: PyTorch {torch.__version__} finds none here (it finds {found}).")
+        raise ConfigurationError(
+            f"PyTorch {torch.__version__} finds no '{asked}' here: choose one of {found}, or auto."
+        )
     return asked
 
 

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,15 +32,12 @@ class Workers:
         return newest
 
 
-@contextmanager
-def local(jobs: int) -> Iterator[Workers]:
+def local(jobs: int) -> AbstractContextManager[Workers]:
     """Open workers on this machine: one spawned process a job, or for one job a thread of this process.
 
     Leaving the block early (an exception, Ctrl-C) ends the workers at once; only what they were training is lost.
     """
-    opened = _thread() if jobs == 1 else _processes(jobs)
-    with opened as workers:
-        yield workers
+    return _thread() if jobs == 1 else processes(jobs)
 
 
 @contextmanager
@@ -56,14 +53,18 @@ def _thread() -> Iterator[Workers]:
 
 
 @contextmanager
-def _processes(jobs: int) -> Iterator[Workers]:
+def processes(jobs: int) -> Iterator[Workers]:
+    """Open spawned worker processes, one even for one job, so that a trial that kills its process kills no other."""
     # Spawned, never forked: a forked child hangs once OpenMP has run in the parent (pytorch issues 2245, 17199).
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
     executor = ProcessPoolExecutor(jobs, context, worker.start_process, (reports,))
     try:
         with _single_threaded_children(), _main_module_hidden():
-            executor.submit(os.getpid)  # the first submission starts all processes, and they inherit what is set here
+            # A process starts with each submission that finds none idle, and none is before it has imported torch: so
+            # all start here, and inherit what is set here.
+            for _ in range(jobs):
+                executor.submit(os.getpid)
         yield Workers(executor, reports)
     except BaseException:
         for process in context.active_children():

@@ -15,6 +15,7 @@ from initbench.errors import ConfigurationError
 from initbench.recipe import Frozen
 
 RECIPE_FILE = "recipe.json"
+OPENING = b'{\n "schema":'  # how every stamp of ours begins, even one that was cut
 
 
 class Setting(Frozen):
@@ -50,7 +51,7 @@ def stamp(folder: Path, asked: Asked) -> None:
     Raises:
         ConfigurationError: the folder holds something else, or cannot be written.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / RECIPE_FILE).exists():
+    if not _is_ours(folder):
         raise ConfigurationError(f"{folder} holds files that initbench did not write: choose another --name or --out.")
     document = asked.model_dump(mode="json", by_alias=True)
     store.write_atomically(folder / RECIPE_FILE, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
@@ -69,7 +70,7 @@ def load(folder: str | Path) -> Comparison:
     Raises:
         ConfigurationError: the folder holds no comparison.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()  # "." has no parent to look for the store in
     asked = _read_asked(folder)
     records, _ = store.read_many(folder.parent, asked.trials)
     return Comparison(
@@ -82,6 +83,17 @@ def load(folder: str | Path) -> Comparison:
         missing=len(asked.trials) - len(records),
         command=asked.command,
     )
+
+
+def _is_ours(folder: Path) -> bool:
+    """Say whether a folder is empty, absent or begun by a stamp of ours, whole or damaged."""
+    try:
+        others = (path for path in folder.iterdir() if not path.name.startswith("."))  # hidden: a file being written
+        return not any(others) or (folder / RECIPE_FILE).read_bytes().startswith(OPENING)
+    except (FileNotFoundError, NotADirectoryError):
+        return not folder.exists()
+    except OSError as error:
+        raise ConfigurationError(f"Cannot read {folder}: {error.strerror}.") from None
 
 
 def latest(out: Path) -> Path:
@@ -105,5 +117,6 @@ def _read_asked(folder: Path) -> Asked:
     except OSError as error:
         raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from None
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or first["msg"]
         raise ConfigurationError(f"{path} is damaged ({where}): run the comparison again to write it anew.") from None

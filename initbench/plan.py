@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +21,12 @@ from initbench.optimizers import OPTIMIZERS
 from initbench.recipe import DEFAULT_BASELINE, Draft, Mistake, Recipe, Trial, check
 from initbench.schemes import assign, parse_scheme
 
+SMALL_MODEL = 20_000_000  # parameters, 80 MB
+
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a run needs: the recipe in canonical form, its datasets by trial name, and the trials.
+    """Everything that a run needs: the recipe in canonical form, its datasets by fingerprint, and the trials.
 
     `notices` are sentences about layers that a scheme does not fit.
     """
@@ -45,18 +48,18 @@ def make_plan(draft: Draft, data_dir: Path | None = None) -> Plan:
         ConfigurationError: a recipe file that does not hold, likewise; a device or dataset that is not there.
     """
     recipe = _canonical(draft)
-    device = choose_device(recipe.device)
+    device = _device(draft, recipe)
     baseline = _baseline(recipe)
     if baseline not in recipe.schemes:
         recipe = recipe.model_copy(update={"schemes": (*recipe.schemes, baseline)})
-    prepared = [datasets.prepare(text, data_dir) for text in recipe.dataset]
-    _raise_all(draft, _misfits(draft, recipe, prepared))
+    prepared = list({d.fingerprint: d for d in (datasets.prepare(text, data_dir) for text in recipe.dataset)}.values())
+    _raise_all(_misfits(draft, recipe, prepared))
     return Plan(
         recipe=recipe,
         origins=draft.origins,
         baseline=baseline,
         device=device,
-        datasets={dataset.name: dataset for dataset in prepared},
+        datasets={dataset.fingerprint: dataset for dataset in prepared},
         trials=tuple(_trials(recipe, prepared, device)),
         notices=tuple(_notices(recipe, prepared)),
     )
@@ -85,7 +88,7 @@ def _canonical(draft: Draft) -> Recipe:
         values, wrong = _resolve_all(draft, key, resolve)
         mistakes += wrong
         canonical[key] = tuple(dict.fromkeys(values))
-    _raise_all(draft, mistakes)
+    _raise_all(mistakes)
     assert recipe is not None
     canonical["baseline"] = next(iter(canonical["baseline"]), None)
     return recipe.model_copy(update=canonical)
@@ -102,22 +105,16 @@ def _resolve_all(draft: Draft, key: str, resolve: Callable[[str], object]) -> tu
         try:
             values.append(str(resolve(text)))
         except UsageError as error:
-            mistakes.append(Mistake(draft.place(key), str(error)))
+            mistakes.append(draft.mistake(key, str(error)))
     return values, mistakes
 
 
-def _raise_all(draft: Draft, mistakes: Iterable[Mistake]) -> None:
-    """Raise all mistakes as one error: a recipe file's if any of them stands in one, else a flag's."""
-    lines = list(dict.fromkeys(str(mistake) for mistake in mistakes))
-    if not lines:
-        return
-    in_file = any(not line.startswith("--") for line in lines)
-    error = ConfigurationError if in_file and _has_file(draft) else UsageError
-    raise error("\n".join(lines))
-
-
-def _has_file(draft: Draft) -> bool:
-    return any(origin.endswith(".toml") for origin in draft.origins.values())
+def _raise_all(mistakes: Iterable[Mistake]) -> None:
+    """Raise all mistakes as one error: a configuration's if any of them stands in a file, else a usage error."""
+    unique = list(dict.fromkeys(mistakes))
+    if unique:
+        error = ConfigurationError if any(mistake.in_file for mistake in unique) else UsageError
+        raise error("\n".join(map(str, unique)))
 
 
 def _baseline(recipe: Recipe) -> str:
@@ -127,6 +124,13 @@ def _baseline(recipe: Recipe) -> str:
     return DEFAULT_BASELINE if DEFAULT_BASELINE in recipe.schemes else recipe.schemes[0]
 
 
+def _device(draft: Draft, recipe: Recipe) -> str:
+    try:
+        return choose_device(recipe.device)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(draft.mistake("device", str(error)))) from None
+
+
 def _misfits(draft: Draft, recipe: Recipe, prepared: list[Dataset]) -> list[Mistake]:
     """Try everything that could fail to fit; one message stands once, however many pairs it is true of."""
     mistakes: dict[str, Mistake] = {}
@@ -134,12 +138,13 @@ def _misfits(draft: Draft, recipe: Recipe, prepared: list[Dataset]) -> list[Mist
         try:
             attempt()
         except (InitbenchError, ValueError) as error:
-            mistakes.setdefault(str(error), Mistake(draft.place(key), str(error)))
+            mistakes.setdefault(str(error), draft.mistake(key, str(error)))
     return list(mistakes.values())
 
 
 def _attempts(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield each pair that must fit, with the key of the recipe that would be to blame."""
+    yield "dataset", partial(_require_names, prepared)
     for dataset in prepared:
         yield "batch_size", partial(_require_batch, recipe, dataset)
         for model in recipe.model:
@@ -148,6 +153,14 @@ def _attempts(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Ca
                 yield "schemes", partial(_notices_of, model, scheme, dataset)
     for optimizer in recipe.optimizer:
         yield "optimizer", partial(OPTIMIZERS.build, optimizer)
+
+
+def _require_names(prepared: list[Dataset]) -> None:
+    """Two datasets of one name would share the rows of every table."""
+    counts = Counter(dataset.name for dataset in prepared)
+    for name, count in counts.items():
+        if count > 1:
+            raise UsageError(f"{count} different datasets are called '{name}': rename a file or folder.")
 
 
 def _require_batch(recipe: Recipe, dataset: Dataset) -> None:
@@ -159,11 +172,17 @@ def _require_batch(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def _require_logits(model: str, dataset: Dataset) -> None:
-    """Run the model once on two black images (on the meta device, torch would first import its compiler: 1.3 s)."""
-    built = build_model(model, dataset.shape, dataset.classes).eval()
+    """Run the model once on two black images.
+
+    A large one runs on the meta device, where it takes no memory; a small one does not, because torch would import its
+    compiler for that (1.3 s).
+    """
+    meta = build_model(model, dataset.shape, dataset.classes, device="meta").eval()
+    small = sum(parameter.numel() for parameter in meta.parameters()) <= SMALL_MODEL
+    built = build_model(model, dataset.shape, dataset.classes).eval() if small else meta
     try:
         with torch.no_grad():
-            logits = built(torch.zeros(2, *dataset.shape))
+            logits = built(torch.zeros(2, *dataset.shape, device="cpu" if small else "meta"))
     except RuntimeError as error:
         raise UsageError(f"The model '{model}' does not fit {dataset.name}: {error}") from None
     if logits.shape != (2, dataset.classes):

@@ -5,6 +5,7 @@ Structure only: names are checked against the registries in `plan`, so this modu
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from initbench.errors import ConfigurationError
-from initbench.registry import did_you_mean
+from initbench.registry import did_you_mean, in_words
 
 # Part of every trial's id: raised when the same trial would no longer give the same numbers.
 TRIAL_FORMAT = 1
@@ -43,30 +44,50 @@ DEFAULT_SCHEMES = (
 DEFAULT_BASELINE = "torch_default"
 
 
+MOST_SEEDS = 10_000
+LONGEST_QUOTE = 80  # characters of a wrong value that a message repeats
+MOST_STEPS = 10_000_000
+
+
 def _listed(value: object) -> object:
     """Let an axis be one value or a list of values."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Train once what stands there twice."""
+    if not values:
+        raise PydanticCustomError("empty", "an empty list makes no trial, name at least one value")
+    return tuple(dict.fromkeys(values))
+
+
 def _seeds(value: object) -> object:
     """Let seeds be a count (10 stands for 0, 1, … 9) or a list."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, list | tuple):
+        return _listed(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_SEEDS:
         return tuple(range(value))
-    return _listed(value) if isinstance(value, list | tuple) else value
+    raise PydanticCustomError(
+        "seeds", "seeds are a count from 1 to {most} or a list of whole numbers", {"most": MOST_SEEDS}
+    )
 
 
-def _free(name: str) -> str:
+def _folder_name(name: str) -> str:
+    """A run's name becomes a folder, so it has no separators and no leading dot."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}", name):
+        raise PydanticCustomError("name", "a name takes at most 64 letters, digits and . _ + -, and no leading dot")
     if name == "trials":
-        raise PydanticCustomError("taken", "this is the store's own folder, choose another name")
+        raise PydanticCustomError("name", "'trials' is the store's own folder, choose another name")
     return name
 
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Names = Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
-Rates = Annotated[tuple[Annotated[FiniteFloat, Field(gt=0)], ...], BeforeValidator(_listed), Field(min_length=1)]
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], BeforeValidator(_seeds), Field(min_length=1)]
-# A run's name becomes a folder, so it has no separators and no leading dot; "trials" is the store's own.
-RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}$"), AfterValidator(_free)]
+Rate = Annotated[FiniteFloat, Field(gt=0, le=1e30)]  # float32 ends at 3e38
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Names = Annotated[tuple[Text, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
+Rates = Annotated[tuple[Rate, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), AfterValidator(_distinct)]
+RunName = Annotated[str, AfterValidator(_folder_name)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -87,8 +108,8 @@ class Recipe(Frozen):
     optimizer: Names = ("sgd",)
     lr: Rates = (0.05,)
     batch_size: PositiveInt = 64
-    epochs: Annotated[FiniteFloat, Field(gt=0)] | None = 10
-    steps: PositiveInt | None = None
+    epochs: Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None = 10
+    steps: Annotated[int, Field(gt=0, le=MOST_STEPS)] | None = None
     seeds: Seeds = tuple(range(10))
     target: Annotated[FiniteFloat, Field(gt=0, lt=1)] | None = None
     baseline: Text | None = None
@@ -123,10 +144,11 @@ class Trial(Frozen):
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing wrong in a recipe: `place` is the file and key, or the flag."""
+    """One thing wrong in a recipe: `place` is the file and key, the flag, or the argument."""
 
     place: str
     message: str
+    in_file: bool
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}"
@@ -134,15 +156,19 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Draft:
-    """Recipe values before they are checked, each with its origin: a flag, a recipe file, or `default`."""
+    """Recipe values before they are checked, each with its origin: a flag, `argument`, `default` or a recipe file."""
 
     values: Mapping[str, Any]
     origins: Mapping[str, str]
 
-    def place(self, key: str) -> str:
-        """Return where the value of `key` was written, for messages."""
+    def mistake(self, key: str, message: str, index: str = "") -> Mistake:
+        """Describe something wrong with the value of `key`, where it was written; a default is named by its flag."""
         origin = self.origins.get(key, "default")
-        return origin if origin.startswith("--") else f"{origin}: {key}"
+        if origin.startswith("--") or origin == "default":
+            return Mistake(flag_of(key), message, in_file=False)
+        if origin == "argument":
+            return Mistake(key + index, message, in_file=False)
+        return Mistake(f"{origin}: {key}{index}", message, in_file=True)
 
 
 def default_target(classes: int) -> float:
@@ -196,7 +222,7 @@ def check(draft: Draft) -> tuple[Recipe | None, list[Mistake]]:
     """Check the structure of a draft: known keys, types and ranges. Every mistake at once."""
     mistakes = []
     if draft.values.get("epochs") is not None and draft.values.get("steps") is not None:
-        mistakes.append(Mistake(draft.place("steps"), "give either epochs or steps, not both."))
+        mistakes.append(draft.mistake("steps", "give either epochs or steps, not both."))
     try:
         recipe = Recipe.model_validate(dict(draft.values))
     except ValidationError as error:
@@ -211,6 +237,10 @@ def _mistake(draft: Draft, item: Mapping[str, Any]) -> Mistake:
         known = list(Recipe.model_fields)
         known_keys = ", ".join(known)
         remedy = did_you_mean(key, known) or f" (known: {known_keys})."
-        return Mistake(draft.place(key), f"unknown key '{key}'{remedy}")
-    message = str(item["msg"])
-    return Mistake(draft.place(key) + index, f"{message[:1].lower()}{message[1:]}, not {item['input']!r}.")
+        return draft.mistake(key, f"unknown key '{key}'{remedy}")
+    return draft.mistake(key, f"{in_words(item['msg'])}, not {_short(item['input'])}.", index)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"

@@ -157,5 +157,10 @@ def _check(entry: Entry[Any], key: str, value: Any) -> Any:  # noqa: ANN401 - an
 
 def _reason(error: pydantic.ValidationError) -> str:
     """Say in words what a value should have been; of a union, every way."""
-    reasons = dict.fromkeys(item["msg"] for item in error.errors())
-    return " or ".join(reason[:1].lower() + reason[1:] for reason in reasons)
+    return " or ".join(dict.fromkeys(in_words(item["msg"]) for item in error.errors()))
+
+
+def in_words(message: str) -> str:
+    """Turn pydantic's message into the rest of a sentence of ours."""
+    plain = message.replace("valid integer", "whole number").replace("valid number", "number")
+    return plain[:1].lower() + plain[1:]

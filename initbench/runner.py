@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,13 +12,13 @@ from typing import Protocol
 from initbench import executors, store
 from initbench.engines import Group, group_trials
 from initbench.environment import cores
+from initbench.executors import Workers
 from initbench.plan import Plan
 from initbench.recipe import Trial
 from initbench.record import Record
 from initbench.worker import failed, train_group
 
 POLL = 0.1  # seconds between two looks at the workers
-ALONE = 2  # jobs for one group: more than one, so that it gets a process of its own and not a thread of this one
 
 
 class Observer(Protocol):
@@ -93,23 +93,23 @@ def _train(groups: list[Group], plan: Plan, jobs: int | None, observer: Observer
     width = min(jobs or (cores() if plan.device == "cpu" else 1), max(1, len(groups)))
     suspects: list[Group] = []
     while groups:
-        groups, suspected = yield from _one_pool(groups, plan, width, observer)
+        groups, suspected = yield from _one_pool(groups, plan, executors.local(width), observer)
         suspects += suspected
     for group in suspects:
-        _, dead = yield from _one_pool([group], plan, ALONE, observer)
+        _, dead = yield from _one_pool([group], plan, executors.processes(1), observer)
         for trial in itertools.chain.from_iterable(dead):
-            yield failed(trial, plan.datasets[trial.dataset], "its worker process died twice")
+            yield failed(trial, plan.datasets[trial.fingerprint], "its worker process died twice")
 
 
 def _one_pool(
-    groups: list[Group], plan: Plan, jobs: int, observer: Observer
+    groups: list[Group], plan: Plan, opened: AbstractContextManager[Workers], observer: Observer
 ) -> Generator[Record, None, tuple[list[Group], list[Group]]]:
     """Train groups in one set of workers, and return what is left where a worker's death broke it.
 
     What is left comes in two lists: the groups still waiting, and those that may have killed the worker.
     """
-    with executors.local(jobs) as workers:
-        futures = {workers.executor.submit(train_group, g, plan.datasets[g[0].dataset]): g for g in groups}
+    with opened as workers:
+        futures = {workers.executor.submit(train_group, g, plan.datasets[g[0].fingerprint]): g for g in groups}
         pending, running = set(futures), set[Future[list[Record]]]()
         while pending:
             done, pending = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)

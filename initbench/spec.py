@@ -81,7 +81,7 @@ def _literal(node: ast.expr, text: str) -> Any:  # noqa: ANN401 - a literal of a
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        word = ast.unparse(node)
+        word = ast.get_source_segment(text.strip(), node) or text  # unparsing would recurse as deep as the text does
         raise UsageError(
             f"'{word}' in '{text}' is not a literal: write a number, True, None or a quoted word such as '{word}'."
             if isinstance(node, ast.Name)

@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,22 @@ def set_aside(out: Path, trial_id: str) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
         number += 1
-    path.rename(aside)
+    with writing(path):
+        path.rename(aside)
     return aside
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write into a sentence with the path and the remedy.
+
+    Raises:
+        ConfigurationError: the block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write {path}: {error.strerror}; choose another folder with --out.") from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -91,18 +106,17 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp is private; results are for colleagues too
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise ConfigurationError(f"Cannot write {path}: {error.strerror}; choose another folder with --out.") from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+            temporary = Path(name)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)  # mkstemp is private; results are for colleagues too
+            temporary.replace(path)
+            _sync_folder(path.parent)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -93,7 +93,6 @@ RECIPES = {
         'lr = 0\ntarget = 2\nsedes = 3\ndevice = "tpu"\n'
     ),
     "typo.txt": 'modle = "linear"\n',
-    "with space.toml": 'model = "linear"\n',
 }
 
 
@@ -131,10 +130,6 @@ def lay_out(here):
         (here / "stored" / name / "recipe.json").write_text(text)
 
 
-def wrong(reason):
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
 LONG = "n" * 65
 
 # The command line, its exit code, and what each line of the message must hold.
@@ -154,9 +149,9 @@ MISTAKES = [
     (("compare", "--schme", "x"), 2, [("--schme", "--scheme")]),
     (("list", "model"), 2, [("'model'", "models")]),
     # parameters of the wrong type or range, and texts that are none
-    (("compare", "-m", "mlp(depth='a')"), 2, [("--model", "depth='a'", "integer")]),
+    (("compare", "-m", "mlp(depth='a')"), 2, [("--model", "depth='a'", "whole number")]),
     (("compare", "-m", "mlp(depth=0)"), 2, [("--model", "depth=0", "greater than or equal to 1")]),
-    (("compare", "-m", "mlp(depth=2.5)"), 2, [("--model", "depth=2.5", "integer")]),
+    (("compare", "-m", "mlp(depth=2.5)"), 2, [("--model", "depth=2.5", "whole number")]),
     (("compare", "-m", "mlp(1, 2, 'relu', 4)"), 2, [("--model", "4 values", "takes 3")]),
     (("compare", "-s", "kaiming(mode='fan_outt')", *SMALL), 2, [("--scheme", "'fan_outt'", "'fan_out'")]),
     (("compare", "-s", "kaiming(mode=fan_out)", *SMALL), 2, [("--scheme", "fan_out", "quoted", "'fan_out'")]),
@@ -193,12 +188,7 @@ MISTAKES = [
     (("compare", *KAIMING, "--target", "95"), 2, [("--target", "less than 1", "95")]),
     (("compare", *KAIMING, "--target", "nan"), 2, [("--target", "finite")]),
     (("compare", *KAIMING, "--jobs", "0"), 2, [("--jobs", "1")]),
-    pytest.param(
-        ("compare", "-s", "kaiming", "--epochs", "1e308"),
-        2,
-        [("--epochs", "1e+308")],
-        marks=wrong("OverflowError from math.ceil in plan.steps_of, with a traceback"),
-    ),
+    pytest.param(("compare", "-s", "kaiming", "--epochs", "1e308"), 2, [("--epochs", "1e+308")]),
     # what does not fit
     (("compare", *NPZ, "-m", "cnn", "-d", "flat.npz"), 2, [("--model", "'cnn'", "1×7", "mlp")]),
     (
@@ -215,7 +205,7 @@ MISTAKES = [
     pytest.param(
         ("compare", *KAIMING, "--device", "cuda"),
         4,
-        [("--device cuda", "cpu")],
+        [("--device", "'cuda'", "cpu")],
         marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
     ),
     (("compare", "gpu.toml"), 4, [("gpu.toml: device", "'gpu'", "'cuda'")]),
@@ -225,7 +215,6 @@ MISTAKES = [
         [("cuda.toml", "cuda")],
         marks=[
             pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
-            wrong("the message blames a flag, --device, that nobody typed"),
         ],
     ),
     # names of runs
@@ -249,14 +238,18 @@ MISTAKES = [
             ("types.toml: question", "string", "7"),
             ("types.toml: model", "string", "3"),
             ("types.toml: lr", "number", "'0.05'"),
-            ("types.toml: batch_size", "integer", "64.5"),
+            ("types.toml: batch_size", "whole number", "64.5"),
             ("types.toml: seeds", "True"),
         ],
     ),
     (
         ("compare", "empty.toml"),
         4,
-        [("empty.toml: schemes", "at least 1"), ("empty.toml: lr", "at least 1"), ("empty.toml: seeds", "at least 1")],
+        [
+            ("empty.toml: schemes", "at least one"),
+            ("empty.toml: lr", "at least one"),
+            ("empty.toml: seeds", "at least one"),
+        ],
     ),
     (
         ("compare", "ranges.toml"),
@@ -277,7 +270,6 @@ MISTAKES = [
     (("compare", "nan.toml"), 4, [("nan.toml: lr", "finite", "nan")]),
     (("compare", "tpyo.toml"), 4, [("tpyo.toml", "did you mean 'typo.toml'")]),
     (("compare", "nowhere/r.toml"), 4, [("nowhere/r.toml", "initbench new experiment")]),
-    (("compare", "with space.toml"), 4, [("with space.toml: name", "'with space'")]),
     (
         ("compare", "nine.toml"),
         4,
@@ -317,7 +309,6 @@ MISTAKES = [
         ("compare", "-s", "kaimingg", "--lr", "fast", "--seeds", "x"),
         2,
         [("--scheme", "'kaimingg'"), ("--lr", "'fast'"), ("--seeds", "'x'")],
-        marks=wrong("a --lr or --seeds that is no number hides every other mistake"),
     ),
     # data
     (("compare", *NPZ, "-d", "./none.npz"), 4, [("none.npz", "does not exist", "x_train")]),
@@ -336,12 +327,7 @@ MISTAKES = [
     (("compare", *KAIMING, "-d", "mnist", "--data-dir", "none"), 4, [("none", "--data-dir", "fetch mnist")]),
     (("compare", *KAIMING, "-d", "mnist", "--data-dir", "data"), 4, [("data", "train-images-idx3-ubyte", "mnist")]),
     (("compare", *KAIMING, "-d", "digits", "-d", "digitz"), 2, [("--dataset", "'digitz'", "'digits'")]),
-    pytest.param(
-        ("compare", *KAIMING, "-d", "whole.npz"),
-        2,
-        [("--batch-size", "64", "54")],
-        marks=wrong("the place is 'default: batch_size', which names neither a flag nor a file"),
-    ),
+    pytest.param(("compare", *KAIMING, "-d", "whole.npz"), 2, [("--batch-size", "64", "54")]),
     (("compare", *KAIMING, "-d", "whole.npz"), 2, [("64", "54", "whole", "smaller")]),
     # folders
     (("compare", *KAIMING, "--out", "file"), 4, [("file", "Not a directory", "--out")]),
@@ -356,12 +342,7 @@ MISTAKES = [
     (("report", "stored/damaged"), 4, [("stored/damaged/recipe.json", "damaged", "run the comparison again")]),
     (("report", "stored/cut"), 4, [("stored/cut/recipe.json", "damaged", "run the comparison again")]),
     (("new", "experiment", "x", "--folder", "file/below"), 4, [("file/below/x.toml", "Not a directory")]),
-    pytest.param(
-        ("new", "experiment", "x", "--folder", "file"),
-        4,
-        [("file", "directory")],
-        marks=wrong("says that file/x.toml exists already, for mkdir's FileExistsError is taken for the recipe's"),
-    ),
+    pytest.param(("new", "experiment", "x", "--folder", "file"), 4, [("file", "directory")]),
 ]
 
 
@@ -400,22 +381,20 @@ def test_a_mistake_is_named_with_its_value_and_place_and_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("arguments", "jargon"),
     [
-        pytest.param(("--seeds", "0"), "tuple", marks=wrong("speaks of a tuple, and not of a count")),
-        pytest.param(("--lr", "0"), "--lr[0]", marks=wrong("the flag is spelled --lr[0]")),
-        pytest.param(("--name", "a b"), "^[A-Z", marks=wrong("shows a regular expression")),
+        (("--seeds", "0"), "tuple"),
+        (("--lr", "0"), "--lr[0]"),
+        (("--name", "a b"), "^[A-Z"),
     ],
 )
 def test_a_message_speaks_the_user_s_language(arguments, jargon):
     assert jargon not in initbench_("compare", *KAIMING, *arguments, code=2).stderr
 
 
-@wrong("empty brackets, where a file that is no JSON has no place to name")
 def test_a_damaged_recipe_json_is_not_said_to_be_damaged_nowhere(tmp_path):
     lay_out(tmp_path)
     assert "()" not in initbench_("report", "stored/cut", code=4).stderr
 
 
-@wrong("the kind of the error is read off the ending .toml")
 def test_a_recipe_of_any_ending_is_a_configuration(tmp_path):
     lay_out(tmp_path)
     initbench_("compare", "typo.txt", code=4)
@@ -428,7 +407,6 @@ def test_an_object_array_is_never_unpickled(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
-@wrong("plan._require_logits builds the whole model in memory: RuntimeError, or the kernel kills the program")
 def test_a_model_larger_than_the_memory_is_a_sentence_or_a_plan(tmp_path):
     code = (
         "import pathlib, resource, initbench.plan\n"
@@ -456,7 +434,6 @@ def test_one_scheme_in_several_spellings_counts_once():
 
 
 @pytest.mark.parametrize(("flag", "value"), [("--seeds", "7,7"), ("--lr", "0.1,0.1"), ("--lr", "0.1,1e-1")])
-@wrong("the trial stands twice in the plan: KeyError in Tally.finish, a traceback; n counts one draw twice")
 def test_a_value_given_twice_counts_once_or_is_refused(flag, value):
     result = CliRunner().invoke(app, ["compare", *KAIMING, flag, value, "--dry-run", "--json"])
     if result.exit_code == 2:
@@ -465,7 +442,6 @@ def test_a_value_given_twice_counts_once_or_is_refused(flag, value):
         assert json.loads(result.stdout)["trials"] == 1
 
 
-@wrong("datasets are looked up by name when training: both trials see the second file's images")
 def test_two_data_files_of_one_name_are_never_mistaken_for_each_other(tmp_path):
     an_npz("a/same.npz", seed=1)
     an_npz("b/same.npz", seed=2)
@@ -483,7 +459,6 @@ def test_two_data_files_of_one_name_are_never_mistaken_for_each_other(tmp_path):
 # --- folders ---------------------------------------------------------------------------------------------------------
 
 
-@wrong("stamp() takes any recipe.json for its own")
 def test_a_foreign_folder_with_a_recipe_json_of_its_own_is_left_alone():
     folder = Path("out", "kitchen")
     folder.mkdir(parents=True)
@@ -652,7 +627,6 @@ def test_a_failed_write_of_the_new_record_leaves_no_half_of_it(out, monkeypatch)
     assert files(out) == before
 
 
-@wrong("store.set_aside renames without turning an OSError into a sentence: a traceback")
 def test_a_damaged_file_that_cannot_be_set_aside_is_a_sentence(out, monkeypatch):
     trial_files(out)[0].write_bytes(b"")
 
@@ -665,7 +639,6 @@ def test_a_damaged_file_that_cannot_be_set_aside_is_a_sentence(out, monkeypatch)
     assert result.exit_code == 4
 
 
-@wrong("freshness.forget unlinks without turning an OSError into a sentence: a traceback")
 def test_a_report_that_cannot_be_written_is_a_sentence(out, monkeypatch):
     def refused(*_, **__):
         raise OSError(30, "Read-only file system")

@@ -474,7 +474,6 @@ def test_a_report_counts_what_is_not_stored(stored, monkeypatch):
     assert any("Not stored: 1" in note for note in read["notes"])
 
 
-@pytest.mark.xfail(strict=True, reason="load() takes folder.parent, which for '.' is '.': it reads no store at all")
 def test_a_report_from_inside_the_folder_finds_the_same_trials(stored, monkeypatch):
     monkeypatch.chdir(stored / "pair")
     no_pictures(monkeypatch)
@@ -608,7 +607,7 @@ def test_there_is_nothing_to_fetch_for_a_dataset_that_is_built_in():
 def test_doctor_shows_what_works_here_and_writes_nothing(tmp_path, monkeypatch):
     result = initbench_("doctor", "--out", tmp_path / "o", "--data-dir", tmp_path / "d")
     for word in ("initbench", "python", "torch", "device", "results", "digits", "can be written"):
-        assert word in result.stdout
+        assert word in " ".join(result.stdout.split())
     assert files(tmp_path) == set()
     blocked = tmp_path / "file"
     blocked.write_text("")
@@ -737,11 +736,6 @@ def test_the_reading_half_needs_no_torch(stored):
     assert {"torch", "torchvision"} & set(result.stdout.splitlines()[-1].split()) == set()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="ProcessPoolExecutor spawns on demand: only the first worker starts while __main__ is hidden, and the "
-    "second runs the user's script again, whole",
-)
 def test_a_script_without_a_main_guard_compares_in_processes_and_load_gives_the_same(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

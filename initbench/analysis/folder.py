@@ -7,7 +7,7 @@ from initbench.analysis.figures import KINDS, pictures
 from initbench.analysis.freshness import forget, remember
 from initbench.analysis.report import render_report
 from initbench.analysis.tables import csv_bytes, summary_markdown
-from initbench.store import write_atomically
+from initbench.store import write_atomically, writing
 
 
 def write_folder(folder: Path, comparison: Comparison) -> None:
@@ -38,4 +38,5 @@ def _remove_stale(plots: Path, drawn: set[str]) -> None:
     """Remove figures of an earlier look that this one does not have, and nothing that is not ours."""
     for path in [*plots.glob("*.png"), *plots.glob("*.svg")]:
         if path.stem not in drawn and path.stem.partition("-")[0] in KINDS:
-            path.unlink()
+            with writing(path):
+                path.unlink()

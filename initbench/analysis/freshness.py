@@ -8,14 +8,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from initbench.analysis.comparison import Comparison
-from initbench.store import write_atomically
+from initbench.store import write_atomically, writing
 
 STAMP = ".derived.json"
 
 
 def forget(folder: Path) -> None:
     """Take the stamp away before anything is written, so that a half-written folder is never taken for whole."""
-    (folder / STAMP).unlink(missing_ok=True)
+    with writing(folder / STAMP):
+        (folder / STAMP).unlink(missing_ok=True)
 
 
 def remember(folder: Path, comparison: Comparison, files: Iterable[Path]) -> None:

@@ -4,6 +4,9 @@ This module is loaded by `initbench --help` and by shell completion, so it impor
 scipy; each command imports what it needs when it runs.
 """
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from initbench.cli.compare import compare
@@ -25,6 +28,23 @@ app = typer.Typer(
         "and how sure they are.\n\nStart with: initbench compare"
     ),
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"initbench {version('initbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Hold the options of the program itself; typer shows the help text given above."""
+
+
 app.command("run")(run)
 app.command("compare")(compare)
 app.command("report")(report)

@@ -2,12 +2,13 @@
 
 import functools
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -18,9 +19,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 INTERRUPTED = 130
+PIPED = 120  # columns where stdout is a file or a pipe, which have none of their own
 ROOMY = 100  # columns from which a table can breathe
 
-out = Console(highlight=False, markup=False, soft_wrap=True)
+out = Console(highlight=False, markup=False)
 err = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
 
 
@@ -53,7 +55,7 @@ def say(message: str = "") -> None:
 
 def show_json(document: Any) -> None:  # noqa: ANN401 - any JSON document
     """Print one JSON document on stdout."""
-    out.print(json.dumps(document, indent=1, allow_nan=False))
+    out.print(json.dumps(document, indent=1, allow_nan=False), soft_wrap=True)
 
 
 def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -66,7 +68,7 @@ def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]
 
 def show_numbers(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table of a name and numbers on stdout: on a narrow terminal headers and names fold, numbers never."""
-    roomy = out.width >= ROOMY
+    roomy = _columns() >= ROOMY
     table = Table(box=None, padding=(0, 3 if roomy else 1, 0, 0), pad_edge=False)
     for i, header in enumerate(headers):
         cells = [row[i] for row in rows]
@@ -81,8 +83,23 @@ def _print_table(title: str, table: Table, rows: Sequence[Sequence[str]]) -> Non
     for row in rows:
         table.add_row(*map(_plain, row))
     if title:
-        out.print(Text(printable(title), style="bold"), soft_wrap=False)
-    out.print(table, soft_wrap=False)
+        show_text(title, style="bold")
+    _print(table)
+
+
+def show_text(text: str = "", style: str = "") -> None:
+    """Print a sentence on stdout, folded at words."""
+    _print(Text("\n".join(map(printable, text.split("\n"))), style=style))
+
+
+def _columns() -> int:
+    """Return the width to print in: COLUMNS, else the terminal's; a file or a pipe has none of its own."""
+    return shutil.get_terminal_size((PIPED, 0)).columns
+
+
+def _print(content: RenderableType) -> None:
+    out.width = _columns()  # asked anew each time, for a terminal may change
+    out.print(content, soft_wrap=False)
 
 
 def show_path(label: str, path: Path) -> None:

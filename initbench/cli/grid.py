@@ -91,7 +91,9 @@ def _show_plan(prepared: Prepared, wishes: Wishes) -> None:
         return
     rows = [(key, *_cells(value, prepared.plan.origins.get(key, ""))) for key, value in axes.items()]
     console.show_table("", ("axis", "values", "from"), rows)
-    console.out.print(f"{len(trials)} trials, {stored} of them stored: {len(trials) - stored} to train.")
+    console.show_text(
+        f"{len(trials)} trial{'s'[: len(trials) > 1]}, {stored} of them stored: {len(trials) - stored} to train."
+    )
 
 
 def _cells(value: Any, origin: str) -> tuple[str, str]:  # noqa: ANN401 - any value of a recipe

@@ -31,7 +31,7 @@ def listing(what: Annotated[What, typer.Argument(help="What to list.")]) -> None
     else:
         _show_registry(_registry(what))
     if what is What.SCHEMES:
-        console.out.print(
+        console.show_text(
             "\nCompose by part: 'conv=kaiming_uniform; linear=xavier_uniform; bias=constant(0.1); head=zeros'."
             "\nParts: weight (a bare name), conv, linear, first, head, bias, name:<glob>; the most specific wins."
             "\nA bias is zero unless a part or a preset (torch_default, …) says otherwise. Where a bare scheme does not"

@@ -57,11 +57,14 @@ def experiment(
         raise UsageError(f"'{name}' cannot name an experiment: use letters, digits and . _ + - (at most 64).") from None
     path = folder / f"{name}.toml"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(TEMPLATE.format(name=name, path=path))
     except FileExistsError:
-        raise ConfigurationError(f"{path} exists already: choose another name.") from None
+        if folder.is_dir():
+            raise ConfigurationError(f"{path} exists already: choose another name.") from None
+        raise ConfigurationError(f"{folder} is no directory: choose another --folder.") from None
     except OSError as error:
         raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from None
     console.show_path("recipe", path)

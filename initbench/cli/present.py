@@ -12,13 +12,13 @@ from initbench.cli import console
 
 def show_comparison(comparison: Comparison) -> None:
     """Print what was asked, a table per setting, and what a reader must know."""
-    console.out.print(introduction(comparison), soft_wrap=False)
+    console.show_text(introduction(comparison))
     for table in display_rows(comparison):
-        console.out.print()
+        console.show_text()
         console.show_numbers(table.setting, table.headers, table.rows)
-    console.out.print()
+    console.show_text()
     for note in notes(comparison):
-        console.out.print(f"· {note}", soft_wrap=False)
+        console.show_text(f"· {note}")
 
 
 def summary_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
