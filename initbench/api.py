@@ -18,11 +18,12 @@ def compare(
     *,
     recipe: str | Path | None = None,
     optimizer: str | Sequence[str] | None = None,
-    lr: float | Sequence[float] | None = None,
+    lr: float | str | Sequence[float] | None = None,
     batch_size: int | None = None,
     epochs: float | None = None,
     steps: int | None = None,
     seeds: int | Sequence[int] | None = None,
+    vary: str | None = None,
     target: float | None = None,
     baseline: str | None = None,
     device: str | None = None,
@@ -43,11 +44,13 @@ def compare(
         dataset: one dataset or several, a name or the path of a .npz or an image folder.
         recipe: a TOML file.
         optimizer: for example "sgd(momentum=0.9)".
-        lr: one learning rate, or several for a grid.
+        lr: one learning rate; several, or "tune", are a grid over which each scheme gets its own best, chosen on
+            validation data with seeds that are not scored.
         batch_size: images a step.
         epochs: passes over the training split, or
         steps: updates.
         seeds: a count (10 stands for 0 to 9) or a list.
+        vary: "init,order" crosses the seeds of the weights with those of the data order.
         target: validation accuracy in (0, 1) for steps-to-target; by default halfway from chance to certainty.
         baseline: the scheme that others are compared with; by default torch_default where it takes part.
         device: auto, cpu, cuda or mps.
@@ -78,6 +81,7 @@ def compare(
         "epochs": epochs,
         "steps": steps,
         "seeds": seeds,
+        "vary": vary,
         "target": target,
         "baseline": baseline,
         "device": device,

@@ -3,16 +3,18 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from initbench import store
 from initbench.analysis.comparison import Comparison
-from initbench.folder import Asked, Setting, load, stamp
-from initbench.plan import Plan, make_plan
-from initbench.recipe import Draft, Recipe, merge, read_toml
+from initbench.analysis.tuning import Choice, choose, extended_grid
+from initbench.folder import Asked, Setting, load, read_earlier, stamp
+from initbench.plan import Plan, SettingKey, make_plan, scored_at, tuning_at
+from initbench.recipe import Draft, Recipe, Trial, merge, read_toml
+from initbench.record import Record
 from initbench.runner import Observer, run
 
 
@@ -41,7 +43,7 @@ class Prepared:
     @property
     def stored(self) -> int:
         """Count the plan's trials that need not be trained; nothing is changed on disk."""
-        records, _ = store.read_many(self.place.out, self.asked.trials)
+        records, _ = store.read_many(self.place.out, (*self.asked.tuning, *self.asked.trials, *self.asked.crossed))
         return sum(record.outcome.status != "failed" for record in records.values())
 
 
@@ -62,8 +64,8 @@ def prepare(draft: Draft, place: Place, verb: str, command: str = "") -> Prepare
     """Check a draft, lay out its trials and name its folder: `<verb>-<digest>` unless the draft names it."""
     plan = make_plan(draft, place.data_dir)
     resolved = plan.recipe.model_dump(mode="json")
-    trials = tuple(trial.id for trial in plan.trials)
-    digest = hashlib.sha256(json.dumps([trials, plan.baseline, plan.recipe.target]).encode()).hexdigest()[:8]
+    identity = [*_ids(plan.tuning), *_ids(plan.trials), plan.recipe.seeds, plan.baseline, plan.recipe.target]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
     asked = Asked(
         name=plan.recipe.name or f"{verb}-{digest}",
         question=plan.recipe.question,
@@ -74,18 +76,66 @@ def prepare(draft: Draft, place: Place, verb: str, command: str = "") -> Prepare
         device=plan.device,
         notices=plan.notices,
         command=command,
-        trials=trials,
+        trials=_ids(plan.trials),
+        tuning=_ids(plan.tuning),
+        crossed=_ids(plan.crossed),
+        claims=plan.recipe.claims,
     )
     return Prepared(plan, asked, place)
 
 
 def carry_out(prepared: Prepared, observer: Observer | None = None) -> Comparison:
-    """Stamp the folder, train what is not stored, and read the comparison back from the store.
+    """Stamp the folder, tune where there is a grid, train what is not stored, and read the comparison back.
 
     Raises:
         ConfigurationError: the results folder cannot be written.
         KeyboardInterrupt: after the workers are gone; what is stored stays.
     """
+    prepared = replace(prepared, asked=_with_looks(prepared))
     stamp(prepared.folder, prepared.asked)
-    run(prepared.plan, prepared.place.out, prepared.place.jobs, observer)
+    if prepared.plan.tuning:
+        prepared = _tune(prepared, observer)
+        stamp(prepared.folder, prepared.asked)
+    _train(prepared, (*prepared.plan.trials, *prepared.plan.crossed), observer)
     return load(prepared.folder)
+
+
+def _tune(prepared: Prepared, observer: Observer | None) -> Prepared:
+    """Choose each scheme's learning rate on the tuning seeds, the grid extended once, and lay out what is scored."""
+    plan = prepared.plan
+    choices = choose(_train(prepared, plan.tuning, observer))
+    grids = {_key(choice): _extended(choice) for choice in choices}
+    if any(len(grids[_key(choice)]) > len(choice.grid) for choice in choices):
+        plan = replace(plan, tuning=tuning_at(plan, grids))
+        choices = choose(_train(prepared, plan.tuning, observer))
+    rates = {_key(choice): {scheme: (own, choice.common) for scheme, own in choice.own.items()} for choice in choices}
+    plan = replace(plan, trials=scored_at(plan, rates))
+    asked = prepared.asked.model_copy(update={"trials": _ids(plan.trials), "tuning": _ids(plan.tuning)})
+    return replace(prepared, plan=plan, asked=asked)
+
+
+def _extended(choice: Choice) -> tuple[float, ...]:
+    best = [choice.own[scheme] for scheme in choice.edge]
+    return extended_grid(choice.grid, min(choice.grid) in best, max(choice.grid) in best)
+
+
+def _key(choice: Choice) -> SettingKey:
+    return choice.dataset, choice.model, choice.optimizer
+
+
+def _train(prepared: Prepared, trials: Sequence[Trial], observer: Observer | None) -> list[Record]:
+    return run(prepared.plan, trials, prepared.place.out, prepared.place.jobs, observer)
+
+
+def _with_looks(prepared: Prepared) -> Asked:
+    """Note the seeds of an earlier run under this name, if they were other ones: its results may have been seen."""
+    earlier = read_earlier(prepared.folder)
+    if earlier is None:
+        return prepared.asked
+    before = tuple(earlier.recipe["seeds"].value)
+    added = before != prepared.plan.recipe.seeds
+    return prepared.asked.model_copy(update={"looks": (*earlier.looks, *([before] if added else []))})
+
+
+def _ids(trials: Iterable[Trial]) -> tuple[str, ...]:
+    return tuple(trial.id for trial in trials)

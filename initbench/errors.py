@@ -5,6 +5,7 @@ traceback and leaves with `exit_code`.
 
     InitbenchError
     ├── UsageError          2  what was typed: an unknown name, a parameter out of range
+    ├── ConditionMet        5  what `--fail-if` names came true
     ├── TrialsFailed        3  some trials failed; the others are stored
     └── ConfigurationError  4  a recipe, a folder, a device
         └── DataError       4  a data file that is absent, damaged or of another shape
@@ -29,6 +30,12 @@ class TrialsFailed(InitbenchError):  # noqa: N818 - the name says the outcome, a
     """Some trials of a run failed; the others are stored."""
 
     exit_code = 3
+
+
+class ConditionMet(InitbenchError):  # noqa: N818 - the name says the outcome, as the exit code does
+    """A condition of `--fail-if` holds."""
+
+    exit_code = 5
 
 
 class ConfigurationError(InitbenchError):

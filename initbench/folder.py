@@ -12,7 +12,8 @@ from pydantic import Field, ValidationError
 from initbench import store
 from initbench.analysis.comparison import Comparison
 from initbench.errors import ConfigurationError
-from initbench.recipe import Frozen
+from initbench.recipe import Claim, Frozen
+from initbench.record import Record
 
 RECIPE_FILE = "recipe.json"
 OPENING = b'{\n "schema":'  # how every stamp of ours begins, even one that was cut
@@ -29,7 +30,9 @@ class Asked(Frozen):
     """What a comparison asked, written into its folder before its first result exists.
 
     `target` is None where the default rule decides, which depends on the dataset's number of classes. `trials` are the
-    ids of the whole grid in order.
+    ids of what is scored, in order; empty while learning rates are being tuned with the trials of `tuning`. `crossed`
+    are the trials off the diagonal of init seeds × order seeds. `looks` are the seeds of earlier runs under this name,
+    whose results were there to be seen before seeds were added.
     """
 
     schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
@@ -43,6 +46,10 @@ class Asked(Frozen):
     notices: tuple[str, ...]
     command: str
     trials: tuple[str, ...]
+    tuning: tuple[str, ...] = ()
+    crossed: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    looks: tuple[tuple[int, ...], ...] = ()
 
 
 def stamp(folder: Path, asked: Asked) -> None:
@@ -72,16 +79,26 @@ def load(folder: str | Path) -> Comparison:
     """
     folder = Path(folder).resolve()  # "." has no parent to look for the store in
     asked = _read_asked(folder)
-    records, _ = store.read_many(folder.parent, asked.trials)
+    wanted = (*asked.trials, *asked.tuning, *asked.crossed)
+    records, _ = store.read_many(folder.parent, wanted)
+
+    def stored(ids: tuple[str, ...]) -> tuple[Record, ...]:
+        return tuple(records[trial_id] for trial_id in ids if trial_id in records)
+
     return Comparison(
         name=asked.name,
         question=asked.question,
         target=asked.target,
         baseline=asked.baseline,
         schemes=asked.schemes,
-        records=tuple(records[trial_id] for trial_id in asked.trials if trial_id in records),
-        missing=len(asked.trials) - len(records),
+        records=stored(asked.trials),
+        missing=len(set(wanted) - records.keys()),
         command=asked.command,
+        tuning=stored(asked.tuning),
+        crossed=stored(asked.crossed),
+        claims=asked.claims,
+        looks=asked.looks,
+        asked_rates=tuple(asked.recipe["lr"].value),
     )
 
 
@@ -94,6 +111,14 @@ def _is_ours(folder: Path) -> bool:
         return not folder.exists()
     except OSError as error:
         raise ConfigurationError(f"Cannot read {folder}: {error.strerror}.") from None
+
+
+def read_earlier(folder: Path) -> Asked | None:
+    """Return what a folder was asked before, or None where it is new or damaged."""
+    try:
+        return _read_asked(folder)
+    except ConfigurationError:
+        return None
 
 
 def latest(out: Path) -> Path:

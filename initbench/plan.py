@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,10 @@ from initbench.errors import ConfigurationError, InitbenchError, UsageError
 from initbench.layers import weighted_layers
 from initbench.models import MODELS, build_model
 from initbench.optimizers import OPTIMIZERS
-from initbench.recipe import DEFAULT_BASELINE, Draft, Mistake, Recipe, Trial, check
+from initbench.recipe import DEFAULT_BASELINE, Claim, Draft, Mistake, Recipe, Trial, check
 from initbench.schemes import assign, parse_scheme
 
+SettingKey = tuple[str, str, str]  # dataset, model, optimizer
 SMALL_MODEL = 20_000_000  # parameters, 80 MB
 
 
@@ -28,7 +29,9 @@ SMALL_MODEL = 20_000_000  # parameters, 80 MB
 class Plan:
     """Everything that a run needs: the recipe in canonical form, its datasets by fingerprint, and the trials.
 
-    `notices` are sentences about layers that a scheme does not fit.
+    `trials` are scored. `tuning` are those that a grid of learning rates is tuned with; where there are any, `trials`
+    is empty until rates are chosen. `crossed` are those off the diagonal of init seeds × order seeds. `notices` are
+    sentences about layers that a scheme does not fit.
     """
 
     recipe: Recipe
@@ -37,6 +40,8 @@ class Plan:
     device: str
     datasets: Mapping[str, Dataset]
     trials: tuple[Trial, ...]
+    tuning: tuple[Trial, ...]
+    crossed: tuple[Trial, ...]
     notices: tuple[str, ...]
 
 
@@ -52,15 +57,19 @@ def make_plan(draft: Draft, data_dir: Path | None = None) -> Plan:
     baseline = _baseline(recipe)
     if baseline not in recipe.schemes:
         recipe = recipe.model_copy(update={"schemes": (*recipe.schemes, baseline)})
-    prepared = list({d.fingerprint: d for d in (datasets.prepare(text, data_dir) for text in recipe.dataset)}.values())
+    described = (datasets.prepare(text, data_dir) for text in recipe.dataset)
+    prepared = list({dataset.fingerprint: dataset for dataset in described}.values())
     _raise_all(_misfits(draft, recipe, prepared))
+    grid, tuned = _Grid(recipe, prepared, device), len(recipe.lr) > 1
     return Plan(
         recipe=recipe,
         origins=draft.origins,
         baseline=baseline,
         device=device,
         datasets={dataset.fingerprint: dataset for dataset in prepared},
-        trials=tuple(_trials(recipe, prepared, device)),
+        trials=() if tuned else tuple(_lay_out(grid, recipe.seeds, recipe.lr)),
+        tuning=tuple(_lay_out(grid, recipe.tuning_seeds, recipe.lr)) if tuned else (),
+        crossed=tuple(_crossed(grid)) if recipe.vary else (),
         notices=tuple(_notices(recipe, prepared)),
     )
 
@@ -91,7 +100,24 @@ def _canonical(draft: Draft) -> Recipe:
     _raise_all(mistakes)
     assert recipe is not None
     canonical["baseline"] = next(iter(canonical["baseline"]), None)
+    canonical["claims"] = _claims(draft, recipe, canonical["schemes"])
     return recipe.model_copy(update=canonical)
+
+
+def _claims(draft: Draft, recipe: Recipe, schemes: Sequence[str]) -> tuple[Claim, ...]:
+    """Give the schemes that claims name their canonical text; a claim is about schemes that are compared."""
+    claims, mistakes = [], []
+    for i, claim in enumerate(recipe.claims):
+        try:
+            sides = {"better": str(parse_scheme(claim.better)), "than": str(parse_scheme(claim.than))}
+        except UsageError as error:
+            mistakes.append(draft.mistake("claims", str(error), f"[{i}]"))
+            continue
+        absent = [scheme for scheme in sides.values() if scheme not in schemes]
+        mistakes += [draft.mistake("claims", f"'{s}' is not among the schemes: add it.", f"[{i}]") for s in absent]
+        claims.append(claim.model_copy(update=sides))
+    _raise_all(mistakes)
+    return tuple(claims)
 
 
 def _resolve_all(draft: Draft, key: str, resolve: Callable[[str], object]) -> tuple[list[str], list[Mistake]]:
@@ -201,19 +227,67 @@ def _notices(recipe: Recipe, prepared: list[Dataset]) -> list[str]:
     return list(dict.fromkeys(itertools.chain.from_iterable(itertools.starmap(_notices_of, combinations))))
 
 
-def _trials(recipe: Recipe, prepared: list[Dataset], device: str) -> Iterator[Trial]:
-    """Lay out the grid, seed after seed, so that an interrupted run holds all schemes for the seeds it did."""
-    settings = itertools.product(prepared, recipe.model, recipe.optimizer, recipe.lr)
-    for (dataset, model, optimizer, lr), seed, scheme in itertools.product(settings, recipe.seeds, recipe.schemes):
-        yield Trial(
+@dataclass(frozen=True)
+class _Grid:
+    """What is crossed with seeds and learning rates."""
+
+    recipe: Recipe
+    prepared: list[Dataset]
+    device: str
+
+    def settings(self) -> Iterator[tuple[Dataset, str, str]]:
+        """Yield (dataset, model, optimizer)."""
+        return itertools.product(self.prepared, self.recipe.model, self.recipe.optimizer)
+
+    def trial(self, dataset: Dataset, model: str, optimizer: str, **rest: Any) -> Trial:  # noqa: ANN401 - Trial checks
+        """Return one cell."""
+        return Trial(
             model=model,
             dataset=dataset.name,
             fingerprint=dataset.fingerprint,
-            scheme=scheme,
             optimizer=optimizer,
-            lr=lr,
-            batch_size=recipe.batch_size,
-            steps=steps_of(recipe, dataset),
-            seed=seed,
-            device=device,
+            batch_size=self.recipe.batch_size,
+            steps=steps_of(self.recipe, dataset),
+            device=self.device,
+            **rest,
         )
+
+
+def _lay_out(grid: _Grid, seeds: Sequence[int], rates: Sequence[float]) -> Iterator[Trial]:
+    """Lay out the grid, seed after seed, so that an interrupted run holds all schemes for the seeds it did."""
+    for setting, lr in itertools.product(grid.settings(), rates):
+        for seed, scheme in itertools.product(seeds, grid.recipe.schemes):
+            yield grid.trial(*setting, lr=lr, seed=seed, scheme=scheme)
+
+
+def _crossed(grid: _Grid) -> Iterator[Trial]:
+    """Lay out init seeds × order seeds off the diagonal; on it, a trial's own seed governs both."""
+    for setting, lr in itertools.product(grid.settings(), grid.recipe.lr):
+        for (seed, order_seed), scheme in itertools.product(
+            itertools.permutations(grid.recipe.seeds, 2), grid.recipe.schemes
+        ):
+            yield grid.trial(*setting, lr=lr, seed=seed, order_seed=order_seed, scheme=scheme)
+
+
+def tuning_at(plan: Plan, grids: Mapping[SettingKey, Sequence[float]]) -> tuple[Trial, ...]:
+    """Return the tuning trials of each (dataset, model, optimizer) over a grid of its own."""
+    grid = _Grid(plan.recipe, list(plan.datasets.values()), plan.device)
+    return tuple(
+        grid.trial(dataset, model, optimizer, lr=lr, seed=seed, scheme=scheme)
+        for dataset, model, optimizer in grid.settings()
+        for lr in grids[dataset.name, model, optimizer]
+        for seed in plan.recipe.tuning_seeds
+        for scheme in plan.recipe.schemes
+    )
+
+
+def scored_at(plan: Plan, rates: Mapping[SettingKey, Mapping[str, Sequence[float]]]) -> tuple[Trial, ...]:
+    """Return the scored trials where each scheme has learning rates of its own in each (dataset, model, optimizer)."""
+    grid = _Grid(plan.recipe, list(plan.datasets.values()), plan.device)
+    return tuple(
+        grid.trial(dataset, model, optimizer, lr=lr, seed=seed, scheme=scheme)
+        for dataset, model, optimizer in grid.settings()
+        for seed in plan.recipe.seeds
+        for scheme in plan.recipe.schemes
+        for lr in dict.fromkeys(rates[dataset.name, model, optimizer][scheme])
+    )

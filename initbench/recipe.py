@@ -44,6 +44,8 @@ DEFAULT_SCHEMES = (
 DEFAULT_BASELINE = "torch_default"
 
 
+DEFAULT_GRID = (0.003, 0.01, 0.03, 0.1, 0.3)  # `lr = "tune"`: two decades, about three rates each
+FIRST_TUNING_SEED = 1_000_000  # a count of tuning seeds starts here, far from any count of scoring seeds
 MOST_SEEDS = 10_000
 LONGEST_QUOTE = 80  # characters of a wrong value that a message repeats
 MOST_STEPS = 10_000_000
@@ -72,6 +74,18 @@ def _seeds(value: object) -> object:
     )
 
 
+def _tuning_seeds(value: object) -> object:
+    counted = _seeds(value)
+    if isinstance(value, int) and isinstance(counted, tuple):
+        return tuple(FIRST_TUNING_SEED + seed for seed in counted)
+    return counted
+
+
+def _rates(value: object) -> object:
+    """Let learning rates be one, a list, or the word for the default grid."""
+    return DEFAULT_GRID if value == "tune" else _listed(value)
+
+
 def _folder_name(name: str) -> str:
     """A run's name becomes a folder, so it has no separators and no leading dot."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}", name):
@@ -85,8 +99,9 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Rate = Annotated[FiniteFloat, Field(gt=0, le=1e30)]  # float32 ends at 3e38
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Names = Annotated[tuple[Text, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
-Rates = Annotated[tuple[Rate, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
+Rates = Annotated[tuple[Rate, ...], BeforeValidator(_rates), AfterValidator(_distinct)]
 Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), AfterValidator(_distinct)]
+TuningSeeds = Annotated[tuple[Seed, ...], BeforeValidator(_tuning_seeds), AfterValidator(_distinct)]
 RunName = Annotated[str, AfterValidator(_folder_name)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -97,8 +112,40 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
+Metric = Literal[
+    "test_accuracy",
+    "test_loss",
+    "steps_to_target",
+    "generalization_gap",
+    "instability",
+    "initial_loss",
+    "final_train_loss",
+]
+
+
+class Claim(Frozen):
+    """What somebody asserts, to be put to the test: that `better` beats `than` in `metric`, `where` the setting says.
+
+    `where` may fix dataset, model, optimizer or lr; left out, the claim is about every setting.
+    """
+
+    text: Text
+    metric: Metric
+    better: Text
+    than: Text
+    where: dict[Literal["dataset", "model", "optimizer", "lr"], str | float] = {}
+    source: str = ""
+
+
+Vary = Literal["init,order"]
+
+
 class Recipe(Frozen):
-    """The grid to run. Axes (schemes, model, dataset, optimizer, lr) take one value or a list."""
+    """The grid to run. Axes (schemes, model, dataset, optimizer, lr) take one value or a list.
+
+    Several learning rates are a grid to tune over: each scheme's rate is chosen with `tuning_seeds`, on validation, and
+    scored with `seeds`. `vary` crosses the seeds of the weights with those of the data order.
+    """
 
     name: RunName | None = None
     question: str = ""
@@ -111,15 +158,19 @@ class Recipe(Frozen):
     epochs: Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None = 10
     steps: Annotated[int, Field(gt=0, le=MOST_STEPS)] | None = None
     seeds: Seeds = tuple(range(10))
+    tuning_seeds: TuningSeeds = tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + 3))
+    vary: Vary | None = None
     target: Annotated[FiniteFloat, Field(gt=0, lt=1)] | None = None
     baseline: Text | None = None
     device: Device = "auto"
+    claims: Annotated[tuple[Claim, ...], BeforeValidator(_listed)] = ()
 
 
 class Trial(Frozen):
     """One model × dataset × scheme × optimizer × lr × seed, with all that can change its numbers.
 
-    Names are canonical (`registry.Registry.resolve`); `device` is the type (cpu, cuda, mps), never `auto`.
+    Names are canonical (`registry.Registry.resolve`); `device` is the type (cpu, cuda, mps), never `auto`. `seed`
+    governs weights and data order; `order_seed`, where it is given, the data order in its place.
     """
 
     model: str
@@ -131,6 +182,7 @@ class Trial(Frozen):
     batch_size: int
     steps: int
     seed: int
+    order_seed: int | None = None
     evaluations: int = 30
     precision: str = "float32"
     device: str = "cpu"
@@ -138,7 +190,7 @@ class Trial(Frozen):
     @property
     def id(self) -> str:
         """20 hexadecimal digits of the SHA-256 of everything above and the format version."""
-        text = json.dumps([TRIAL_FORMAT, self.model_dump()], sort_keys=True, allow_nan=False)
+        text = json.dumps([TRIAL_FORMAT, self.model_dump(exclude_none=True)], sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -227,12 +279,17 @@ def check(draft: Draft) -> tuple[Recipe | None, list[Mistake]]:
         recipe = Recipe.model_validate(dict(draft.values))
     except ValidationError as error:
         return None, mistakes + [_mistake(draft, dict(item)) for item in error.errors()]
+    shared = sorted(set(recipe.seeds) & set(recipe.tuning_seeds))
+    if len(recipe.lr) > 1 and shared:
+        mistakes.append(draft.mistake("tuning_seeds", f"{shared} are scoring seeds too, which would flatter the rate."))
+    if len(recipe.lr) > 1 and recipe.vary:
+        mistakes.append(draft.mistake("vary", "crossing seeds needs one learning rate, not a grid."))
     return recipe, mistakes
 
 
 def _mistake(draft: Draft, item: Mapping[str, Any]) -> Mistake:
     key = str(item["loc"][0])
-    index = "".join(f"[{part}]" for part in item["loc"][1:] if isinstance(part, int))
+    index = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"][1:])
     if item["type"] == "extra_forbidden":
         known = list(Recipe.model_fields)
         known_keys = ", ".join(known)

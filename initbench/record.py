@@ -74,6 +74,13 @@ class DataFacts(Frozen):
     guess: float
 
 
+class Early(Frozen):
+    """The first steps one by one: each batch's loss before its update, and the norm of the whole gradient."""
+
+    losses: tuple[Finite, ...]
+    gradient_norms: tuple[Finite, ...]
+
+
 class Outcome(Frozen):
     """How a trial ended: `diverged` at its first non-finite `step`, or `failed` for a `reason`."""
 
@@ -114,5 +121,6 @@ class Record(Frozen):
     final: Final | None
     outcome: Outcome
     environment: Environment
+    early: Early | None = None
     notices: tuple[str, ...] = ()
     timings: Timings

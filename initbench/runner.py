@@ -54,11 +54,14 @@ class Silent:
         """Say nothing."""
 
 
-def run(plan: Plan, out: Path, jobs: int | None = None, observer: Observer | None = None) -> list[Record]:
-    """Train what is not stored yet and return the records of all the plan's trials, in its order.
+def run(
+    plan: Plan, trials: Sequence[Trial], out: Path, jobs: int | None = None, observer: Observer | None = None
+) -> list[Record]:
+    """Train what is not stored yet and return the records of all `trials`, in their order.
 
     Args:
-        plan: what to run.
+        plan: whose datasets and device are used.
+        trials: what to run.
         out: the results folder; each record is stored there the moment it exists.
         jobs: worker processes; by default one a core on the CPU, and one on a GPU.
         observer: told of every event.
@@ -68,8 +71,8 @@ def run(plan: Plan, out: Path, jobs: int | None = None, observer: Observer | Non
         KeyboardInterrupt: after the workers are gone; what is stored stays.
     """
     observer = observer or Silent()
-    records = stored_records(plan, out, observer)
-    todo = [trial for trial in plan.trials if trial.id not in records]
+    records = stored_records(trials, out, observer)
+    todo = [trial for trial in trials if trial.id not in records]
     observer.started(todo, len(records))
     # Closed at once when this loop is left by an exception, so that no worker trains on for nobody.
     with closing(_train(group_trials(todo), plan, jobs, observer)) as trained:
@@ -77,12 +80,12 @@ def run(plan: Plan, out: Path, jobs: int | None = None, observer: Observer | Non
             store.write(out, record)
             records[record.trial.id] = record
             observer.finished(record)
-    return [records[trial.id] for trial in plan.trials]
+    return [records[trial.id] for trial in trials]
 
 
-def stored_records(plan: Plan, out: Path, observer: Observer) -> dict[str, Record]:
-    """Return the usable records of a plan by trial id; damaged files are set aside, failed trials are run again."""
-    records, damaged = store.read_many(out, (trial.id for trial in plan.trials))
+def stored_records(trials: Sequence[Trial], out: Path, observer: Observer) -> dict[str, Record]:
+    """Return the usable records of trials by id; damaged files are set aside, failed trials are run again."""
+    records, damaged = store.read_many(out, (trial.id for trial in trials))
     for trial_id, reason in damaged.items():
         observer.damaged(store.set_aside(out, trial_id), reason)
     return {trial_id: record for trial_id, record in records.items() if record.outcome.status != "failed"}

@@ -25,7 +25,7 @@ HOSTILE = (
     "=HYPERLINK(1)",
     "torch_default",
 )
-FILES = ["curves.csv", "layers.csv", "plots", "report.html", "summary.csv", "summary.md", "trials.csv"]
+FILES = ["curves.csv", "layers.csv", "plots", "report.html", "summary.csv", "summary.md", "trials.csv", "verdicts.csv"]
 
 
 def a_mixed_comparison(schemes, lrs=(0.05,)):
@@ -163,7 +163,7 @@ def test_a_grid_of_rates_has_its_own_files_and_one_signal():
     comparison = a_mixed_comparison(("a", "torch_default"), lrs=(0.01, 0.1))
     names = [picture.name for picture in pictures(comparison)]
     per_setting = ("loss", "accuracy", "steps_to_target", "final_accuracy")
-    assert names == [f"{kind}-lr-{lr}" for lr in (0.01, 0.1) for kind in per_setting] + ["signal", "lr"]
+    assert names == [f"{kind}-lr-{lr}" for lr in (0.01, 0.1) for kind in per_setting] + ["profile", "signal", "lr"]
 
 
 def test_figures_beyond_the_budget_are_linked_instead(monkeypatch):

@@ -156,7 +156,7 @@ def test_a_dead_worker_is_replaced_and_every_trial_gets_done(tmp_path):
             if self.done == 2:
                 os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
 
-    records = runner.run(work.plan, tmp_path, 2, Killer())
+    records = runner.run(work.plan, work.plan.trials, tmp_path, 2, Killer())
     assert [record.outcome.status for record in records] == ["finished"] * 12
     assert multiprocessing.active_children() == []
 
@@ -191,7 +191,8 @@ def test_one_job_stops_within_a_step_when_the_caller_stops(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runner.run(prepared(tmp_path, steps=300).plan, tmp_path, 1, Impatient())
+        work = prepared(tmp_path, steps=300)
+        runner.run(work.plan, work.plan.trials, tmp_path, 1, Impatient())
     assert len(payloads(tmp_path)) == 1
     assert not any(thread.name.startswith("initbench") for thread in threading.enumerate())
 

@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import matplotlib as mpl
@@ -17,6 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from initbench.analysis import plots
+from initbench.analysis.across import Across
 from initbench.analysis.axes import (
     Entry,
     fit_y,
@@ -28,12 +29,13 @@ from initbench.analysis.axes import (
     wrapped,
 )
 from initbench.analysis.comparison import Comparison
-from initbench.analysis.settings import Setting, settings_of, suffixes, within
-from initbench.analysis.style import PNG_DPI, RC, looks
+from initbench.analysis.panels import Panel
+from initbench.analysis.settings import suffixes, within
+from initbench.analysis.style import PNG_DPI, RC, Look, looks
 from initbench.analysis.summary import SETTING
 from initbench.analysis.text import printable
 
-KINDS = ("loss", "accuracy", "steps_to_target", "final_accuracy", "signal", "lr")
+KINDS = ("loss", "accuracy", "steps_to_target", "final_accuracy", "signal", "lr", "profile")
 # A step of a bad start can cost 1e5 nats for once; beyond ten times the loss of a uniform guess the axis is cut, and
 # says so, to keep what happens later readable.
 CEILING = 10.0
@@ -66,12 +68,19 @@ class View:
     comparison: Comparison
     title: str
     trials: pd.DataFrame
+    panel: Panel | None = None
 
     @property
     def looks(self) -> plots.Looks:
-        """The looks of all schemes that were asked for, so that none changes from figure to figure."""
-        schemes = dict.fromkeys((*self.comparison.schemes, *self.comparison.trials["scheme"]))
-        return looks(tuple(schemes), self.comparison.baseline)
+        """The looks of all schemes that were asked for, so that none changes from figure to figure.
+
+        Where each scheme has an lr of its own, its label says which.
+        """
+        of_all = looks_of(self.comparison)
+        if self.panel is None or self.panel.rule != "own lr":
+            return of_all
+        rates = self.panel.rates
+        return {s: replace(look, label=f"{look.label}, lr {rates[s]:g}") for s, look in of_all.items() if s in rates}
 
     @property
     def present(self) -> plots.Looks:
@@ -99,34 +108,53 @@ class View:
 
 
 def pictures(comparison: Comparison) -> Iterator[Picture]:
-    """Draw every figure, one after the other: those of a setting, then signals, then sensitivity to lr."""
-    settings = settings_of(comparison.trials)
-    for setting, suffix in zip(settings, suffixes(settings), strict=True):
-        view = _view(comparison, SETTING, setting, str(setting))
+    """Draw every figure, one after the other: those of a panel, then across settings, signals, sensitivity to lr."""
+    panels = comparison.panels
+    for panel, suffix in zip(panels, suffixes([panel.key for panel in panels]), strict=True):
+        view = View(comparison, printable(str(panel)), panel.rows(comparison.trials), panel)
         for draw in (_loss, _accuracy, _steps, _final):
             yield _drawn(draw, view, suffix)
-    yield from _signals(comparison, settings)
-    yield from _rates(comparison, settings)
+    yield from _profiles(comparison)
+    yield from _signals(comparison, panels)
+    yield from _rates(comparison, panels)
 
 
-def _signals(comparison: Comparison, settings: Sequence[Setting]) -> Iterator[Picture]:
+def looks_of(comparison: Comparison) -> dict[str, Look]:
+    """Return the looks of the schemes that were asked for and of any other that has trials."""
+    schemes = dict.fromkeys((*comparison.schemes, *comparison.trials["scheme"], *comparison.tuning_trials["scheme"]))
+    return looks(tuple(schemes), comparison.baseline)
+
+
+def _profiles(comparison: Comparison) -> Iterator[Picture]:
+    """Draw what share of each scheme's trials is above every accuracy, over all settings that are alike."""
+    rules = [(of.panels[0].rule,) for of in comparison.across]
+    for of, suffix in zip(comparison.across, suffixes(rules), strict=True):
+        title = f"{len(of.panels)} settings: " + "; ".join(map(str, of.panels))
+        view = View(comparison, printable(title), comparison.trials)
+        yield _drawn(lambda view, of=of: _profile(view, of), view, suffix)  # type: ignore[misc] # bound now
+
+
+def _signals(comparison: Comparison, panels: Sequence[Panel]) -> Iterator[Picture]:
     """Draw the signal at step 0, which no optimizer has touched: once per dataset and model."""
-    keys = list(dict.fromkeys(setting[:2] for setting in settings))
+    keys = list(dict.fromkeys(panel.place[:2] for panel in panels))
     for key, suffix in zip(keys, suffixes(keys), strict=True):
-        view = _view(comparison, SETTING[:2], key, ", ".join(key))
+        view = _view(comparison, comparison.trials, key)
         if not view.layers.empty:
             yield _drawn(_signal, view, suffix)
 
 
-def _rates(comparison: Comparison, settings: Sequence[Setting]) -> Iterator[Picture]:
-    keys = list(dict.fromkeys(setting[:3] for setting in settings))
+def _rates(comparison: Comparison, panels: Sequence[Panel]) -> Iterator[Picture]:
+    """Draw sensitivity to lr from the tuning trials where there are any: scoring trials are at chosen rates only."""
+    tuned = {(choice.dataset, choice.model, choice.optimizer) for choice in comparison.choices}
+    keys = list(dict.fromkeys(panel.place for panel in panels))
     for key, suffix in zip(keys, suffixes(keys), strict=True):
-        if sum(setting[:3] == key for setting in settings) > 1:
-            yield _drawn(_lr, _view(comparison, SETTING[:3], key, ", ".join(key)), suffix)
+        view = _view(comparison, comparison.tuning_trials if key in tuned else comparison.trials, key)
+        if len(set(view.trials["lr"])) > 1:
+            yield _drawn(_lr, view, suffix)
 
 
-def _view(comparison: Comparison, columns: Sequence[str], key: Sequence[object], title: str) -> View:
-    return View(comparison, printable(title), within(comparison.trials, columns, key))
+def _view(comparison: Comparison, trials: pd.DataFrame, key: Sequence[str]) -> View:
+    return View(comparison, printable(", ".join(key)), within(trials, SETTING[: len(key)], key))
 
 
 def _drawn(draw: Callable[[View], tuple[str, str, Figure]], view: View, suffix: str) -> Picture:
@@ -210,11 +238,19 @@ def _signal(view: View) -> tuple[str, str, Figure]:
 def _lr(view: View) -> tuple[str, str, Figure]:
     entries = [scheme_entry(look) for look in view.present.values()]
     entries.append(mark_entry("x", "some trials diverged at this lr"))
-    figure, (ax,) = _sheet(
-        1, entries, "mean over finished trials and its 95 % t\ninterval; schemes of one lr side by side", width=8.8
-    )
+    tuning = "\n(tuning seeds)" if set(view.trials["trial"]) - set(view.comparison.trials["trial"]) else ""
+    told = f"mean over finished trials and its 95 % t\ninterval; schemes of one lr side by side{tuning}"
+    figure, (ax,) = _sheet(1, entries, told, width=8.8)
     plots.lr_sensitivity(ax, view.trials, view.looks)
     return "lr", "Final validation loss against lr", figure
+
+
+def _profile(view: View, of: Across) -> tuple[str, str, Figure]:
+    entries = [scheme_entry(look) for scheme, look in view.looks.items() if scheme in of.scores]
+    band = f"band: pointwise 95 % bootstrap, n = {of.seeds}\nseeds or more in each of {len(of.panels)} settings"
+    figure, (ax,) = _sheet(1, entries, band, width=8.8)
+    plots.profile(ax, of.profiles, view.looks)
+    return "profile", "Share of trials above each test accuracy", figure
 
 
 def _curve_entries(view: View) -> list[Entry]:

@@ -11,7 +11,9 @@ from initbench.store import write_atomically, writing
 
 
 def write_folder(folder: Path, comparison: Comparison) -> None:
-    """Write trials.csv, curves.csv, layers.csv, summary.csv, summary.md, plots/ and report.html.
+    """Write trials.csv, curves.csv, layers.csv, summary.csv, verdicts.csv, summary.md, plots/ and report.html.
+
+    With tuned learning rates also tuning.csv, the trials that they were chosen from, in the columns of trials.csv.
 
     Raises:
         ConfigurationError: the folder cannot be written.
@@ -23,8 +25,11 @@ def write_folder(folder: Path, comparison: Comparison) -> None:
         "curves.csv": csv_bytes(comparison.curves),
         "layers.csv": csv_bytes(comparison.layers),
         "summary.csv": csv_bytes(comparison.summary),
+        "verdicts.csv": csv_bytes(comparison.verdicts),
         "summary.md": summary_markdown(comparison).encode(),
     }
+    if comparison.tuning:
+        files["tuning.csv"] = csv_bytes(comparison.tuning_trials)
     files["report.html"] = render_report(comparison, drawn, beside=list(files)).encode()
     for picture in drawn:
         files |= {f"plots/{picture.name}.png": picture.png, f"plots/{picture.name}.svg": picture.svg}

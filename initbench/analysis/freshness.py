@@ -11,6 +11,8 @@ from initbench.analysis.comparison import Comparison
 from initbench.store import write_atomically, writing
 
 STAMP = ".derived.json"
+# Raised with every change of what a folder holds, so that one written by an earlier state of this version is redone.
+EDITION = 2
 
 
 def forget(folder: Path) -> None:
@@ -38,6 +40,10 @@ def is_fresh(folder: Path, comparison: Comparison) -> bool:
 
 def _digest(comparison: Comparison) -> str:
     """Name what a folder is derived from. A record is known by its trial and its timings, which no two runs share."""
-    asked = [getattr(comparison, field.name) for field in fields(comparison) if field.name != "records"]
-    records = [(r.trial.id, r.timings.seconds_init, r.timings.seconds_train) for r in comparison.records]
-    return hashlib.sha256(json.dumps([version("initbench"), asked, records]).encode()).hexdigest()
+    kept = {field.name: getattr(comparison, field.name) for field in fields(comparison)}
+    records = [
+        [(r.trial.id, r.timings.seconds_init, r.timings.seconds_train) for r in kept.pop(name)]
+        for name in ("records", "tuning", "crossed")
+    ]
+    asked = [[part.model_dump() for part in kept.pop("claims")], *kept.values()]
+    return hashlib.sha256(json.dumps([version("initbench"), EDITION, asked, records]).encode()).hexdigest()

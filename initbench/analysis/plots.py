@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
+from initbench.analysis.aggregate import Profile
 from initbench.analysis.axes import PLAIN, fit_y, say, scheme_axis, spread, step_axis
 from initbench.analysis.statistics import Floats, censored_median, geometric_band, mean_band, mean_interval
 from initbench.analysis.style import BAND_ALPHA, REFERENCE_COLOUR, SEED_ALPHA, Look
@@ -105,6 +106,24 @@ def lr_sensitivity(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
     fit_y(ax, np.concatenate(drawn))
     ax.set_xlabel("lr")
     ax.set_ylabel("final validation loss (nats)")
+    return ax
+
+
+def profile(ax: Axes, profiles: Mapping[str, Profile], looks: Looks) -> Axes:
+    """Draw the share of each scheme's trials above every test accuracy, with its band; higher is better."""
+    for scheme, look in looks.items():
+        if scheme not in profiles:
+            continue
+        of = profiles[scheme]
+        how: dict[str, Any] = {"drawstyle": "steps-post", "linestyle": look.dash, "linewidth": look.width}
+        ax.plot(of.thresholds, of.share, color=look.colour, **how)
+        if of.low is not None and of.high is not None:
+            band: dict[str, Any] = {"step": "post", "alpha": BAND_ALPHA, "linewidth": 0}
+            ax.fill_between(of.thresholds, of.low, of.high, color=look.colour, **band)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_xlabel("test accuracy")
+    ax.set_ylabel("share of trials above it")
     return ax
 
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.figures import Picture, pictures
 from initbench.analysis.sentences import DEFINITIONS, findings, introduction, notes
-from initbench.analysis.tables import display_rows
+from initbench.analysis.tables import across_remarks, across_rows, display_rows
 from initbench.analysis.text import printable
 from initbench.store import write_atomically
 
@@ -36,7 +36,8 @@ def write_report(path: Path, comparison: Comparison) -> Path:
     Raises:
         ConfigurationError: the folder cannot be written.
     """
-    files = ("trials.csv", "curves.csv", "layers.csv", "summary.csv", "summary.md")
+    files = ["trials.csv", "curves.csv", "layers.csv", "summary.csv", "verdicts.csv", "summary.md"]
+    files += ["tuning.csv"] * bool(comparison.tuning)
     beside = [name for name in files if (path.parent / name).exists()]
     write_atomically(path, render_report(comparison, pictures(comparison), beside).encode())
     return path
@@ -51,6 +52,8 @@ def render_report(comparison: Comparison, drawn: Iterable[Picture], beside: Sequ
         introduction=introduction(comparison),
         findings=findings(comparison),
         tables=display_rows(comparison),
+        across=across_rows(comparison),
+        remarks=across_remarks(comparison),
         notes=notes(comparison),
         figures=list(_within_budget(drawn)),
         definitions=DEFINITIONS,

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 import pandas as pd
 
 from initbench.analysis.comparison import Comparison
-from initbench.analysis.settings import Setting, settings_of, within
-from initbench.analysis.summary import SETTING
+from initbench.analysis.panels import Panel
 from initbench.analysis.text import printable
+from initbench.analysis.tuning import describe
+from initbench.analysis.wording import overview
 from initbench.record import Record
 
 DEFINITIONS = {
@@ -16,7 +17,36 @@ DEFINITIONS = {
     "frequent class by more than luck (one-sided exact binomial test, p < 0.001), out of all trials.",
     "steps to target": "Kaplan-Meier median over the trials that did not fail of the first evaluation at or above the "
     "target, and how many reached it. A trial that never did, or diverged before, counts as not reached by the end of "
-    "its steps; without half of them reached there is no median. Resolution: the steps between two evaluations.",
+    "its steps; without half of them reached there is no median. In brackets the exact 95 % interval of the median, "
+    "from 6 trials. Resolution: the steps between two evaluations.",
+    "better, worse, faster, slower": "the scheme differs from the baseline by an exact test whose p, adjusted by Holm "
+    "over the schemes of the table, is at most 0.05. A point is a hundredth of accuracy; the interval is Student's of "
+    "the mean difference over pairs, a pair being the two trials of one seed: same batches, same underlying draws.",
+    "learns, reaches": "fewer than half of the baseline's trials learned (reached the target), and the exact McNemar "
+    "test over pairs says that the scheme does so more often. “Does not” is a count: fewer than half of its own did.",
+    "no detectable difference; about k seeds": "the test found none, which does not show that there is none. About k "
+    "seeds in pairs would show a true difference of that size 4 times in 5, as much as differences spread here.",
+    "p": "of the exact two-sided sign-flip test: how often the mean difference would be as large if each pair's sign "
+    "fell by a coin. With n pairs it is at least 2/2^n. Where pairs differ more in who learned than finished, the "
+    "verdict is from McNemar's test of that instead.",
+    "p (Holm)": "adjusted for the number of schemes held against the baseline in this table: the chance of one false "
+    "“better” or “worse” among them is at most 5 %. Accuracy and steps are each a family of their own.",
+    "bootstrap-t": "95 % interval of the same mean from 4,999 studentized resamples of pairs: it keeps more of its "
+    "coverage on skewed values; none below 5 pairs.",
+    "better in a pair": "the share of pairs in which the scheme is above the baseline, ties half, with its exact "
+    "95 % interval.",
+    "correlation": "Pearson's, between the two sides of a pair, with Fisher's interval: what pairing gains.",
+    "times as fast": "geometric mean of baseline steps over scheme steps, where both of every pair reached the target.",
+    "restricted mean": "mean of the steps to the target, a miss counted as the whole budget: the area under the "
+    "Kaplan-Meier curve up to it.",
+    "log-rank p, first p": "log-rank compares two Kaplan-Meier curves, forgets the pairs and is asymptotic; first is "
+    "the exact sign test of who reached the target first in a pair. Both stand beside the verdict, not behind it.",
+    "expected running time": "steps spent by all trials over the number that reached the target, as in COCO: the cost "
+    "of one arrival when misses are started afresh; with Fieller's interval.",
+    "interquartile mean": "across settings: mean of the middle half of all test accuracies, a diverged one ranking "
+    "below all; 95 % bootstrap over seeds within each setting. Other models and datasets are not sampled.",
+    "chance of a better trial": "across settings: chance that a trial of the scheme is above one of the baseline, ties "
+    "half, the mean over settings; not in pairs.",
     "±": "95 % interval of the mean (Student t over seeds); none with fewer than 2 values. With few and skewed values "
     "it covers less than it says.",
     "k/n behind a mean": "only k of the n trials have the value, for the others diverged or failed: the mean speaks of "
@@ -46,14 +76,13 @@ def introduction(comparison: Comparison) -> str:
 def notes(comparison: Comparison) -> tuple[str, ...]:
     """Return what a reader of the tables must know, the alarming first."""
     told = (*_missing(comparison), *_failures(comparison.records), *_notices(comparison.records))
-    meanings = (_rates(comparison), _LEARNED, _STEPS, _INTERVALS) if comparison.records else ()
+    meanings = (*_rates(comparison), _LEARNED, _STEPS, _INTERVALS) if comparison.records else ()
     return tuple(printable(note) for note in (*told, *meanings))
 
 
 def findings(comparison: Comparison) -> tuple[str, ...]:
-    """Return one paragraph per setting: who learned, who did not, the highest mean; no verdict among them."""
-    settings = settings_of(comparison.summary)
-    return tuple(printable(_finding(comparison.summary, setting, len(settings) > 1)) for setting in settings)
+    """Return one paragraph per panel: the verdicts, who learned, who did not, the highest mean."""
+    return tuple(printable(_finding(comparison, panel)) for panel in comparison.panels)
 
 
 def _extent(records: tuple[Record, ...]) -> str:
@@ -102,17 +131,27 @@ def _notices(records: tuple[Record, ...]) -> Iterable[str]:
         yield f"{notice} [{_listed(told_of)}]"
 
 
-def _rates(comparison: Comparison) -> str:
+def _rates(comparison: Comparison) -> Iterable[str]:
+    if comparison.choices:
+        yield "Learning rates were chosen on tuning trials, which stand in no table here (tuning.csv)."
+    for choice in comparison.choices:
+        where = f"{choice.dataset}, {choice.model}, {choice.optimizer}: " if len(comparison.choices) > 1 else ""
+        added = [lr for lr in choice.grid if lr not in comparison.asked_rates] if comparison.asked_rates else []
+        yield from (where + told for told in describe(choice, added))
+    if comparison.choices or comparison.trials.empty:
+        return
     rates = sorted(set(comparison.trials["lr"]))
     if len(rates) == 1:
-        return f"Schemes are compared at lr {rates[0]:g} only; another lr may order them otherwise."
-    return "Each table compares at its own lr; none picks a best lr for a scheme."
+        yield f"Schemes are compared at lr {rates[0]:g} only; another lr may order them otherwise."
+    else:
+        yield "Each table compares at its own lr; none picks a best lr for a scheme."
 
 
-def _finding(summary: pd.DataFrame, setting: Setting, several: bool) -> str:
-    rows = within(summary, SETTING, setting)
-    where = f"{setting}: " if several else ""
-    return where + " ".join([*_who_learned(rows), _highest(rows)])
+def _finding(comparison: Comparison, panel: Panel) -> str:
+    rows = panel.rows(comparison.summary)
+    where = f"{panel}: " if len(comparison.panels) > 1 else ""
+    verdict = overview(comparison.judgements[panel], comparison.baseline)
+    return where + " ".join([verdict, *_who_learned(rows), _highest(rows)])
 
 
 def _who_learned(rows: pd.DataFrame) -> Iterable[str]:
@@ -138,8 +177,7 @@ def _highest(rows: pd.DataFrame) -> str:
     among = "" if (rows["test_n"] == rows["n"]).all() else " among the schemes that finished all of their trials"
     return (
         f"The highest mean test accuracy{among}: {_listed(top['scheme'])}, {first['test_accuracy']:.4f} "
-        f"({said}, n = {first['test_n']}). This does not test differences between schemes: it holds no verdict against "
-        "the baseline."
+        f"({said}, n = {first['test_n']}); whether it is above the next one is not tested here."
     )
 
 

@@ -52,13 +52,13 @@ def summarize(trials: pd.DataFrame, learned: Iterable[str], schemes: Sequence[st
     marked = trials.assign(learned=trials["trial"].isin(list(learned)))
     rows = []
     for setting, of_setting in marked.groupby(list(SETTING), sort=False):
-        for scheme in _in_order(of_setting["scheme"], schemes):
+        for scheme in in_order(of_setting["scheme"], schemes):
             key = dict(zip((*SETTING, "scheme"), (*setting, scheme), strict=True))
             rows.append(key | _row(of_setting[of_setting["scheme"] == scheme]))
     return table(rows, SUMMARY_COLUMNS)
 
 
-def _in_order(present: pd.Series, schemes: Sequence[str]) -> list[str]:
+def in_order(present: pd.Series, schemes: Sequence[str]) -> list[str]:
     """Return the schemes that have trials: first those asked for, then any other."""
     found = list(present.unique())
     return [scheme for scheme in dict.fromkeys(schemes) if scheme in found] + [s for s in found if s not in schemes]

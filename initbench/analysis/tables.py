@@ -1,40 +1,62 @@
 """The summary as people read it: the same cells for the terminal, Markdown and the report; and frames as CSV."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from initbench.analysis.comparison import Comparison
+from initbench.analysis.evidence import NOTHING, Sheet, across_remark, across_sheet, ends, evidence_sheets
+from initbench.analysis.panels import Panel
 from initbench.analysis.sentences import introduction, notes
-from initbench.analysis.settings import Setting, settings_of, within
-from initbench.analysis.summary import MEANS, SETTING
+from initbench.analysis.summary import MEANS
+from initbench.analysis.survival import Survival
 from initbench.analysis.text import markdown, printable, spreadsheet
-
-NOTHING = "–"
+from initbench.analysis.wording import verdict_head, verdict_lines
 
 
 @dataclass(frozen=True)
 class DisplayTable:
-    """One setting's table, ready to be shown: every cell is plain text without control characters."""
+    """One panel's table and verdicts, ready to be shown: every cell and line is plain text without control characters.
+
+    `head` names the baseline, `lines` hold a verdict each, `evidence` the numbers behind them.
+    """
 
     setting: str
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    head: str
+    lines: tuple[str, ...]
+    evidence: tuple[Sheet, ...]
 
 
 def display_rows(comparison: Comparison) -> tuple[DisplayTable, ...]:
-    """Return one table per setting; the terminal, summary.md and the report show these very cells."""
-    return tuple(_display(comparison, setting) for setting in settings_of(comparison.summary))
+    """Return one table per panel; the terminal, summary.md and the report show these very cells and lines."""
+    return tuple(_display(comparison, panel) for panel in comparison.panels)
+
+
+def across_rows(comparison: Comparison) -> tuple[Sheet, ...]:
+    """Return what each scheme does over several settings, nothing where there are none."""
+    return tuple(across_sheet(of) for of in comparison.across)
+
+
+def across_remarks(comparison: Comparison) -> tuple[str, ...]:
+    """Return what a reader of `across_rows` must know of their intervals."""
+    return tuple(dict.fromkeys(remark for of in comparison.across if (remark := across_remark(of))))
 
 
 def summary_markdown(comparison: Comparison) -> str:
     """Return the comparison as a Markdown page: what was asked, a table per setting, notes."""
     parts = [f"# {markdown(comparison.name)}", markdown(introduction(comparison))]
     for display in display_rows(comparison):
-        parts += [f"## {markdown(display.setting)}", _markdown_table(display)]
-    parts.append("\n".join(f"- {markdown(note)}" for note in notes(comparison)))
+        parts += [f"## {markdown(display.setting)}", markdown(display.head), _list(display.lines)]
+        parts.append(_markdown_table(display.headers, display.rows))
+        parts += [part for sheet in display.evidence for part in _sheet(sheet)]
+    if comparison.across:
+        parts += ["## Across settings", *(part for sheet in across_rows(comparison) for part in _sheet(sheet))]
+    parts.append(_list((*across_remarks(comparison), *notes(comparison))))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -62,27 +84,38 @@ def mean_cell(mean: float, low: float, n: int, of: int) -> str:
     return f"{_number(mean, digits)} ± {_number(half, digits)}" + (f" ({n}/{of})" if some else "")
 
 
-def _display(comparison: Comparison, setting: Setting) -> DisplayTable:
-    rows = within(comparison.summary, SETTING, setting).to_dict("records")
+def _display(comparison: Comparison, panel: Panel) -> DisplayTable:
+    survivals, judged = comparison.survivals[panel], comparison.judgements[panel]
+    # The summary goes by setting: schemes at an lr of their own would stand in the order of those.
+    by_scheme = {row["scheme"]: row for row in panel.rows(comparison.summary).to_dict("records")}
+    rows = [by_scheme[scheme] for scheme in survivals]
     failed = any(row["failed"] for row in rows)
+    rates = panel.rule == "own lr"
+    columns = [_cells(row, comparison.baseline, survivals[row["scheme"]]) for row in rows]
     return DisplayTable(
-        setting=printable(str(setting)),
-        headers=(*_headers(comparison, setting), *(["failed"] if failed else [])),
-        rows=tuple((*_cells(row, comparison.baseline), *([str(row["failed"])] if failed else [])) for row in rows),
+        setting=printable(str(panel)),
+        headers=("scheme", *["lr"] * rates, *_headers(comparison, panel), *["failed"] * failed),
+        rows=tuple(
+            (cells[0], *[f"{row['lr']:g}"] * rates, *cells[1:], *[str(row["failed"])] * failed)
+            for row, cells in zip(rows, columns, strict=True)
+        ),
+        head=verdict_head(judged, comparison.baseline),
+        lines=verdict_lines(judged),
+        evidence=evidence_sheets(judged, survivals, comparison.baseline),
     )
 
 
-def _headers(comparison: Comparison, setting: Setting) -> tuple[str, ...]:
-    classes = next(record.data.classes for record in comparison.records if record.trial.dataset == setting.dataset)
+def _headers(comparison: Comparison, panel: Panel) -> tuple[str, ...]:
+    classes = next(record.data.classes for record in comparison.records if record.trial.dataset == panel.dataset)
     loss = f"loss at step 0 (ln {classes} = {math.log(classes):.3f})"
-    return "scheme", "learned", "steps to target", "test accuracy", loss, "diverged"
+    return "learned", "steps to target", "test accuracy", loss, "diverged"
 
 
-def _cells(row: dict[Any, Any], baseline: str) -> tuple[str, ...]:
+def _cells(row: dict[Any, Any], baseline: str, survival: Survival) -> tuple[str, ...]:
     return (
         printable(row["scheme"]) + (" (baseline)" if row["scheme"] == baseline else ""),
         f"{row['learned']}/{row['n']}",
-        _steps_cell(row),
+        _steps_cell(row, survival),
         _mean_of(row, "test_accuracy"),
         _mean_of(row, "initial_loss"),
         str(row["diverged"]),
@@ -93,14 +126,16 @@ def _mean_of(row: dict[Any, Any], column: str) -> str:
     return mean_cell(row[column], row[f"{column}_low"], row[MEANS[column]], row["n"])
 
 
-def _steps_cell(row: dict[Any, Any]) -> str:
+def _steps_cell(row: dict[Any, Any], survival: Survival) -> str:
     watched = row["n"] - row["failed"]
     median = row["steps_to_target"]
     if watched == 0:
         return f"{NOTHING} (0/0)"
     if pd.isna(median):
         return f"{'not by half' if row['reached'] else 'never'} ({row['reached']}/{watched})"
-    return f"{median} ({row['reached']}/{watched})"
+    between = survival.median.interval
+    said = f"{median}" if between is None else f"{median} {ends(between.low, between.high, 0)}"
+    return f"{said} ({row['reached']}/{watched})"
 
 
 def _decimals(half: float) -> int:
@@ -112,7 +147,15 @@ def _number(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}" if abs(value) < 1e5 else f"{value:.3g}"
 
 
-def _markdown_table(display: DisplayTable) -> str:
-    lines = [display.headers, ("---",) + ("--:",) * (len(display.headers) - 1), *display.rows]
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {markdown(line)}" for line in lines)
+
+
+def _sheet(sheet: Sheet) -> tuple[str, str]:
+    return f"{markdown(sheet.caption)}:", _markdown_table(sheet.headers, sheet.rows)
+
+
+def _markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headers, ("---",) + ("--:",) * (len(headers) - 1), *rows]
     cells = [line if i == 1 else tuple(markdown(cell) for cell in line) for i, line in enumerate(lines)]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)

@@ -118,8 +118,8 @@ class _Test:
 
 def judge_accuracy(evidence: Sequence[Accuracy]) -> tuple[Verdict, ...]:
     """Return one verdict per scheme, all against the same baseline, in points: hundredths of accuracy."""
-    raw = [of.learned.p if _tests_learning(of) else of.pairs.p for of in evidence]
-    counts = [of.learned.scheme.n if _tests_learning(of) else of.pairs.n for of in evidence]
+    raw = [of.learned.p if tests_learning(of) else of.pairs.p for of in evidence]
+    counts = [of.learned.scheme.n if tests_learning(of) else of.pairs.n for of in evidence]
     tests = _family(raw, [of.learned for of in evidence], counts)
     return tuple(_accuracy(of, test) for of, test in zip(evidence, tests, strict=True))
 
@@ -132,7 +132,13 @@ def judge_speed(evidence: Sequence[Speed]) -> tuple[Verdict, ...]:
     return tuple(_speed(of, test) for of, test in zip(evidence, tests, strict=True))
 
 
-def _tests_learning(of: Accuracy) -> bool:
+def measured_points(of: Accuracy) -> str:
+    """Return `measured +0.3 points, 95 % interval −0.6 to 1.2, n = 10`, or why there is no such thing."""
+    return _measured(of.pairs, _POINTS)
+
+
+def tests_learning(of: Accuracy) -> bool:
+    """Say whether the verdict tests who learned rather than the accuracies of the pairs that finished."""
     return of.learned.gained + of.learned.lost > of.pairs.n
 
 
@@ -154,7 +160,7 @@ def _accuracy(of: Accuracy, test: _Test) -> Verdict:
     if test.shares_differ and baseline.minority:
         return _verdict("learns", f"learns where the baseline does not ({_against(of.learned)})", test)
     if test.different:
-        return _more_or_less_often(of.learned, test) if _tests_learning(of) else _better_or_worse(of, test)
+        return _more_or_less_often(of.learned, test) if tests_learning(of) else _better_or_worse(of, test)
     return _no_difference(of.pairs, test, known, _POINTS)
 
 

@@ -21,6 +21,7 @@ def compare(
     epochs: options.Epochs = None,
     steps: options.Steps = None,
     seeds: options.Seeds = None,
+    vary: options.Vary = None,
     target: options.Target = None,
     baseline: options.Baseline = None,
     device: options.Device = None,
@@ -30,6 +31,7 @@ def compare(
     name: options.Name = None,
     json: options.Json = False,
     dry_run: options.DryRun = False,
+    fail_if: options.FailIf = None,
     quiet: options.Quiet = False,
     open_report: options.Open = False,
 ) -> None:
@@ -50,10 +52,11 @@ def compare(
         epochs=epochs,
         steps=steps,
         seeds=seeds,
+        vary=vary,
         target=target,
         baseline=baseline,
         device=device,
         name=name,
     )
-    wishes = Wishes(as_json=json, dry_run=dry_run, quiet=quiet, open_report=open_report)
+    wishes = Wishes(as_json=json, dry_run=dry_run, quiet=quiet, open_report=open_report, fail_if=tuple(fail_if or ()))
     run_grid("compare", draft_of(recipe, given, origin="--"), Place(out, data_dir, jobs), wishes)

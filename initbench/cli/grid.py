@@ -6,17 +6,21 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import typer
 
+from initbench.analysis.claims import Condition, holds, parse_condition
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.freshness import is_fresh
+from initbench.analysis.summary import SETTING
 from initbench.cli import console
 from initbench.cli.present import show_comparison, summary_document
 from initbench.cli.progress import progress_on
 from initbench.comparing import Place, Prepared, carry_out, prepare
-from initbench.errors import TrialsFailed
+from initbench.errors import ConditionMet, TrialsFailed
 from initbench.folder import load
 from initbench.recipe import Draft
+from initbench.schemes import parse_scheme
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,12 @@ class Wishes:
     dry_run: bool
     quiet: bool
     open_report: bool
+    fail_if: tuple[str, ...] = ()
 
 
 def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
     """Carry out a grid of trials and show what came of it."""
+    conditions = [parse_condition(text, lambda scheme: str(parse_scheme(scheme))) for text in wishes.fail_if]
     prepared = prepare(draft, place, verb, command=shlex.join(["initbench", *sys.argv[1:]]))
     for notice in prepared.plan.notices if not wishes.quiet else ():
         console.notice(notice)
@@ -46,6 +52,7 @@ def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
     _refresh(prepared, comparison)
     _show(comparison, prepared, wishes)
     _require_none_failed(comparison)
+    _require_unmet(conditions, comparison)
 
 
 def _refresh(prepared: Prepared, comparison: Comparison) -> None:
@@ -71,29 +78,38 @@ def _show(comparison: Comparison, prepared: Prepared, wishes: Wishes) -> None:
 
 def _show_plan(prepared: Prepared, wishes: Wishes) -> None:
     """Show the grid of a dry run, on stdout."""
-    recipe, trials = prepared.plan.recipe, prepared.plan.trials
-    stored = prepared.stored
+    plan, stored = prepared.plan, prepared.stored
+    recipe, trials = plan.recipe, (*plan.tuning, *plan.trials, *plan.crossed)
     axes: dict[str, Any] = {
         "schemes": list(recipe.schemes),
         "model": list(recipe.model),
-        "dataset": [f"{d.name} ({d.train_size} train)" for d in prepared.plan.datasets.values()],
+        "dataset": [f"{d.name} ({d.train_size} train)" for d in plan.datasets.values()],
         "optimizer": list(recipe.optimizer),
         "lr": list(recipe.lr),
+        **({"tuning_seeds": list(recipe.tuning_seeds)} if plan.tuning else {}),
         "seeds": list(recipe.seeds),
         "batch_size": recipe.batch_size,
         "steps": sorted({trial.steps for trial in trials}),
-        "baseline": prepared.plan.baseline,
-        "device": prepared.plan.device,
+        "baseline": plan.baseline,
+        "device": plan.device,
         "folder": str(prepared.folder),
     }
     if wishes.as_json:
         console.show_json({"schema": 1, **axes, "trials": len(trials), "stored": stored})
         return
-    rows = [(key, *_cells(value, prepared.plan.origins.get(key, ""))) for key, value in axes.items()]
+    rows = [(key, *_cells(value, plan.origins.get(key, ""))) for key, value in axes.items()]
     console.show_table("", ("axis", "values", "from"), rows)
     console.show_text(
         f"{len(trials)} trial{'s'[: len(trials) > 1]}, {stored} of them stored: {len(trials) - stored} to train."
     )
+    if plan.tuning:
+        most = (
+            2 * len(recipe.schemes) * len(recipe.seeds) * len(plan.datasets) * len(recipe.model) * len(recipe.optimizer)
+        )
+        console.show_text(
+            f"These tune the learning rate; at most {most} more are then scored, at each scheme's own best rate and at "
+            "the common one. A grid whose best rate stands at its edge is extended once."
+        )
 
 
 def _cells(value: Any, origin: str) -> tuple[str, str]:  # noqa: ANN401 - any value of a recipe
@@ -109,8 +125,18 @@ def _show_what_is_stored(prepared: Prepared, wishes: Wishes) -> None:
     if comparison.records:
         _refresh(prepared, comparison)
         _show(comparison, prepared, wishes)
-    done, planned = len(comparison.records), len(prepared.asked.trials)
-    console.say(f"Interrupted with {done} of {planned} trials stored. To continue: {prepared.asked.command}")
+    planned = len({*prepared.asked.tuning, *prepared.asked.trials, *prepared.asked.crossed})
+    console.say(f"Interrupted with {prepared.stored} of {planned} trials stored. To continue: {prepared.asked.command}")
+
+
+def _require_unmet(conditions: list[Condition], comparison: Comparison) -> None:
+    """Hold the conditions against the summary; with tuned rates, against each scheme at its own."""
+    own = [panel.rows(comparison.summary) for panel in comparison.panels if panel.rule == "own lr"]
+    summary, pair_on = (pd.concat(own), SETTING[:3]) if own else (comparison.summary, SETTING)
+    told = [holds(condition, summary, pair_on) for condition in conditions]
+    met = [sentence for is_met, sentence in told if is_met]
+    if met:
+        raise ConditionMet("\n".join(met))
 
 
 def _require_none_failed(comparison: Comparison) -> None:

@@ -17,7 +17,10 @@ Datasets = Annotated[
 Optimizers = Annotated[
     list[str] | None, typer.Option("-o", "--optimizer", help="For example 'sgd(momentum=0.9)'; repeatable.")
 ]
-Rates = Annotated[str | None, typer.Option("--lr", help="Learning rate, or a comma list for a grid.")]
+Rates = Annotated[
+    str | None,
+    typer.Option("--lr", help="Learning rate; a comma list or 'tune' is a grid, and each scheme gets its own best."),
+]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Images a step.")]
 Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the training split.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Updates, in place of --epochs.")]
@@ -34,6 +37,13 @@ DataDir = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", envvar="INITBENCH_OUT", help="The results folder.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of this comparison's folder.")]
+Vary = Annotated[
+    str | None, typer.Option("--vary", help="init,order crosses weight seeds with data-order seeds (seeds² trials).")
+]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option("--fail-if", help="Leave with 5 where it holds: 'a.test_accuracy < b.test_accuracy'; repeatable."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document in place of the table.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the grid and what is stored already; train nothing.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print the table and errors only.")]

@@ -1,28 +1,40 @@
 """A comparison on stdout: the table that people read, or the JSON document that programs read."""
 
 import json
+import re
+import shutil
+import textwrap
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.sentences import introduction, notes
-from initbench.analysis.tables import display_rows
+from initbench.analysis.tables import across_remarks, across_rows, display_rows
 from initbench.cli import console
+
+NAME = 24  # characters that names of schemes should have before an interval takes a line of its own
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """Print what was asked, a table per setting, and what a reader must know."""
+    """Print what was asked, a table and the verdicts per setting, and what a reader must know."""
     console.show_text(introduction(comparison))
     for table in display_rows(comparison):
         console.show_text()
-        console.show_numbers(table.setting, table.headers, table.rows)
+        _show_numbers(table.setting, table.headers, table.rows)
+        console.show_text()
+        console.show_text(table.head)
+        _show_list(table.lines)
+    for sheet in across_rows(comparison):
+        console.show_text()
+        _show_numbers(f"Across settings: {sheet.caption}", sheet.headers, sheet.rows)
     console.show_text()
-    for note in notes(comparison):
-        console.show_text(f"· {note}")
+    _show_list((*across_remarks(comparison), *notes(comparison)))
 
 
 def summary_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
-    """Return the document of `--json`: the summary's rows, what is missing, and where everything lies."""
+    """Return the document of `--json`: summary and verdicts by row, what is missing, and where everything lies."""
     return {
         "schema": 1,
         "name": comparison.name,
@@ -33,5 +45,62 @@ def summary_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "target": comparison.target,
         "missing": comparison.missing,
         "summary": json.loads(comparison.summary.to_json(orient="records")),
+        "verdicts": json.loads(comparison.verdicts.to_json(orient="records")),
         "notes": list(notes(comparison)),
     }
+
+
+def _show_list(lines: Sequence[str]) -> None:
+    for line in lines:
+        console.show_text(f"· {line}")
+
+
+def _show_numbers(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose first column, the names, is folded into what the numbers leave of the terminal."""
+    headers = [header.replace(" (", "\n(") for header in headers]
+    for split in (False, True):
+        cells = [[_lines(cell, split=split) for cell in row[1:]] for row in rows]
+        room = _room(headers[1:], cells)
+        if room >= NAME:
+            break
+    names = _folded([row[0] for row in rows], max(room, len("initialization")))
+    physical = [line for name, row in zip(names, cells, strict=True) for line in zip_longest(name, *row, fillvalue="")]
+    console.show_numbers(title, headers, physical)
+
+
+def _lines(cell: str, *, split: bool) -> list[str]:
+    """Return a cell in one line or, if `split`, its interval or count in a second: `137 (10/10)`, `[53, 172]`."""
+    interval = re.fullmatch(r"(.*?) (\[.*?[\])])(.*)", cell)
+    count = re.fullmatch(r"(.* ± .*) (\(.*\))", cell)
+    if split and interval:
+        return [interval[1] + interval[3], interval[2]]
+    return [count[1], count[2]] if split and count else [cell]
+
+
+def _room(headers: Sequence[str], rows: Sequence[Sequence[Sequence[str]]]) -> int:
+    """Return the characters that `console.show_numbers` has left for names."""
+    columns = shutil.get_terminal_size((console.PIPED, 0)).columns
+    roomy = columns >= console.ROOMY
+    room = columns
+    for i, header in enumerate(headers):
+        pieces = header.split("\n") if roomy else header.split()
+        room -= max(map(len, [*pieces, *(line for row in rows for line in row[i])])) + (3 if roomy else 1)
+    return room
+
+
+def _folded(names: Sequence[str], room: int) -> list[list[str]]:
+    """Return names in lines no wider than `room`, broken at spaces; within a word only where it is wider than that."""
+    words = [[piece for word in name.split() for piece in _pieces(word, room)] for name in names]
+    width = room if room > NAME else max(len(piece) for of in words for piece in of)
+    return [textwrap.wrap(" ".join(of), width, break_long_words=False, break_on_hyphens=False) for of in words]
+
+
+def _pieces(word: str, room: int) -> list[str]:
+    """Return a word in pieces of at most `room`, broken after a bracket, a comma or an equals sign if it has them."""
+    if len(word) <= room:
+        return [word]
+    pieces = [""]
+    for part in re.split(r"(?<=[(,=])", word):
+        for cut in textwrap.wrap(part, room, break_on_hyphens=False):
+            pieces[-1:] = [pieces[-1] + cut] if len(pieces[-1] + cut) <= room else [pieces[-1], cut]
+    return [piece for piece in pieces if piece]

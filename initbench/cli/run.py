@@ -15,6 +15,7 @@ def run(
     epochs: options.Epochs = None,
     steps: options.Steps = None,
     seeds: options.Seeds = None,
+    vary: options.Vary = None,
     target: options.Target = None,
     device: options.Device = None,
     jobs: options.Jobs = None,
@@ -23,6 +24,7 @@ def run(
     name: options.Name = None,
     json: options.Json = False,
     dry_run: options.DryRun = False,
+    fail_if: options.FailIf = None,
     quiet: options.Quiet = False,
     open_report: options.Open = False,
 ) -> None:
@@ -46,9 +48,10 @@ def run(
         epochs=epochs,
         steps=steps,
         seeds=seeds,
+        vary=vary,
         target=target,
         device=device,
         name=name,
     )
-    wishes = Wishes(as_json=json, dry_run=dry_run, quiet=quiet, open_report=open_report)
+    wishes = Wishes(as_json=json, dry_run=dry_run, quiet=quiet, open_report=open_report, fail_if=tuple(fail_if or ()))
     run_grid("run", draft_of(None, given, origin="--"), Place(out, data_dir, jobs), wishes)

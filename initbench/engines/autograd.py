@@ -21,13 +21,14 @@ from initbench.layers import weighted_layers
 from initbench.models import build_model
 from initbench.optimizers import OPTIMIZERS
 from initbench.recipe import Trial
-from initbench.record import DataFacts, Final, Outcome, Point, Record, Timings
+from initbench.record import DataFacts, Early, Final, Outcome, Point, Record, Timings
 from initbench.schemes import Assignment, assign, fill_model, parse_scheme
 from initbench.signals import measure
 
 NAME = "autograd"
 EVALUATION_BATCH = 512  # bounds the memory of an evaluation: a CNN keeps its activations for so many images at once
 SIGNAL_BATCH = 256
+EARLY_STEPS = 50  # of which every loss and gradient norm is kept: the stretch that early instability is about
 
 Observe = Callable[[Trial, int], None]
 
@@ -62,7 +63,7 @@ def _train_one(trial: Trial, dataset: Dataset, observe: Observe) -> Record:
         train_split = resident(dataset, "train", trial.device)
         layers = measure(model, assignments, *train_split.take(train_split.sample(SIGNAL_BATCH)))
         training_from = time.perf_counter()
-        curve, outcome = _fit(model, trial, dataset, observe)
+        curve, early, outcome = _fit(model, trial, dataset, observe)
         final = _final(model, trial, dataset) if outcome.status == "finished" else None
         finished_at = time.perf_counter()
     return Record(
@@ -72,6 +73,7 @@ def _train_one(trial: Trial, dataset: Dataset, observe: Observe) -> Record:
         curve=tuple(curve),
         final=final,
         outcome=outcome,
+        early=early,
         environment=describe(trial.device, NAME),
         notices=tuple(dict.fromkeys(item.notice for item in assignments if item.notice)),
         timings=Timings(seconds_init=initialized_at - started, seconds_train=finished_at - training_from),
@@ -97,27 +99,31 @@ def data_facts(dataset: Dataset) -> DataFacts:
     )
 
 
-def _fit(model: nn.Module, trial: Trial, dataset: Dataset, observe: Observe) -> tuple[list[Point], Outcome]:
+def _fit(model: nn.Module, trial: Trial, dataset: Dataset, observe: Observe) -> tuple[list[Point], Early, Outcome]:
     """Train, evaluating on schedule, until the last step or the first evaluation that shows a non-finite loss."""
     train_split, val_split = (resident(dataset, split, trial.device) for split in ("train", "val"))
     size = evaluation_sample(trial.steps, trial.batch_size, trial.evaluations, len(val_split))
     probe = Probe.of(train_split, val_split, size)
     optimizer = OPTIMIZERS.build(trial.optimizer)(list(model.parameters()), trial.lr)
-    batches = train_split.batches(trial.seed, trial.batch_size, trial.steps)
+    order_seed = trial.seed if trial.order_seed is None else trial.order_seed
+    batches = train_split.batches(order_seed, trial.batch_size, trial.steps)
     steps_per_epoch = len(train_split) // trial.batch_size
     losses = torch.zeros(trial.steps, device=trial.device)  # read only at evaluations: a read waits for the device
+    norms = torch.zeros(min(EARLY_STEPS, trial.steps), device=trial.device)
     curve: list[Point] = []
     for start, stop in pairwise([0, *evaluation_steps(trial.steps, trial.evaluations)]):
         model.train()
         for step in range(start, stop):
             losses[step] = _step(model, optimizer, *next(batches))
+            if step < EARLY_STEPS:
+                norms[step] = _gradient_norm(model)
             observe(trial, step + 1)
         point = _point(model, probe, stop, stop / steps_per_epoch)
         bad = _first_non_finite(losses[:stop], point)
         if bad is not None:
-            return curve, Outcome(status="diverged", step=bad)
+            return curve, _early(losses[:stop], norms), Outcome(status="diverged", step=bad)
         curve.append(point)
-    return curve, Outcome(status="finished")
+    return curve, _early(losses, norms), Outcome(status="finished")
 
 
 def _step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> Tensor:
@@ -126,6 +132,18 @@ def _step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, la
     loss.backward()  # type: ignore[no-untyped-call] # Tensor.backward
     optimizer.step()
     return loss.detach()
+
+
+@torch.no_grad()
+def _gradient_norm(model: nn.Module) -> Tensor:
+    """Return the norm of the last step's gradient, all parameters taken as one vector."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return nn.utils.get_total_norm(gradients)
+
+
+def _early(losses: Tensor, norms: Tensor) -> Early:
+    seen = min(len(losses), len(norms))
+    return Early(losses=tuple(losses[:seen].tolist()), gradient_norms=tuple(norms[:seen].tolist()))
 
 
 @torch.no_grad()

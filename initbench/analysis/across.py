@@ -1,0 +1,82 @@
+"""Several settings at once: what a scheme does over the models and datasets that it shares with the others."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from initbench.analysis.aggregate import (
+    Profile,
+    interquartile_mean,
+    performance_profile,
+    probability_of_improvement,
+)
+from initbench.analysis.paired import Measure
+from initbench.analysis.panels import Panel
+from initbench.analysis.statistics import Floats
+
+THRESHOLDS = np.linspace(0, 1, 101)
+
+
+@dataclass(frozen=True)
+class Across:
+    """Test accuracies of schemes in the same k settings; `scores` holds (n, k) a scheme, minus infinity = diverged.
+
+    Every scheme stands in all of the `panels`, with the seeds that it has not failed in any of them.
+    """
+
+    panels: tuple[Panel, ...]
+    baseline: str
+    scores: Mapping[str, Floats]
+
+    @cached_property
+    def middle(self) -> dict[str, Measure]:
+        """The interquartile mean of each scheme."""
+        return {scheme: interquartile_mean(scores) for scheme, scores in self.scores.items()}
+
+    @cached_property
+    def improvement(self) -> dict[str, Measure]:
+        """The chance that a trial of each scheme is above one of the baseline, which must be among them."""
+        others = {scheme: scores for scheme, scores in self.scores.items() if scheme != self.baseline}
+        if self.baseline not in self.scores:
+            return {}
+        return {scheme: probability_of_improvement(of, self.scores[self.baseline]) for scheme, of in others.items()}
+
+    @cached_property
+    def profiles(self) -> dict[str, Profile]:
+        """The share of each scheme's trials above every test accuracy."""
+        return {scheme: performance_profile(scores, THRESHOLDS) for scheme, scores in self.scores.items()}
+
+    @property
+    def seeds(self) -> int:
+        """The fewest seeds that a scheme has."""
+        return min(len(scores) for scores in self.scores.values())
+
+
+def across(panels: Sequence[Panel], trials: pd.DataFrame, schemes: Sequence[str], baseline: str) -> tuple[Across, ...]:
+    """Return one aggregate per rule of choosing the lr, where it has several panels and schemes in all of them."""
+    found = []
+    for rule in dict.fromkeys(panel.rule for panel in panels):
+        alike = tuple(panel for panel in panels if panel.rule == rule)
+        frames = [panel.rows(trials) for panel in alike]
+        scores = {scheme: _scores([f[f["scheme"] == scheme] for f in frames]) for scheme in _order(frames, schemes)}
+        shared = {scheme: of for scheme, of in scores.items() if len(of)}
+        if len(alike) > 1 and shared:
+            found.append(Across(alike, baseline, shared))
+    return tuple(found)
+
+
+def _order(frames: Sequence[pd.DataFrame], schemes: Sequence[str]) -> list[str]:
+    everywhere = set.intersection(*(set(frame["scheme"]) for frame in frames))
+    return [scheme for scheme in dict.fromkeys((*schemes, *sorted(everywhere))) if scheme in everywhere]
+
+
+def _scores(settings: Sequence[pd.DataFrame]) -> Floats:
+    """Return (n, k) test accuracies of the seeds that failed in no setting."""
+    columns = [
+        of[of["outcome"] != "failed"].drop_duplicates("seed").set_index("seed")["test_accuracy"] for of in settings
+    ]
+    together = pd.concat(columns, axis=1, join="inner").sort_index()
+    return np.asarray(together.to_numpy(dtype=np.float64, na_value=-np.inf))

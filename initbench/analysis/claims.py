@@ -1,0 +1,344 @@
+"""What somebody asserts, put to the test: claims of a recipe, and the conditions of `--fail-if`."""
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from initbench.analysis.paired import ALPHA, Interval, Paired, compare_pairs, holm, least_seeds, seeds_needed
+from initbench.analysis.settings import within
+from initbench.analysis.summary import SETTING, SUMMARY_COLUMNS
+from initbench.errors import UsageError
+from initbench.recipe import Claim, Metric
+from initbench.registry import did_you_mean
+from initbench.spec import CLOSING, OPENING, QUOTES
+
+Status = Literal["supported", "refuted", "undecided"]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """How a metric is read: whether more is better, and in which unit, by which scale, its differences are said.
+
+    `interesting` is the smallest difference worth settling, by which seeds are planned; as shares of accuracy, nats, or
+    logs; of steps, as a share of the budget.
+    """
+
+    more_is_better: bool
+    name: str
+    unit: str
+    interesting: float
+    scale: float = 1
+
+
+METRICS: Mapping[Metric, _Measured] = {
+    "test_accuracy": _Measured(True, "test accuracy", "points", 0.01, scale=100),
+    "test_loss": _Measured(False, "test loss", "nats", 0.05),
+    "steps_to_target": _Measured(False, "steps to target", "steps", 0.1),
+    "generalization_gap": _Measured(False, "generalization gap", "nats", 0.05),
+    "instability": _Measured(False, "early instability", "in log loss", 0.05),
+    "initial_loss": _Measured(False, "loss at step 0", "nats", 0.05),
+    "final_train_loss": _Measured(False, "final training loss", "nats", 0.05),
+}
+
+CLAIMS_RULE = (
+    "A claim is supported where the exact sign-flip test on pairs of one seed, adjusted by Holm over all claims, has "
+    f"p ≤ {ALPHA:g} in its direction, refuted in the other, else undecided. Over several settings a seed counts once, "
+    "with its mean. Diverged trials have no value and are left out in pairs; then nothing is decided in favour of the "
+    "side that diverged more often. A trial that never reached the target counts with its budget of steps. Where it is "
+    "known who learned, generalization gaps are compared between trials that did: at chance there is no gap."
+)
+
+
+@dataclass(frozen=True)
+class ClaimVerdict:
+    """What the trials say of a claim: over `n` pairs, `effect` in the units of the metric, positive = as claimed.
+
+    `interval` is Student's 95 % one, None below two pairs; `p` two-sided and adjusted by Holm over all claims;
+    `dropped` pairs lack a value on one side; `seeds_needed` is what would settle an undecided claim, None where nothing
+    tells.
+    """
+
+    claim: Claim
+    status: Status
+    effect: float | None
+    interval: Interval | None
+    p: float | None
+    n: int
+    dropped: int
+    seeds_needed: int | None
+    text: str
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """The pairs of one claim, `better` less `than` turned so that more is better; who lost more trials to divergence."""
+
+    pairs: Paired
+    better_lost: int
+    than_lost: int
+
+
+def judge_claims(
+    claims: Sequence[Claim], trials: pd.DataFrame, pair_on: Sequence[str] = SETTING
+) -> tuple[ClaimVerdict, ...]:
+    """Return one verdict per claim, by CLAIMS_RULE.
+
+    `trials` has one row a scored trial (`frames.TRIAL_COLUMNS`, and `instability` and `learned` where they are known).
+    Two trials are a pair if they share a seed and `pair_on`: with each scheme's own lr, pass the rows at these and the
+    setting without `lr`.
+    """
+    evidence = [_evidence(claim, trials, pair_on) for claim in claims]
+    raw = [of.pairs.p for of in evidence]
+    family = sum(p is not None for p in raw)
+    return tuple(_judge(*each, family) for each in zip(claims, evidence, holm(raw), strict=True))
+
+
+def _evidence(claim: Claim, trials: pd.DataFrame, pair_on: Sequence[str]) -> _Evidence:
+    measured = METRICS[claim.metric]
+    here = within(trials, tuple(claim.where), tuple(claim.where.values())) if claim.where else trials
+    values = here.assign(value=_values(claim.metric, here))[[*pair_on, "scheme", "seed", "outcome", "value"]]
+    sides = [values[values["scheme"] == scheme].drop(columns="scheme") for scheme in (claim.better, claim.than)]
+    both = sides[0].merge(sides[1], on=[*pair_on, "seed"], suffixes=("_better", "_than"), validate="one_to_one")
+    names = ["value_better", "value_than"]
+    # Trials of one seed share draws across settings, so settings are averaged and seeds alone are counted.
+    complete = both.groupby("seed")[names].agg(lambda column: column.mean(skipna=False))
+    kept = complete.dropna().to_numpy(dtype=np.float64).reshape(-1, 2)
+    sign = 1.0 if measured.more_is_better else -1.0
+    scale = float(here["steps"].max()) if claim.metric == "steps_to_target" and len(here) else 1.0
+    return _Evidence(
+        compare_pairs(
+            sign * kept[:, 0],
+            sign * kept[:, 1],
+            smallest_interesting=measured.interesting * scale,
+            dropped=len(complete) - len(kept),
+        ),
+        *(int(((both[f"outcome_{side}"] == "diverged") & both[f"value_{side}"].isna()).sum()) for side in _SIDES),
+    )
+
+
+_SIDES = ("better", "than")
+
+
+def _values(metric: Metric, trials: pd.DataFrame) -> pd.Series:
+    """Return a metric of each trial, NaN where it has none."""
+    if metric not in trials:
+        return pd.Series(np.nan, index=trials.index)
+    if metric == "steps_to_target":
+        # min(steps, budget), as survival.compare_steps has it: diverged is not reached; failed says nothing.
+        restricted = trials[metric].astype("float64").fillna(trials["steps"].astype("float64"))
+        return restricted.where(trials["outcome"] != "failed")
+    values = trials[metric].astype("float64")
+    if metric == "generalization_gap" and "learned" in trials:
+        return values.where(trials["learned"].astype(bool))
+    return values
+
+
+def _judge(claim: Claim, of: _Evidence, p: float | None, family: int) -> ClaimVerdict:
+    pairs = of.pairs
+    status, needed, text = _decide(claim, of, p, family)
+    low, high = pairs.difference.low, pairs.difference.high
+    return ClaimVerdict(
+        claim=claim,
+        status=status,
+        effect=pairs.difference.mean,
+        interval=None if low is None else Interval(low, high),
+        p=p,
+        n=pairs.n,
+        dropped=pairs.dropped,
+        seeds_needed=needed,
+        text=f"{status}: {text}",
+    )
+
+
+def _decide(claim: Claim, of: _Evidence, p: float | None, family: int) -> tuple[Status, int | None, str]:
+    pairs, measured = of.pairs, METRICS[claim.metric]
+    mean = pairs.difference.mean
+    if mean is None or p is None:
+        return "undecided", None, f"no seed has {measured.name} with both schemes{_lost(pairs)}"
+    known = f"{_said(pairs, measured)}, p = {p:.2g} after Holm over {family} claim{'s'[: family > 1]}"
+    if p > ALPHA:
+        return _undecided(pairs, measured, known, family)
+    for direction, status, word, own, other in (
+        (mean > 0, "supported", "", of.better_lost, of.than_lost),
+        (mean < 0, "refuted", "the other way round, ", of.than_lost, of.better_lost),
+    ):
+        if direction and own <= other:
+            return ("supported" if status == "supported" else "refuted"), None, f"{word}{known}"
+    return "undecided", None, f"the side ahead lost more trials to divergence, so only survivors speak for it: {known}"
+
+
+def _undecided(pairs: Paired, measured: _Measured, known: str, family: int) -> tuple[Status, int | None, str]:
+    least = least_seeds(family)
+    if pairs.n < least:
+        return "undecided", least, f"too few seeds, at least {least} needed: {known}"
+    needed = seeds_needed(pairs.deviation, pairs.smallest_interesting, ALPHA / family)
+    if needed is None:
+        return "undecided", None, known
+    asked = _number(pairs.smallest_interesting, measured, sign="")
+    if needed <= pairs.n:
+        return "undecided", None, f"no detectable difference, and {asked} would show 4 times in 5: {known}"
+    return "undecided", needed, f"about {needed} seeds would settle a difference of {asked}: {known}"
+
+
+def _said(pairs: Paired, measured: _Measured) -> str:
+    mean, low, high = pairs.difference.mean, pairs.difference.low, pairs.difference.high
+    assert mean is not None
+    effect = f"{_number(mean, measured)} of {measured.name} in the claim's favour"
+    ends = (
+        "no interval"
+        if low is None or high is None
+        else f"95 % interval {_end(low, measured)} to {_end(high, measured)}"
+    )
+    return f"{effect} ({ends}, n = {pairs.n}{_lost(pairs)})"
+
+
+def _number(value: float, measured: _Measured, sign: str = "+") -> str:
+    return f"{measured.scale * value:{sign}.3g} {measured.unit}".replace("-", "−", 1)
+
+
+def _end(value: float, measured: _Measured) -> str:
+    return f"{measured.scale * value:.3g}".replace("-", "−", 1)
+
+
+def _lost(pairs: Paired) -> str:
+    return f", {pairs.dropped} of {pairs.n + pairs.dropped} seeds left out: a value is missing" * bool(pairs.dropped)
+
+
+COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+COLUMNS = tuple(column for column, kind in SUMMARY_COLUMNS.items() if kind != "str" and column not in SETTING)
+_FORM = "write <scheme>.<column> < <scheme>.<column> or a number, with <, <=, > or >="
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A number of the summary: the `column` of a scheme's row."""
+
+    scheme: str
+    column: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}.{self.column}"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition of `--fail-if`: two numbers of the summary, or one and a number, and how they are compared."""
+
+    left: Operand
+    comparison: str
+    right: Operand | float
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """The schemes it speaks of."""
+        return tuple(side.scheme for side in (self.left, self.right) if isinstance(side, Operand))
+
+    def __str__(self) -> str:
+        right = f"{self.right:g}" if isinstance(self.right, float) else str(self.right)
+        return f"{self.left} {self.comparison} {right}"
+
+
+def parse_condition(text: str, resolve: Callable[[str], str] = str) -> Condition:
+    """Read `<scheme>.<column> (<|<=|>|>=) <scheme>.<column> or a number`; `resolve` makes a scheme's text canonical.
+
+    Raises:
+        UsageError: the text is not of that form, or a column is not one of the summary's.
+    """
+    found = list(_operators(text))
+    if len(found) != 1:
+        raise UsageError(f"'{text}' is no condition: {_FORM}.")
+    start, comparison = found[0]
+    left, right = text[:start].strip(), text[start + len(comparison) :].strip()
+    return Condition(_operand(left, text, resolve), comparison, _number_or_operand(right, text, resolve))
+
+
+def holds(condition: Condition, summary: pd.DataFrame, pair_on: Sequence[str] = SETTING) -> tuple[bool, str]:
+    """Tell whether a condition is met in any setting of a summary, and a sentence that names the first such setting.
+
+    A condition that cannot be decided counts as met, and the sentence says why: it guards a build, and a build whose
+    trials diverged, failed or are missing must not pass because there was nothing to compare. Two schemes are compared
+    where they share `pair_on`; a dataset, model and optimizer in which they share nothing cannot be decided.
+    """
+    told = [_told(condition, rows, pair_on) for rows in _places(summary)]
+    if not told:
+        return True, f"{condition}: counted as met, for there are no trials."
+    met = [sentence for of_place in told for is_met, sentence in of_place if is_met]
+    if met:
+        return True, met[0]
+    return False, f"{condition}: not met in {sum(map(len, told))} setting(s)."
+
+
+def _told(condition: Condition, rows: pd.DataFrame, pair_on: Sequence[str]) -> list[tuple[bool, str]]:
+    left = rows[rows["scheme"] == condition.left.scheme]
+    where = ", ".join(str(rows[name].iloc[0]) for name in SETTING[:3])
+    absent = [scheme for scheme in condition.schemes if scheme not in set(rows["scheme"])]
+    if absent:
+        near = did_you_mean(absent[0], list(rows["scheme"]))
+        return [(True, f"{condition}: counted as met, for {absent[0]} has no trial in {where}{near or '.'}")]
+    if isinstance(condition.right, float):
+        pairs = [(row, condition.right) for row in left.to_dict("records")]
+        return [_compared(condition, row, row[condition.left.column], right) for row, right in pairs]
+    right = rows.loc[rows["scheme"] == condition.right.scheme, [*pair_on, condition.right.column]]
+    both = left[[*pair_on, condition.left.column]].merge(right, on=list(pair_on), suffixes=("", " of right"))
+    names = condition.left.column, condition.right.column
+    other = f"{names[1]} of right" if names[0] == names[1] else names[1]
+    if both.empty:
+        return [(True, f"{condition}: counted as met, for its schemes share no setting in {where}.")]
+    return [_compared(condition, row, row[names[0]], row[other]) for row in both.to_dict("records")]
+
+
+def _compared(condition: Condition, row: Mapping[str, object], left: float, right: float) -> tuple[bool, str]:
+    where = ", ".join(f"lr {row[name]:g}" if name == "lr" else str(row[name]) for name in SETTING if name in row)
+    if pd.isna(left) or pd.isna(right):
+        missing = condition.left if pd.isna(left) else condition.right
+        return True, f"{condition}: counted as met, for {missing} has no value in {where}."
+    is_met = COMPARISONS[condition.comparison](left, right)
+    return is_met, f"{condition}: {'met' if is_met else 'not met'} in {where} ({left:.6g} against {right:.6g})."
+
+
+def _places(summary: pd.DataFrame) -> Iterable[pd.DataFrame]:
+    return (rows for _, rows in summary.groupby(list(SETTING[:3]), sort=False))
+
+
+def _operators(text: str) -> Iterable[tuple[int, str]]:
+    """Yield the comparisons that stand outside brackets and quotes, which belong to a scheme, with their places."""
+    depth, quote = 0, ""
+    for i, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in QUOTES:
+            quote = char
+        elif char in "<>" and not depth:
+            yield i, text[i : i + 2] if text[i + 1 : i + 2] == "=" else char
+        else:
+            depth += (char in OPENING) - (char in CLOSING)
+
+
+def _operand(side: str, text: str, resolve: Callable[[str], str]) -> Operand:
+    scheme, _, column = side.rpartition(".")
+    if not scheme.strip():
+        raise UsageError(f"'{side}' in '{text}' names no column of a scheme: {_FORM}.")
+    if column not in COLUMNS:
+        known = ", ".join(COLUMNS)
+        raise UsageError(f"'{column}' in '{text}' is no column{did_you_mean(column, COLUMNS) or f' (known: {known}).'}")
+    return Operand(resolve(scheme.strip()), column)
+
+
+def _number_or_operand(side: str, text: str, resolve: Callable[[str], str]) -> Operand | float:
+    try:
+        value = float(side)
+    except ValueError:
+        return _operand(side, text, resolve)
+    if not math.isfinite(value):
+        raise UsageError(f"'{side}' in '{text}' is not finite: write a finite number.")
+    return value

@@ -1,0 +1,164 @@
+"""How well training carries over to unseen images, and how smoothly it starts."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from initbench.analysis.frames import learned_trials
+from initbench.analysis.statistics import Estimate, mean_interval
+from initbench.record import Point, Record
+
+EARLY_STEPS = 50
+
+LEVEL_RULE = (
+    "The common level of a setting is the highest final training loss among the trials that learned, whatever their "
+    "scheme: the lowest level that every one of them has reached, so no scheme's curve is cut short or drawn out."
+)
+INSTABILITY_RULE = (
+    f"Early instability: root mean square of the steps of the log training loss from batch to batch over the first "
+    f"{EARLY_STEPS} steps (von Neumann et al. 1941), likewise of the log gradient norm; trials that diverge in them "
+    "have none and are counted."
+)
+
+State = Literal["measured", "diverged", "zero", "too short"]
+
+
+@dataclass(frozen=True)
+class Instability:
+    """The root mean square of successive differences of logs, None unless `state` is `measured`.
+
+    `diverged`: a value is not finite; `zero`: one is not positive, so it has no log; `too short`: fewer than two.
+    """
+
+    value: float | None
+    state: State
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How one scheme carries over and starts, in its setting; each mean is over the trials that have the value.
+
+    `gap_at_end` is validation loss minus training loss of finished trials; `gap_at_level` the same where the training
+    loss first falls to `level` (LEVEL_RULE), both in nats. `loss_instability` and `gradient_instability` are without
+    unit. `early_diverged` of `n` trials diverged within the first steps. A mean with n below `n` is one of survivors.
+    """
+
+    dataset: str
+    model: str
+    optimizer: str
+    lr: float
+    scheme: str
+    n: int
+    early_diverged: int
+    level: float | None
+    gap_at_end: Estimate
+    gap_at_level: Estimate
+    loss_instability: Estimate
+    gradient_instability: Estimate
+
+
+_Setting = tuple[str, str, str, float]
+
+
+def instability(values: Sequence[float | None]) -> Instability:
+    """Return the root mean square of successive differences of the log of `values`, one a step, None = not finite.
+
+    The mean square successive difference of von Neumann, Kent, Bellinson and Hart (Ann. Math. Statist. 12, 1941): a
+    slow trend of d a step adds only d² to it, where a variance would take the whole descent for instability. Of logs,
+    for a jump of 0.2 nats is little at a loss of 2 and much at 0.2. For independent noise it is √2 its deviation.
+    """
+    told = [value for value in values if value is not None and math.isfinite(value)]
+    if len(told) < len(values):
+        return Instability(None, "diverged")
+    if any(value <= 0 for value in told):
+        return Instability(None, "zero")
+    if len(told) < 2:
+        return Instability(None, "too short")
+    return Instability(float(np.sqrt(np.mean(np.diff(np.log(told)) ** 2))), "measured")
+
+
+def loss_instability(record: Record) -> Instability:
+    """Return the early instability of a record's training loss."""
+    return _early(record, () if record.early is None else record.early.losses)
+
+
+def gradient_instability(record: Record) -> Instability:
+    """Return the early instability of a record's gradient norm."""
+    return _early(record, () if record.early is None else record.early.gradient_norms)
+
+
+def common_level(records: Iterable[Record], learned: frozenset[str]) -> float | None:
+    """Return the level of LEVEL_RULE, in nats, of the records of one setting; None where none learned.
+
+    `learned` holds trial ids. Final is the last point of the curve: it and the level are losses of one sample.
+    """
+    return max((r.curve[-1].train_loss for r in records if r.trial.id in learned and r.curve), default=None)
+
+
+def gap_at_level(curve: Sequence[Point], level: float) -> float | None:
+    """Return validation minus training loss where the training loss first falls to `level`; None if it never does.
+
+    Both losses are taken to be linear between two points, in steps or their logs: at a given training loss the
+    validation loss is then the same. A curve that starts below the level was never at it.
+    """
+    if not curve or curve[0].train_loss < level:
+        return None
+    if curve[0].train_loss == level:
+        return curve[0].val_loss - level
+    for before, after in pairwise(curve):
+        if after.train_loss <= level:
+            part = (before.train_loss - level) / (before.train_loss - after.train_loss)
+            return before.val_loss + part * (after.val_loss - before.val_loss) - level
+    return None
+
+
+def gap_at_end(record: Record) -> float | None:
+    """Return the final validation loss minus the final training loss, in nats; None unless the trial finished."""
+    final = record.final
+    if final is None or final.val_loss is None or final.train_loss is None:
+        return None
+    return final.val_loss - final.train_loss
+
+
+def stability(records: Sequence[Record]) -> tuple[Stability, ...]:
+    """Return one row per setting and scheme, in order of appearance."""
+    settings: dict[_Setting, dict[str, list[Record]]] = {}
+    for record in records:
+        trial = record.trial
+        setting = (trial.dataset, trial.model, trial.optimizer, trial.lr)
+        settings.setdefault(setting, {}).setdefault(trial.scheme, []).append(record)
+    learned = learned_trials(records)
+    return tuple(row for setting, schemes in settings.items() for row in _of_setting(setting, schemes, learned))
+
+
+def _of_setting(
+    setting: _Setting, schemes: Mapping[str, Sequence[Record]], learned: frozenset[str]
+) -> Iterable[Stability]:
+    level = common_level((record for of_scheme in schemes.values() for record in of_scheme), learned)
+    for scheme, records in schemes.items():
+        losses = [loss_instability(record) for record in records]
+        yield Stability(
+            *setting,
+            scheme,
+            n=len(records),
+            early_diverged=sum(of.state == "diverged" for of in losses),
+            level=level,
+            gap_at_end=_mean(map(gap_at_end, records)),
+            gap_at_level=_mean(None if level is None else gap_at_level(record.curve, level) for record in records),
+            loss_instability=_mean(of.value for of in losses),
+            gradient_instability=_mean(gradient_instability(record).value for record in records),
+        )
+
+
+def _early(record: Record, values: Sequence[float | None]) -> Instability:
+    # The loss of a batch may still be finite where that of an evaluation is not: the outcome knows.
+    ended = record.outcome.status == "diverged" and (record.outcome.step or 0) <= EARLY_STEPS
+    return Instability(None, "diverged") if ended else instability(values[:EARLY_STEPS])
+
+
+def _mean(values: Iterable[float | None]) -> Estimate:
+    return mean_interval(np.array([value for value in values if value is not None], dtype=np.float64))
