@@ -20,9 +20,10 @@ from analysis_data import (
 )
 
 from initbench.analysis.comparison import Comparison
+from initbench.analysis.markdown import summary_markdown
 from initbench.analysis.sentences import findings, introduction, notes
 from initbench.analysis.settings import settings_of, suffixes
-from initbench.analysis.tables import csv_bytes, display_rows, mean_cell, summary_markdown
+from initbench.analysis.tables import csv_bytes, display_rows, mean_cell
 from initbench.analysis.text import markdown, printable, slug, spreadsheet
 from initbench.record import Final
 

@@ -190,8 +190,8 @@ def test_one_job_stops_within_a_step_when_the_caller_stops(tmp_path):
         def finished(self, record):
             raise KeyboardInterrupt
 
+    work = prepared(tmp_path, steps=300)
     with pytest.raises(KeyboardInterrupt):
-        work = prepared(tmp_path, steps=300)
         runner.run(work.plan, work.plan.trials, tmp_path, 1, Impatient())
     assert len(payloads(tmp_path)) == 1
     assert not any(thread.name.startswith("initbench") for thread in threading.enumerate())

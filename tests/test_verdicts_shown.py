@@ -18,11 +18,12 @@ from initbench.analysis.figures import pictures
 from initbench.analysis.folder import write_folder
 from initbench.analysis.freshness import is_fresh
 from initbench.analysis.judging import VERDICT_COLUMNS
+from initbench.analysis.markdown import summary_markdown
 from initbench.analysis.paired import compare_pairs, holm
 from initbench.analysis.report import render_report
 from initbench.analysis.sentences import findings, notes
 from initbench.analysis.survival import compare_steps, survive
-from initbench.analysis.tables import across_remarks, across_rows, csv_bytes, display_rows, summary_markdown
+from initbench.analysis.tables import across_remarks, across_rows, csv_bytes, display_rows
 from initbench.analysis.tuning import choose
 from initbench.cli.present import show_comparison, summary_document
 

@@ -76,7 +76,7 @@ class ClaimVerdict:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """The pairs of one claim, `better` less `than` turned so that more is better; who lost more trials to divergence."""
+    """The pairs of one claim, turned so that more is better, and the trials that each side lost to divergence."""
 
     pairs: Paired
     better_lost: int
@@ -105,8 +105,10 @@ def _evidence(claim: Claim, trials: pd.DataFrame, pair_on: Sequence[str]) -> _Ev
     sides = [values[values["scheme"] == scheme].drop(columns="scheme") for scheme in (claim.better, claim.than)]
     both = sides[0].merge(sides[1], on=[*pair_on, "seed"], suffixes=("_better", "_than"), validate="one_to_one")
     names = ["value_better", "value_than"]
-    # Trials of one seed share draws across settings, so settings are averaged and seeds alone are counted.
-    complete = both.groupby("seed")[names].agg(lambda column: column.mean(skipna=False))
+    # Trials of one seed share draws across settings, so settings are averaged and seeds alone are counted, of which each
+    # must have all the settings: else the means of two seeds would be of different things.
+    by_seed, settings = both.groupby("seed")[names], len(both[list(pair_on)].drop_duplicates())
+    complete = by_seed.mean().where((by_seed.count() == settings).all(axis=1))
     kept = complete.dropna().to_numpy(dtype=np.float64).reshape(-1, 2)
     sign = 1.0 if measured.more_is_better else -1.0
     scale = float(here["steps"].max()) if claim.metric == "steps_to_target" and len(here) else 1.0
@@ -117,11 +119,11 @@ def _evidence(claim: Claim, trials: pd.DataFrame, pair_on: Sequence[str]) -> _Ev
             smallest_interesting=measured.interesting * scale,
             dropped=len(complete) - len(kept),
         ),
-        *(int(((both[f"outcome_{side}"] == "diverged") & both[f"value_{side}"].isna()).sum()) for side in _SIDES),
+        *(
+            int(((both[f"outcome_{side}"] == "diverged") & both[f"value_{side}"].isna()).sum())
+            for side in ("better", "than")
+        ),
     )
-
-
-_SIDES = ("better", "than")
 
 
 def _values(metric: Metric, trials: pd.DataFrame) -> pd.Series:
@@ -163,13 +165,14 @@ def _decide(claim: Claim, of: _Evidence, p: float | None, family: int) -> tuple[
     known = f"{_said(pairs, measured)}, p = {p:.2g} after Holm over {family} claim{'s'[: family > 1]}"
     if p > ALPHA:
         return _undecided(pairs, measured, known, family)
-    for direction, status, word, own, other in (
-        (mean > 0, "supported", "", of.better_lost, of.than_lost),
-        (mean < 0, "refuted", "the other way round, ", of.than_lost, of.better_lost),
-    ):
-        if direction and own <= other:
-            return ("supported" if status == "supported" else "refuted"), None, f"{word}{known}"
-    return "undecided", None, f"the side ahead lost more trials to divergence, so only survivors speak for it: {known}"
+    ahead_lost, behind_lost = (of.better_lost, of.than_lost) if mean > 0 else (of.than_lost, of.better_lost)
+    if ahead_lost > behind_lost:
+        return (
+            "undecided",
+            None,
+            f"the side ahead lost more trials to divergence, so only survivors speak for it: {known}",
+        )
+    return ("supported", None, known) if mean > 0 else ("refuted", None, f"the other way round, {known}")
 
 
 def _undecided(pairs: Paired, measured: _Measured, known: str, family: int) -> tuple[Status, int | None, str]:
@@ -330,7 +333,9 @@ def _operand(side: str, text: str, resolve: Callable[[str], str]) -> Operand:
         raise UsageError(f"'{side}' in '{text}' names no column of a scheme: {_FORM}.")
     if column not in COLUMNS:
         known = ", ".join(COLUMNS)
-        raise UsageError(f"'{column}' in '{text}' is no column{did_you_mean(column, COLUMNS) or f' (known: {known}).'}")
+        raise UsageError(
+            f"'{column}' in '{text}' is no column{did_you_mean(column, list(COLUMNS)) or f' (known: {known}).'}"
+        )
     return Operand(resolve(scheme.strip()), column)
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.figures import KINDS, pictures
 from initbench.analysis.freshness import forget, remember
+from initbench.analysis.markdown import summary_markdown
 from initbench.analysis.report import render_report
-from initbench.analysis.tables import csv_bytes, summary_markdown
+from initbench.analysis.tables import csv_bytes
 from initbench.store import write_atomically, writing
 
 

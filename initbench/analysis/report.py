@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.figures import Picture, pictures
+from initbench.analysis.sections import sections
 from initbench.analysis.sentences import DEFINITIONS, findings, introduction, notes
 from initbench.analysis.tables import across_remarks, across_rows, display_rows
 from initbench.analysis.text import printable
@@ -54,6 +55,7 @@ def render_report(comparison: Comparison, drawn: Iterable[Picture], beside: Sequ
         tables=display_rows(comparison),
         across=across_rows(comparison),
         remarks=across_remarks(comparison),
+        sections=sections(comparison),
         notes=notes(comparison),
         figures=list(_within_budget(drawn)),
         definitions=DEFINITIONS,

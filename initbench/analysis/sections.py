@@ -72,7 +72,7 @@ def _claims(comparison: Comparison) -> Section:
 
 def _claim_line(of: ClaimVerdict) -> str:
     source = f" [{of.claim.source}]" if of.claim.source else ""
-    return printable(f"{of.status.upper()}: {of.claim.text}{source} {of.text}")
+    return printable(f"“{of.claim.text}”{source} {of.text}")
 
 
 def _spread(comparison: Comparison) -> Section:

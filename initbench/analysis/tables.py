@@ -1,7 +1,6 @@
-"""The summary as people read it: the same cells for the terminal, Markdown and the report; and frames as CSV."""
+"""Tables as people read them: the same cells for the terminal, Markdown and the report; and frames as CSV."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +9,9 @@ import pandas as pd
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.evidence import NOTHING, Sheet, across_remark, across_sheet, ends, evidence_sheets
 from initbench.analysis.panels import Panel
-from initbench.analysis.sentences import introduction, notes
 from initbench.analysis.summary import MEANS
 from initbench.analysis.survival import Survival
-from initbench.analysis.text import markdown, printable, spreadsheet
+from initbench.analysis.text import printable, spreadsheet
 from initbench.analysis.wording import verdict_head, verdict_lines
 
 
@@ -45,19 +43,6 @@ def across_rows(comparison: Comparison) -> tuple[Sheet, ...]:
 def across_remarks(comparison: Comparison) -> tuple[str, ...]:
     """Return what a reader of `across_rows` must know of their intervals."""
     return tuple(dict.fromkeys(remark for of in comparison.across if (remark := across_remark(of))))
-
-
-def summary_markdown(comparison: Comparison) -> str:
-    """Return the comparison as a Markdown page: what was asked, a table per setting, notes."""
-    parts = [f"# {markdown(comparison.name)}", markdown(introduction(comparison))]
-    for display in display_rows(comparison):
-        parts += [f"## {markdown(display.setting)}", markdown(display.head), _list(display.lines)]
-        parts.append(_markdown_table(display.headers, display.rows))
-        parts += [part for sheet in display.evidence for part in _sheet(sheet)]
-    if comparison.across:
-        parts += ["## Across settings", *(part for sheet in across_rows(comparison) for part in _sheet(sheet))]
-    parts.append(_list((*across_remarks(comparison), *notes(comparison))))
-    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
@@ -145,17 +130,3 @@ def _decimals(half: float) -> int:
 
 def _number(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}" if abs(value) < 1e5 else f"{value:.3g}"
-
-
-def _list(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {markdown(line)}" for line in lines)
-
-
-def _sheet(sheet: Sheet) -> tuple[str, str]:
-    return f"{markdown(sheet.caption)}:", _markdown_table(sheet.headers, sheet.rows)
-
-
-def _markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headers, ("---",) + ("--:",) * (len(headers) - 1), *rows]
-    cells = [line if i == 1 else tuple(markdown(cell) for cell in line) for i, line in enumerate(lines)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)

@@ -9,7 +9,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from initbench.analysis.claims import ClaimVerdict
 from initbench.analysis.comparison import Comparison
+from initbench.analysis.sections import claim_verdicts, sections
 from initbench.analysis.sentences import introduction, notes
 from initbench.analysis.tables import across_remarks, across_rows, display_rows
 from initbench.cli import console
@@ -29,6 +31,11 @@ def show_comparison(comparison: Comparison) -> None:
     for sheet in across_rows(comparison):
         console.show_text()
         _show_numbers(f"Across settings: {sheet.caption}", sheet.headers, sheet.rows)
+    for section in sections(comparison):
+        if section.brief:
+            console.show_text()
+            console.show_text(section.title, style="bold")
+            _show_list(section.lines)
     console.show_text()
     _show_list((*across_remarks(comparison), *notes(comparison)))
 
@@ -46,7 +53,25 @@ def summary_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "missing": comparison.missing,
         "summary": json.loads(comparison.summary.to_json(orient="records")),
         "verdicts": json.loads(comparison.verdicts.to_json(orient="records")),
+        "claims": [_claim(verdict) for verdict in claim_verdicts(comparison)],
         "notes": list(notes(comparison)),
+    }
+
+
+def _claim(verdict: ClaimVerdict) -> dict[str, Any]:
+    claim = verdict.claim
+    return {
+        "claim": claim.text,
+        "metric": claim.metric,
+        "better": claim.better,
+        "than": claim.than,
+        "status": verdict.status,
+        "effect": verdict.effect,
+        "low": verdict.interval.low if verdict.interval else None,
+        "high": verdict.interval.high if verdict.interval else None,
+        "p": verdict.p,
+        "n": verdict.n,
+        "text": verdict.text,
     }
 
 

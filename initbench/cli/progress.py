@@ -23,7 +23,8 @@ class Tally:
         self.running: dict[str, int] = {}
 
     def start(self, todo: Sequence[Trial]) -> None:
-        """Note what there is to do."""
+        """Note what there is to do, from the beginning: tuning and scoring are counted each by itself."""
+        self.done, self.ended, self.running = 0, 0, {}
         self.total, self.trials = sum(trial.steps for trial in todo), len(todo)
         self.steps = {trial.id: trial.steps for trial in todo}
 
@@ -90,6 +91,8 @@ class Lines(Observer):
     def started(self, todo: Sequence[Trial], stored: int) -> None:
         """Say what there is to do."""
         self.tally.start(todo)
+        self.began = self.last = time.monotonic()
+        self.steps_before = 0
         console.say(f"{len(todo)} trials to train, {stored} stored")
 
     def progressed(self, steps: Mapping[str, int]) -> None:
