@@ -143,7 +143,8 @@ def test_with_rates_of_their_own_schemes_pair_without_the_rate():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a.test_accuracy < b.test_accuracy", Condition(Operand("a", "test_accuracy"), "<", Operand("b", "test_accuracy"))),
+        ("a.test_n < b.test_accuracy", Condition(Operand("a", "test_n"), "<", Operand("b", "test_accuracy"))),
+        ("x(mode=')<').diverged > 1", Condition(Operand("x(mode=')<')", "diverged"), ">", 1.0)),
         ("a.diverged>=1", Condition(Operand("a", "diverged"), ">=", 1.0)),
         ("constant(0.05).test_accuracy <= 0.5", Condition(Operand("constant(0.05)", "test_accuracy"), "<=", 0.5)),
         (

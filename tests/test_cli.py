@@ -144,6 +144,7 @@ def test_the_folder_holds_exactly_the_files_that_the_design_names(made):
     plots = {name for name in names if name.startswith("plots/")}
     assert names - plots == {
         "recipe.json",
+        "verdicts.csv",
         "trials.csv",
         "curves.csv",
         "layers.csv",
@@ -303,13 +304,15 @@ def test_a_dry_run_shows_the_grid_with_its_counts_and_writes_nothing(stored, tmp
 @pytest.mark.parametrize(
     ("flags", "trials"),
     [
-        (("--lr", "0.1,0.2,0.3"), 12),
+        (("--lr", "0.1,0.2,0.3"), 18),  # tuning: 3 rates × 3 tuning seeds × 2 schemes
+        (("--lr", "tune"), 30),
+        (("--vary", "init,order", "--seeds", "3"), 18),  # 3 × 3 seeds × 2 schemes
         (("-m", "mlp"), 8),
         (("-o", "adam", "-o", "sgd"), 8),
         (("--seeds", "5"), 10),
         (("--seeds", "5,9,11"), 6),
         (("--seeds", "5,"), None),
-        (("--lr", "0.1, 0.2"), 8),
+        (("--lr", "0.1, 0.2"), 12),
         (("-s", "he_uniform"), 4),
         (("--baseline", "zeros"), 6),
     ],
@@ -788,3 +791,131 @@ def test_the_public_names_are_there():
         assert getattr(initbench, name) is not None
     with pytest.raises(AttributeError, match="compere"):
         initbench.compere  # noqa: B018 - the access is what is tested
+
+
+# --- verdicts, claims, conditions ------------------------------------------------------------------------------------
+
+EIGHT = ("-s", "kaiming", "-s", "normal(std=0.01)", "-m", "mlp(depth=3, width=16)", "--steps", "60", "--seeds", "8",
+       "--baseline", "normal(std=0.01)", "--jobs", "1")  # fmt: skip
+CLAIMS = """
+schemes = ["kaiming", "normal(std=0.01)"]
+model = "mlp(depth=3, width=16)"
+steps = 60
+seeds = 8
+baseline = "normal(std=0.01)"
+[[claims]]
+text = "Kaiming is right more often."
+metric = "test_accuracy"
+better = "kaiming"
+than = "normal(std=0.01)"
+source = "He et al. 2015"
+[[claims]]
+text = "A tiny normal fits better."
+metric = "final_train_loss"
+better = "normal(std=0.01)"
+than = "kaiming"
+"""
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory):
+    """A store that every test here takes its trials from."""
+    out = tmp_path_factory.mktemp("eight")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        no_pictures(monkeypatch)
+        initbench_("compare", *EIGHT, "--out", out)
+    return out
+
+
+def test_a_condition_that_holds_leaves_with_5_after_everything_is_shown(eight, monkeypatch):
+    no_pictures(monkeypatch)
+    met = initbench_(
+        "compare",
+        *EIGHT,
+        "--out",
+        eight,
+        "--fail-if",
+        "he_uniform.test_accuracy > normal(std=0.01).test_accuracy",
+        code=5,
+    )
+    assert "kaiming_uniform.test_accuracy > normal(std=0.01).test_accuracy" in met.stderr
+    assert "kaiming_uniform" in met.stdout
+    initbench_("compare", *EIGHT, "--out", eight, "--fail-if", "kaiming.test_accuracy < 0.1")
+
+
+@pytest.mark.parametrize("condition", ["kaiming.test_accuracy", "kaimin.test_accuracy < 1", "kaiming.acc < 1", "1 < 2"])
+def test_a_condition_that_says_nothing_is_a_mistake_before_anything_is_trained(tmp_path, condition):
+    result = initbench_("compare", *EIGHT, "--out", tmp_path / "o", "--fail-if", condition, code=2)
+    assert result.stdout == ""
+    assert not (tmp_path / "o").exists()
+
+
+def test_claims_are_judged_in_the_terminal_the_page_the_report_and_the_document(eight, tmp_path, monkeypatch):
+    no_pictures(monkeypatch)
+    recipe = tmp_path / "claims.toml"
+    recipe.write_text(CLAIMS)
+    shown = " ".join(initbench_("compare", recipe, "--jobs", "1", "--out", eight).stdout.split())
+    page = (eight / "claims" / "report.html").read_text()
+    markdown = (eight / "claims" / "summary.md").read_text()
+    for text in (shown, page, markdown):
+        assert "Kaiming is right more often." in text
+        assert "He et al. 2015" in text
+        assert "supported" in text
+        assert "refuted" in text
+    read = document("compare", recipe, "--jobs", "1", "--out", eight)
+    assert [claim["status"] for claim in read["claims"]] == ["supported", "refuted"]
+    assert all(claim["n"] == 8 and claim["p"] <= 0.05 for claim in read["claims"])
+    assert "0 trials to train" in initbench_("compare", recipe, "--jobs", "1", "--out", eight).stderr
+
+
+def test_tuned_rates_give_two_tables_and_say_how_they_were_chosen(tmp_path, monkeypatch):
+    no_pictures(monkeypatch)
+    arguments = ("-s", "kaiming", "-m", "linear", "--steps", "20", "--seeds", "2", "--lr", "0.01,0.1", "--jobs", "1")
+    shown = " ".join(initbench_("run", *arguments, "--out", tmp_path, "--name", "tuned").stdout.split())
+    for words in ("own best lr", "common lr", "tuning seeds", "training steps in all"):
+        assert words in shown
+    assert (tmp_path / "tuned" / "tuning.csv").exists()
+
+
+def test_crossed_seeds_give_shares_of_the_spread(tmp_path, monkeypatch):
+    no_pictures(monkeypatch)
+    arguments = (
+        "-s",
+        "kaiming",
+        "-m",
+        "linear",
+        "--steps",
+        "20",
+        "--seeds",
+        "3",
+        "--vary",
+        "init,order",
+        "--jobs",
+        "1",
+    )
+    shown = initbench_("run", *arguments, "--out", tmp_path).stdout
+    assert "Where the spread comes from" in shown
+    assert "init" in shown
+
+
+def test_seeds_added_after_a_look_are_said_to_be(tmp_path, monkeypatch):
+    no_pictures(monkeypatch)
+    arguments = ("-s", "kaiming", "-m", "linear", "--steps", "6", "--jobs", "1", "--name", "looked", "--out", tmp_path)
+    assert "added" not in initbench_("run", *arguments, "--seeds", "2").stdout
+    assert "Seeds 2, 3 were added" in " ".join(initbench_("run", *arguments, "--seeds", "4").stdout.split())
+
+
+def test_all_pairs_are_shown_on_request(eight, monkeypatch):
+    no_pictures(monkeypatch)
+    shown = " ".join(initbench_("compare", *EIGHT, "--out", eight, "--all-pairs").stdout.split())
+    assert "p adjusted by Holm over 1 pairs" in shown
+    assert "kaiming_uniform against normal(std=0.01)" in shown or "normal(std=0.01) against kaiming_uniform" in shown
+
+
+@pytest.mark.parametrize("kind", ["csv", "markdown", "latex", "json"])
+def test_a_comparison_is_exported(eight, tmp_path, kind):
+    (folder,) = (path for path in eight.iterdir() if path.name.startswith("compare-"))
+    shown = initbench_("export", folder, "--to", kind).stdout
+    assert "kaiming" in shown
+    initbench_("export", folder, "--to", kind, "--output", tmp_path / "it")
+    assert (tmp_path / "it").read_text().split() == shown.split()

@@ -70,6 +70,9 @@ def test_components_are_those_of_all_pairs_of_cells(shape, seed):
     swapped = components(values.T)
     assert swapped.init.variance == pytest.approx(found.order.variance)
     assert swapped.init.p == pytest.approx(found.order.p)
+    ends = [(c.interval.low, c.interval.high) for c in (swapped.init, swapped.order)]
+    expected = [(c.interval.low, c.interval.high) for c in (found.order, found.init)]
+    assert np.allclose(ends, expected)
     for part in (found.init, found.order, found.rest):
         assert part.interval.low <= part.variance <= part.interval.high or part.negative
     scaled = components(7 + 10 * values)

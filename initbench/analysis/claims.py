@@ -105,8 +105,8 @@ def _evidence(claim: Claim, trials: pd.DataFrame, pair_on: Sequence[str]) -> _Ev
     sides = [values[values["scheme"] == scheme].drop(columns="scheme") for scheme in (claim.better, claim.than)]
     both = sides[0].merge(sides[1], on=[*pair_on, "seed"], suffixes=("_better", "_than"), validate="one_to_one")
     names = ["value_better", "value_than"]
-    # Trials of one seed share draws across settings, so settings are averaged and seeds alone are counted, of which each
-    # must have all the settings: else the means of two seeds would be of different things.
+    # Trials of one seed share draws across settings, so settings are averaged and seeds alone are counted. Each must
+    # have all the settings: else the means of two seeds would be of different things.
     by_seed, settings = both.groupby("seed")[names], len(both[list(pair_on)].drop_duplicates())
     complete = by_seed.mean().where((by_seed.count() == settings).all(axis=1))
     kept = complete.dropna().to_numpy(dtype=np.float64).reshape(-1, 2)

@@ -12,6 +12,7 @@ import typer
 from initbench.cli.compare import compare
 from initbench.cli.data import app as data
 from initbench.cli.doctor import doctor
+from initbench.cli.export import export
 from initbench.cli.listing import listing
 from initbench.cli.new import app as new
 from initbench.cli.report import report
@@ -37,7 +38,7 @@ def _show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
+def program(
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
     ] = False,
@@ -48,6 +49,7 @@ def options(
 app.command("run")(run)
 app.command("compare")(compare)
 app.command("report")(report)
+app.command("export")(export)
 app.command("list")(listing)
 app.add_typer(data, name="data")
 app.add_typer(new, name="new")

@@ -32,6 +32,7 @@ def compare(
     json: options.Json = False,
     dry_run: options.DryRun = False,
     fail_if: options.FailIf = None,
+    all_pairs: options.AllPairs = False,
     quiet: options.Quiet = False,
     open_report: options.Open = False,
 ) -> None:
@@ -58,5 +59,12 @@ def compare(
         device=device,
         name=name,
     )
-    wishes = Wishes(as_json=json, dry_run=dry_run, quiet=quiet, open_report=open_report, fail_if=tuple(fail_if or ()))
+    wishes = Wishes(
+        as_json=json,
+        dry_run=dry_run,
+        quiet=quiet,
+        open_report=open_report,
+        fail_if=tuple(fail_if or ()),
+        all_pairs=all_pairs,
+    )
     run_grid("compare", draft_of(recipe, given, origin="--"), Place(out, data_dir, jobs), wishes)

@@ -14,7 +14,7 @@ from initbench.analysis.comparison import Comparison
 from initbench.analysis.freshness import is_fresh
 from initbench.analysis.summary import SETTING
 from initbench.cli import console
-from initbench.cli.present import show_comparison, summary_document
+from initbench.cli.present import show_all_pairs, show_comparison, summary_document
 from initbench.cli.progress import progress_on
 from initbench.comparing import Place, Prepared, carry_out, prepare
 from initbench.errors import ConditionMet, TrialsFailed
@@ -32,6 +32,7 @@ class Wishes:
     quiet: bool
     open_report: bool
     fail_if: tuple[str, ...] = ()
+    all_pairs: bool = False
 
 
 def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
@@ -69,6 +70,8 @@ def _show(comparison: Comparison, prepared: Prepared, wishes: Wishes) -> None:
         console.show_json(summary_document(comparison, prepared.folder))
     else:
         show_comparison(comparison)
+        if wishes.all_pairs:
+            show_all_pairs(comparison)
     if not wishes.quiet:
         console.show_path("plots", prepared.folder / "plots")
         console.show_path("report", report)

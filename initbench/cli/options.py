@@ -40,6 +40,7 @@ Name = Annotated[str | None, typer.Option("--name", help="Name of this compariso
 Vary = Annotated[
     str | None, typer.Option("--vary", help="init,order crosses weight seeds with data-order seeds (seeds² trials).")
 ]
+AllPairs = Annotated[bool, typer.Option("--all-pairs", help="Show every scheme against every other, too.")]
 FailIf = Annotated[
     list[str] | None,
     typer.Option("--fail-if", help="Leave with 5 where it holds: 'a.test_accuracy < b.test_accuracy'; repeatable."),

@@ -40,6 +40,14 @@ def show_comparison(comparison: Comparison) -> None:
     _show_list((*across_remarks(comparison), *notes(comparison)))
 
 
+def show_all_pairs(comparison: Comparison) -> None:
+    """Print every scheme against every other; Holm's family is all pairs of a setting."""
+    for panel, rows in comparison.all_pairs().groupby("panel", sort=False):
+        console.show_text()
+        console.show_text(f"All pairs: {panel}; p adjusted by Holm over {len(rows)} pairs", style="bold")
+        _show_list([f"{row.scheme} against {row.baseline}: {row.accuracy_text}" for row in rows.itertuples()])
+
+
 def summary_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
     """Return the document of `--json`: summary and verdicts by row, what is missing, and where everything lies."""
     return {

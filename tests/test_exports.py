@@ -1,0 +1,118 @@
+"""Exports: the same cells as the terminal's, escaped, in every format."""
+
+import io
+import json
+import re
+from typing import get_args
+
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from initbench import store
+from initbench.analysis.exports import FORMATS, Format, escaped, export, latex
+from initbench.analysis.markdown import summary_markdown
+from initbench.analysis.tables import display_rows
+from initbench.cli.export import export as command
+from initbench.folder import Asked, Setting, stamp
+from initbench.recipe import Recipe
+from tests.analysis_data import a_comparison, a_trial, diverged, finished
+
+RECORDS = tuple(
+    record
+    for seed in range(3)
+    for record in (
+        finished(a_trial("torch_default", seed), test=0.8 + seed / 100),
+        finished(a_trial("conv=kaiming_uniform(mode='fan_out'); bias=constant(0.1)", seed), test=0.9 + seed / 100),
+        diverged(a_trial("constant(0.05)", seed)),
+    )
+)
+
+
+def unescaped(cell):
+    cell = re.sub(r"\$\\pm\$", "±", cell)
+    cell = cell.replace("$-$", "−").replace(r"$\infty$", "∞").replace(r"$\geq$", "≥").replace("--", "–")
+    cell = cell.replace("{[}", "[").replace("{]}", "]").replace(r"\textquotesingle{}", "'")
+    return re.sub(r"\\([_%&#${}])", r"\1", cell)
+
+
+def test_latex_holds_the_cells_of_the_terminal():
+    comparison = a_comparison(RECORDS)
+    text = latex(display_rows(comparison))
+    (table,) = display_rows(comparison)
+    lines = [line.removesuffix(r" \\") for line in text.splitlines() if line.endswith(r" \\")]
+    assert [tuple(map(unescaped, re.split(r" & ", line))) for line in lines] == [table.headers, *table.rows]
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{l" + "r" * (len(table.headers) - 1)):
+        assert rule in text
+    assert text.count("{") == text.count("}")
+    assert text.count("$") % 2 == 0
+
+
+def test_what_latex_would_read_is_escaped():
+    assert escaped(r"a_b & 50 % of $x$ #1 {y} \input{z} ~^") == (
+        r"a\_b \& 50 \% of \$x\$ \#1 \{y\} \textbackslash{}input\{z\} \textasciitilde{}\textasciicircum{}"
+    )
+    assert escaped("[1.2, ∞)") == r"{[}1.2, $\infty$)"
+    assert escaped("kaiming 0.91 ± 0.02") == r"kaiming 0.91 $\pm$ 0.02"
+
+
+def test_csv_and_markdown_are_the_summary_and_json_is_strict():
+    comparison = a_comparison(RECORDS)
+    read = pd.read_csv(io.BytesIO(export(comparison, "csv", {})))
+    assert list(read.columns) == list(comparison.summary.columns)
+    assert list(read["scheme"]) == list(comparison.summary["scheme"])
+    assert export(comparison, "markdown", {}).decode() == summary_markdown(comparison)
+    assert json.loads(export(comparison, "json", {"schema": 1, "low": None})) == {"schema": 1, "low": None}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        export(comparison, "json", {"low": float("nan")})
+    assert get_args(Format) == FORMATS
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for record in RECORDS:
+        store.write(tmp_path, record)
+    asked = Asked(
+        name="compare-x",
+        question="",
+        recipe={key: Setting(value=value, origin="default") for key, value in Recipe().model_dump(mode="json").items()},
+        schemes=tuple(dict.fromkeys(record.trial.scheme for record in RECORDS)),
+        baseline="torch_default",
+        target=None,
+        device="cpu",
+        notices=(),
+        command="initbench compare",
+        trials=tuple(record.trial.id for record in RECORDS),
+    )
+    stamp(tmp_path / "compare-x", asked)
+    return tmp_path / "compare-x"
+
+
+def run(*args, **options):
+    app = typer.Typer()
+    app.command()(command)
+    return CliRunner().invoke(app, [str(arg) for arg in args], **options)
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_the_command_writes_the_same_to_stdout_and_to_a_file(folder, tmp_path, to):
+    shown = run(folder, "--to", to)
+    written = run("--to", to, "--out", folder.parent, "--output", tmp_path / "deep" / "file")  # the latest
+    assert shown.exit_code == written.exit_code == 0
+    content = (tmp_path / "deep" / "file").read_text(encoding="utf-8")
+    if to == "json":
+        shown_document, document = json.loads(shown.stdout), json.loads(content)
+        assert document["schema"] == 1
+        assert [row["scheme"] for row in document["summary"]] == [row["scheme"] for row in shown_document["summary"]]
+    else:
+        assert shown.stdout == content
+    assert max(map(len, content.splitlines())) > 80 or to == "json"  # nothing is folded
+    assert not written.stdout
+
+
+def test_a_folder_that_is_none_and_an_unknown_format_are_said(tmp_path):
+    missing = run(tmp_path / "nothing", "--to", "csv")
+    assert missing.exit_code == 4
+    assert "No comparison in" in missing.stderr
+    assert run("--to", "docx").exit_code == 2
