@@ -281,7 +281,7 @@ def check(draft: Draft) -> tuple[Recipe | None, list[Mistake]]:
         return None, mistakes + [_mistake(draft, dict(item)) for item in error.errors()]
     shared = sorted(set(recipe.seeds) & set(recipe.tuning_seeds))
     if len(recipe.lr) > 1 and shared:
-        mistakes.append(draft.mistake("tuning_seeds", f"{shared} are scoring seeds too, which would flatter the rate."))
+        mistakes.append(draft.mistake("seeds", f"{shared} are tuning seeds too, which would flatter the rate."))
     if len(recipe.lr) > 1 and recipe.vary:
         mistakes.append(draft.mistake("vary", "crossing seeds needs one learning rate, not a grid."))
     return recipe, mistakes

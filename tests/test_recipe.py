@@ -51,6 +51,7 @@ OTHERS = {
     "batch_size": 65,
     "steps": 201,
     "seed": 4,
+    "order_seed": 5,
     "evaluations": 31,
     "precision": "float64",
     "device": "cuda",
@@ -128,10 +129,10 @@ def test_both_epochs_and_steps_in_one_layer_are_a_mistake_with_its_place(origin,
     assert "not both" in line
 
 
-def test_every_key_of_a_recipe_but_the_question_has_the_flag_that_messages_name():
+def test_every_key_of_a_recipe_has_a_flag_but_those_that_only_a_file_holds():
     command = typer.main.get_command(app).commands["compare"]
     flags = {flag for parameter in command.params for flag in parameter.opts}
-    assert {flag_of(key) for key in KEYS if key != "question"} <= flags
+    assert {flag_of(key) for key in KEYS if key not in {"question", "claims", "tuning_seeds"}} <= flags
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
