@@ -44,7 +44,7 @@ def test_every_metric_has_a_better_direction_and_effects_are_positive_in_it(metr
     assert good.effect == pytest.approx(-bad.effect) == pytest.approx((HIGH - LOW).mean())
     assert good.interval.low > 0 > bad.interval.high
     assert good.n == 10
-    assert "in the claim's favour" in good.text
+    assert "ahead by" in good.text
     assert bad.text.startswith("refuted: the other way round, −")
 
 
@@ -103,7 +103,7 @@ def test_steps_count_misses_and_divergence_as_the_budget_and_leave_failures_out(
     frame["steps_to_target"] = frame["steps_to_target"].astype("Int64")
     (found,) = judge(claim("steps_to_target"), frame)
     assert (found.status, found.effect, found.n, found.dropped) == ("supported", 180, 8, 1)
-    assert "+180 steps of steps to target" in found.text
+    assert "ahead by 180 steps in steps to target" in found.text
 
 
 def test_a_gap_is_compared_between_trials_that_learned():

@@ -70,7 +70,7 @@ def test_a_tuned_comparison_is_not_trained_again(tmp_path, monkeypatch):
 
 
 def test_tuning_and_scoring_seeds_may_not_meet(tmp_path):
-    with pytest.raises(UsageError, match="seeds: .1. are tuning seeds too"):
+    with pytest.raises(UsageError, match=r"seeds: .1. are tuning seeds too"):
         prepared(tmp_path, lr=[0.1, 0.2], tuning_seeds=[1, 7])
     prepared(tmp_path, lr=0.1, tuning_seeds=[1, 7])  # without a grid nothing is tuned
 

@@ -40,7 +40,7 @@ METRICS: Mapping[Metric, _Measured] = {
     "test_loss": _Measured(False, "test loss", "nats", 0.05),
     "steps_to_target": _Measured(False, "steps to target", "steps", 0.1),
     "generalization_gap": _Measured(False, "generalization gap", "nats", 0.05),
-    "instability": _Measured(False, "early instability", "in log loss", 0.05),
+    "instability": _Measured(False, "early instability", "log units", 0.05),
     "initial_loss": _Measured(False, "loss at step 0", "nats", 0.05),
     "final_train_loss": _Measured(False, "final training loss", "nats", 0.05),
 }
@@ -172,7 +172,7 @@ def _decide(claim: Claim, of: _Evidence, p: float | None, family: int) -> tuple[
             None,
             f"the side ahead lost more trials to divergence, so only survivors speak for it: {known}",
         )
-    return ("supported", None, known) if mean > 0 else ("refuted", None, f"the other way round, {known}")
+    return ("supported", None, known) if mean > 0 else ("refuted", None, known)
 
 
 def _undecided(pairs: Paired, measured: _Measured, known: str, family: int) -> tuple[Status, int | None, str]:
@@ -182,7 +182,7 @@ def _undecided(pairs: Paired, measured: _Measured, known: str, family: int) -> t
     needed = seeds_needed(pairs.deviation, pairs.smallest_interesting, ALPHA / family)
     if needed is None:
         return "undecided", None, known
-    asked = _number(pairs.smallest_interesting, measured, sign="")
+    asked = _number(pairs.smallest_interesting, measured)
     if needed <= pairs.n:
         return "undecided", None, f"no detectable difference, and {asked} would show 4 times in 5: {known}"
     return "undecided", needed, f"about {needed} seeds would settle a difference of {asked}: {known}"
@@ -191,17 +191,17 @@ def _undecided(pairs: Paired, measured: _Measured, known: str, family: int) -> t
 def _said(pairs: Paired, measured: _Measured) -> str:
     mean, low, high = pairs.difference.mean, pairs.difference.low, pairs.difference.high
     assert mean is not None
-    effect = f"{_number(mean, measured)} of {measured.name} in the claim's favour"
-    ends = (
-        "no interval"
-        if low is None or high is None
-        else f"95 % interval {_end(low, measured)} to {_end(high, measured)}"
-    )
+    way = "ahead" if mean >= 0 else "behind"
+    effect = f"{way} by {_number(abs(mean), measured)} in {measured.name}"
+    if low is None or high is None:
+        return f"{effect} (no interval, n = {pairs.n}{_lost(pairs)})"
+    nearest, farthest = (low, high) if mean >= 0 else (-high, -low)
+    ends = f"95 % interval {_end(nearest, measured)} to {_end(farthest, measured)}"
     return f"{effect} ({ends}, n = {pairs.n}{_lost(pairs)})"
 
 
-def _number(value: float, measured: _Measured, sign: str = "+") -> str:
-    return f"{measured.scale * value:{sign}.3g} {measured.unit}".replace("-", "−", 1)
+def _number(value: float, measured: _Measured) -> str:
+    return f"{measured.scale * value:.3g} {measured.unit}".replace("-", "−", 1)
 
 
 def _end(value: float, measured: _Measured) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from initbench.cli import options
-from initbench.cli.console import command
+from initbench.cli.console import command, quick_imports
 
 
 @command
@@ -40,8 +40,9 @@ def compare(
 
     Flags override the recipe, which overrides the defaults. Trials that are stored are not trained again.
     """
-    from initbench.cli.grid import Wishes, run_grid
-    from initbench.comparing import Place, draft_of
+    with quick_imports():
+        from initbench.cli.grid import Wishes, run_grid
+        from initbench.comparing import Place, draft_of
 
     given = options.given(
         schemes=scheme,

@@ -17,9 +17,10 @@ def report(
     open_report: options.Open = False,
 ) -> None:
     """Rebuild a comparison's tables, plots and report from what is stored; trains nothing and needs no torch."""
-    from initbench.analysis.folder import write_folder
-    from initbench.cli.present import show_comparison, summary_document
-    from initbench.folder import latest, load
+    with console.quick_imports():
+        from initbench.analysis.folder import write_folder
+        from initbench.cli.present import show_comparison, summary_document
+        from initbench.folder import latest, load
 
     folder = folder or latest(out)
     comparison = load(folder)

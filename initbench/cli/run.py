@@ -1,7 +1,7 @@
 """`initbench run`: train schemes over the seeds."""
 
 from initbench.cli import options
-from initbench.cli.console import command
+from initbench.cli.console import command, quick_imports
 
 
 @command
@@ -32,9 +32,10 @@ def run(
 
     Example: initbench run --scheme kaiming
     """
-    from initbench.cli.grid import Wishes, run_grid
-    from initbench.comparing import Place, draft_of
-    from initbench.errors import UsageError
+    with quick_imports():
+        from initbench.cli.grid import Wishes, run_grid
+        from initbench.comparing import Place, draft_of
+        from initbench.errors import UsageError
 
     if not scheme:
         raise UsageError("run needs a scheme: write --scheme kaiming, or `initbench compare` for a set of them.")
