@@ -128,13 +128,13 @@ def _train(prepared: Prepared, trials: Sequence[Trial], observer: Observer | Non
 
 
 def _with_looks(prepared: Prepared) -> Asked:
-    """Note the seeds of an earlier run under this name, if they were other ones: its results may have been seen."""
-    earlier = read_earlier(prepared.folder)
-    if earlier is None:
-        return prepared.asked
+    """Note the seeds of an earlier run of this question, if they were other ones: its results may have been seen."""
+    earlier, asked = read_earlier(prepared.folder), prepared.asked
+    if earlier is None or not {*earlier.trials, *earlier.tuning} & {*asked.trials, *asked.tuning}:
+        return asked
     before = tuple(earlier.recipe["seeds"].value)
     added = before != prepared.plan.recipe.seeds
-    return prepared.asked.model_copy(update={"looks": (*earlier.looks, *([before] if added else []))})
+    return asked.model_copy(update={"looks": (*earlier.looks, *([before] if added else []))})
 
 
 def _ids(trials: Iterable[Trial]) -> tuple[str, ...]:

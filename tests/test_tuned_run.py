@@ -147,6 +147,12 @@ def test_seeds_added_after_a_look_are_on_record(tmp_path):
     assert load(tmp_path / "named").looks == ((0, 1),)
 
 
+def test_another_question_under_an_old_name_has_not_been_looked_at(tmp_path):
+    carry_out(prepared(tmp_path, name="named"))
+    carry_out(prepared(tmp_path, name="named", schemes=["orthogonal"], seeds=3))
+    assert asked(tmp_path / "named")["looks"] == []
+
+
 @pytest.mark.parametrize(
     ("claim", "message"),
     [
