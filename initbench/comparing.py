@@ -64,7 +64,8 @@ def prepare(draft: Draft, place: Place, verb: str, command: str = "") -> Prepare
     """Check a draft, lay out its trials and name its folder: `<verb>-<digest>` unless the draft names it."""
     plan = make_plan(draft, place.data_dir)
     resolved = plan.recipe.model_dump(mode="json")
-    identity = [*_ids(plan.tuning), *_ids(plan.trials), plan.recipe.seeds, plan.baseline, plan.recipe.target]
+    trials = _ids((*plan.tuning, *plan.trials, *plan.crossed))
+    identity = [*trials, plan.recipe.seeds, plan.baseline, plan.recipe.target]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
     asked = Asked(
         name=plan.recipe.name or f"{verb}-{digest}",

@@ -97,27 +97,39 @@ def _canonical(draft: Draft) -> Recipe:
         values, wrong = _resolve_all(draft, key, resolve)
         mistakes += wrong
         canonical[key] = tuple(dict.fromkeys(values))
+    for i, claim in enumerate(recipe.claims if recipe else ()):
+        try:
+            canonical.setdefault("claims", []).append(_claim(claim, canonical))
+        except UsageError as error:
+            mistakes.append(draft.mistake("claims", str(error), f"[{i}]"))
     _raise_all(mistakes)
     assert recipe is not None
     canonical["baseline"] = next(iter(canonical["baseline"]), None)
-    canonical["claims"] = _claims(draft, recipe, canonical["schemes"])
+    canonical["claims"] = tuple(canonical.get("claims", ()))
     return recipe.model_copy(update=canonical)
 
 
-def _claims(draft: Draft, recipe: Recipe, schemes: Sequence[str]) -> tuple[Claim, ...]:
-    """Give the schemes that claims name their canonical text; a claim is about schemes that are compared."""
-    claims, mistakes = [], []
-    for i, claim in enumerate(recipe.claims):
-        try:
-            sides = {"better": str(parse_scheme(claim.better)), "than": str(parse_scheme(claim.than))}
-        except UsageError as error:
-            mistakes.append(draft.mistake("claims", str(error), f"[{i}]"))
-            continue
-        absent = [scheme for scheme in sides.values() if scheme not in schemes]
-        mistakes += [draft.mistake("claims", f"'{s}' is not among the schemes: add it.", f"[{i}]") for s in absent]
-        claims.append(claim.model_copy(update=sides))
-    _raise_all(mistakes)
-    return tuple(claims)
+def _claim(claim: Claim, canonical: Mapping[str, Sequence[str]]) -> Claim:
+    """Give the names in a claim their canonical text; a claim is about what the recipe compares."""
+    sides = {"better": str(parse_scheme(claim.better)), "than": str(parse_scheme(claim.than))}
+    for scheme in sides.values():
+        if scheme not in canonical["schemes"]:
+            raise UsageError(f"'{scheme}' is not among the schemes: add it.")
+    where = dict(claim.where)
+    if "model" in where:
+        where["model"] = _one_of("model", str(MODELS.resolve(str(where["model"]))), canonical["model"])
+    if "optimizer" in where:
+        where["optimizer"] = _one_of(
+            "optimizer", str(OPTIMIZERS.resolve(str(where["optimizer"]))), canonical["optimizer"]
+        )
+    return claim.model_copy(update={**sides, "where": where})
+
+
+def _one_of(key: str, value: str | float, known: Sequence[str | float]) -> str | float:
+    """Return a place that a claim names, if anything is trained there: elsewhere it would never be decided."""
+    if value not in known:
+        raise UsageError(f"where.{key}: {value!r} is not among the recipe's ({', '.join(map(str, known))}).")
+    return value
 
 
 def _resolve_all(draft: Draft, key: str, resolve: Callable[[str], object]) -> tuple[list[str], list[Mistake]]:
@@ -171,6 +183,7 @@ def _misfits(draft: Draft, recipe: Recipe, prepared: list[Dataset]) -> list[Mist
 def _attempts(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield each pair that must fit, with the key of the recipe that would be to blame."""
     yield "dataset", partial(_require_names, prepared)
+    yield "claims", partial(_require_places, recipe, prepared)
     for dataset in prepared:
         yield "batch_size", partial(_require_batch, recipe, dataset)
         for model in recipe.model:
@@ -187,6 +200,14 @@ def _require_names(prepared: list[Dataset]) -> None:
     for name, count in counts.items():
         if count > 1:
             raise UsageError(f"{count} different datasets are called '{name}': rename a file or folder.")
+
+
+def _require_places(recipe: Recipe, prepared: list[Dataset]) -> None:
+    for claim in recipe.claims:
+        if "dataset" in claim.where:
+            _one_of("dataset", claim.where["dataset"], [dataset.name for dataset in prepared])
+        if "lr" in claim.where:
+            _one_of("lr", claim.where["lr"], recipe.lr)
 
 
 def _require_batch(recipe: Recipe, dataset: Dataset) -> None:

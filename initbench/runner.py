@@ -112,7 +112,10 @@ def _one_pool(
     What is left comes in two lists: the groups still waiting, and those that may have killed the worker.
     """
     with opened as workers:
-        futures = {workers.executor.submit(train_group, g, plan.datasets[g[0].fingerprint]): g for g in groups}
+        try:
+            futures = {workers.executor.submit(train_group, g, plan.datasets[g[0].fingerprint]): g for g in groups}
+        except BrokenProcessPool:  # a worker died before everything was handed over: any group may be to blame
+            return [], groups
         pending, running = set(futures), set[Future[list[Record]]]()
         while pending:
             done, pending = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)

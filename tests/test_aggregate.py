@@ -8,7 +8,6 @@ from initbench.analysis.aggregate import (
     RESAMPLES,
     coverage_remark,
     interquartile_mean,
-    optimality_gap,
     performance_profile,
     probability_of_improvement,
 )
@@ -39,11 +38,9 @@ SKEWED = np.random.default_rng(11).lognormal(size=(10, 5))
 
 def test_points_are_those_of_rliable():
     # Computed with rliable 1.2.0 (numpy 2.4.6, scipy 1.17.1, pandas 2.3.3), metrics.aggregate_iqm,
-    # aggregate_optimality_gap(gamma), probability_of_improvement and library.create_performance_profile.
+    # probability_of_improvement and library.create_performance_profile.
     assert interquartile_mean(LEFT).value == pytest.approx(0.7815)
     assert interquartile_mean(RIGHT).value == pytest.approx(0.7289)
-    assert optimality_gap(LEFT, 1.0).value == pytest.approx(0.2172777777777778)
-    assert optimality_gap(RIGHT, 0.8).value == pytest.approx(0.0856111111111112)
     assert probability_of_improvement(LEFT, RIGHT).value == pytest.approx(0.7037037037037037)
     assert probability_of_improvement(RIGHT, LEFT).value == pytest.approx(0.2962962962962963)
     profile = performance_profile(LEFT, np.array([0.6, 0.7, 0.8, 0.9, 0.8]))
@@ -120,7 +117,6 @@ def test_diverged_trials_rank_last_and_no_number_stands_in_for_them():
     found = interquartile_mean(scores)
     assert found.value == pytest.approx(np.sort(scores.ravel())[4:14].mean())
     assert performance_profile(scores, np.array([-1e9])).share == pytest.approx([17 / 18])
-    assert optimality_gap(scores, 1.0).value is None
     assert probability_of_improvement(scores, RIGHT).value < probability_of_improvement(LEFT, RIGHT).value
     scores[:5] = -np.inf
     assert (interquartile_mean(scores).value, interquartile_mean(scores).interval) == (None, None)

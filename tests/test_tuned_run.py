@@ -160,8 +160,30 @@ def test_another_question_under_an_old_name_has_not_been_looked_at(tmp_path):
         (CLAIM | {"than": "ones"}, "'ones' is not among the schemes"),
         (CLAIM | {"metric": "accuracy"}, "'test_accuracy'"),
         (CLAIM | {"txt": "x"}, "claims"),
+        (CLAIM | {"where": {"model": "cnn"}}, "where.model"),
+        (CLAIM | {"where": {"modell": "cnn"}}, "claims"),
+        (CLAIM | {"where": {"optimizer": "sdg"}}, "did you mean 'sgd'"),
+        (CLAIM | {"where": {"dataset": "mnist"}}, "where.dataset: 'mnist' is not among"),
+        (CLAIM | {"where": {"lr": 0.5}}, "where.lr: 0.5 is not among"),
     ],
 )
 def test_a_claim_about_nothing_is_a_mistake(tmp_path, claim, message):
     with pytest.raises(UsageError, match=message):
         prepared(tmp_path, claims=[claim])
+
+
+def test_a_claim_may_say_where_in_any_spelling(tmp_path):
+    work = prepared(tmp_path, claims=[CLAIM | {"where": {"model": "mlp(1, 8)", "lr": 0.05}}])
+    where = work.plan.recipe.claims[0].where
+    assert where == {"model": "mlp(depth=1, width=8, activation='relu')", "lr": 0.05}
+    assert set(carry_out(work).trials["model"]) == {where["model"]}
+
+
+def test_mistakes_in_claims_are_named_with_all_others(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        prepared(tmp_path, claims=[CLAIM | {"better": "kaimin"}, CLAIM | {"than": "ones"}], optimizer="sdg")
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_crossed_seeds_do_not_share_a_folder_with_the_plain_comparison(tmp_path):
+    assert prepared(tmp_path).folder != prepared(tmp_path, vary="init,order").folder

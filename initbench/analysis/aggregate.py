@@ -43,11 +43,6 @@ def interquartile_mean(scores: Floats, *, seed: int = 0) -> Measure:
     return _measure(scores, _middle_mean, seed)
 
 
-def optimality_gap(scores: Floats, target: float, *, seed: int = 0) -> Measure:
-    """Return the mean shortfall of scores below `target`, those above it short of nothing; None if one diverged."""
-    return _measure(scores, lambda runs: target - np.minimum(runs, target).mean(axis=(-2, -1)), seed)
-
-
 def performance_profile(scores: Floats, thresholds: Floats, *, seed: int = 0) -> Profile:
     """Return the share of runs above each of `thresholds` (t,). Diverged trials are above none.
 

@@ -21,7 +21,7 @@ LEVEL_RULE = (
 INSTABILITY_RULE = (
     f"Early instability: root mean square of the steps of the log training loss from batch to batch over the first "
     f"{EARLY_STEPS} steps (von Neumann et al. 1941), likewise of the log gradient norm; trials that diverge in them "
-    "have none and are counted."
+    "have none and are counted. A network that does not learn is stable too: read it beside who learned."
 )
 
 State = Literal["measured", "diverged", "zero", "too short"]
