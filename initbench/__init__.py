@@ -1,6 +1,7 @@
 """Compare weight-initialization schemes: measured, fair, and saying how sure it is.
 
 initbench.initialize(model, "conv=kaiming_uniform; bias=constant(0.1)", seed=0)
+layers = initbench.inspect(model, batch, schemes=["kaiming_uniform", "xavier_uniform"])
 comparison = initbench.compare(["kaiming_uniform", "xavier_uniform"], model="cnn(depth=4)", dataset="mnist")
 comparison = initbench.load("results/compare-1f0c2a9b")
 """
@@ -12,15 +13,17 @@ if TYPE_CHECKING:
     from initbench.analysis.comparison import Comparison
     from initbench.api import compare
     from initbench.folder import load
+    from initbench.inspecting import inspect
     from initbench.schemes.fill import initialize
 
-__all__ = ["Comparison", "compare", "initialize", "load"]
+__all__ = ["Comparison", "compare", "initialize", "inspect", "load"]
 
 # Loaded when first used: `initbench --help` needs no torch, and reading results needs none either.
 _HOMES = {
     "Comparison": "initbench.analysis.comparison",
     "compare": "initbench.api",
     "initialize": "initbench.schemes.fill",
+    "inspect": "initbench.inspecting",
     "load": "initbench.folder",
 }
 

@@ -58,10 +58,18 @@ def stamp(folder: Path, asked: Asked) -> None:
     Raises:
         ConfigurationError: the folder holds something else, or cannot be written.
     """
-    if not _is_ours(folder):
-        raise ConfigurationError(f"{folder} holds files that initbench did not write: choose another --name or --out.")
-    document = asked.model_dump(mode="json", by_alias=True)
-    store.write_atomically(folder / RECIPE_FILE, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+    write_stamp(folder, RECIPE_FILE, asked.model_dump(mode="json", by_alias=True))
+
+
+def write_stamp(folder: Path, file: str, document: dict[str, Any]) -> None:
+    """Write what a folder is for, a document that begins with its `schema`, before anything else is written there.
+
+    Raises:
+        ConfigurationError: the folder holds something else, or cannot be written.
+    """
+    if not _is_ours(folder, file):
+        raise ConfigurationError(f"{folder} holds files of something else: choose another --name or --out.")
+    store.write_atomically(folder / file, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
 
 
 def load(folder: str | Path) -> Comparison:
@@ -102,11 +110,11 @@ def load(folder: str | Path) -> Comparison:
     )
 
 
-def _is_ours(folder: Path) -> bool:
-    """Say whether a folder is empty, absent or begun by a stamp of ours, whole or damaged."""
+def _is_ours(folder: Path, file: str) -> bool:
+    """Say whether a folder is empty, absent or begun by a stamp of ours in `file`, whole or damaged."""
     try:
         others = (path for path in folder.iterdir() if not path.name.startswith("."))  # hidden: a file being written
-        return not any(others) or (folder / RECIPE_FILE).read_bytes().startswith(OPENING)
+        return not any(others) or (folder / file).read_bytes().startswith(OPENING)
     except (FileNotFoundError, NotADirectoryError):
         return not folder.exists()
     except OSError as error:

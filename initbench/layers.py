@@ -85,6 +85,8 @@ def weighted_layers(model: nn.Module, batch: Tensor | None = None) -> list[Layer
 def _describe(name: str, module: nn.Module) -> Layer | None:
     if not isinstance(module, nn.Linear | CONVOLUTIONS | TRANSPOSED):
         return None
+    if not isinstance(module.weight, nn.Parameter):
+        return None  # a normalized or otherwise parametrized weight is worked out, not held
     if isinstance(module.weight, nn.UninitializedParameter):
         raise UsageError(f"The layer '{name}' has no shape yet: run the model once on a batch before initializing it.")
     prefix = f"{name}." if name else ""

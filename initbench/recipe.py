@@ -21,15 +21,16 @@ from pydantic import (
     FiniteFloat,
     PositiveInt,
     StringConstraints,
+    TypeAdapter,
     ValidationError,
 )
 from pydantic_core import PydanticCustomError
 
-from initbench.errors import ConfigurationError
+from initbench.errors import ConfigurationError, UsageError
 from initbench.registry import did_you_mean, in_words
 
 # Part of every trial's id: raised when the same trial would no longer give the same numbers.
-TRIAL_FORMAT = 1
+TRIAL_FORMAT = 2
 
 DEFAULT_SCHEMES = (
     "torch_default",
@@ -263,6 +264,18 @@ def merge(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Draft:
         values |= layer
         origins |= {key: flag_of(key) if origin == "--" else origin for key in layer}
     return Draft(values, origins)
+
+
+def check_one(kind: Any, value: Any, flag: str) -> Any:  # noqa: ANN401 - any of the types above
+    """Check the value of one flag outside a recipe, for example (RunName, "trials", "--name").
+
+    Raises:
+        UsageError: it does not hold.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise UsageError(f"{flag}: {in_words(error.errors()[0]['msg'])}, not {_short(value)}.") from None
 
 
 def flag_of(key: str) -> str:

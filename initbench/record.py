@@ -19,18 +19,28 @@ Finite = Annotated[float | None, BeforeValidator(_finite)]
 
 
 class LayerStatistics(Frozen):
-    """One weighted layer at step 0, over a fixed batch of training images.
+    """One call that uses weights, at step 0, over a fixed batch; rows stand in the order in which they run.
 
-    `forward_moment` is the mean of z² over images and units, z the layer's output (its pre-activation);
-    `gradient_moment` the mean of (∂loss/∂z)², the loss being the mean over the batch; `dead_fraction` the share of
-    units (channels of a convolution) with z <= 0 everywhere, and None where no ReLU follows; `cosine` the mean cosine
-    between the outputs for different images. The predictions are None where no closed form is known.
+    z is the layer's output (its pre-activation), x = φ(z) what its activation makes of it, ∂z the gradient of the mean
+    loss. `forward_moment`, `activation_moment`, `gradient_moment` and `weight_gradient_moment` are means of z², x²,
+    (∂z)² and (∂W)² over images and units, each with its standard deviation; z has `units` and, with the places of a
+    convolution, `outputs` entries an image. `cosine` is the mean cosine between the z
+    of different images, `effective_rank` the participation ratio (Σλ)²/Σλ² of their Gram matrix. `dead_fraction` is
+    the share of units (channels of a convolution) whose ReLU is shut for every image, None where no ReLU follows.
+    `zero_rows`, `duplicate_rows` and `antiparallel_rows` count units whose incoming weights are zero, or a positive or
+    negative multiple of another unit's; `symmetric_units` those whose output and gradient are another unit's for every
+    image, so that training cannot tell them apart. `histogram`, where it is kept, holds shares of z in equal bins over
+    ±4 times the root of `forward_moment`.
+
+    A prediction is the expectation over draws of the weights, None where no closed form is known. It starts from the
+    signal measured at `predicted_from`: "input", or the operation for which there is none. `spread` is the standard
+    deviation of ln(forward_moment) over draws that finite width alone brings about.
     """
 
     layer: str
     kind: str
-    fan_in: int
-    fan_out: int
+    fan_in: int | None
+    fan_out: int | None
     weight_std: Finite
     forward_moment: Finite
     gradient_moment: Finite
@@ -38,6 +48,56 @@ class LayerStatistics(Frozen):
     cosine: Finite
     forward_moment_predicted: Finite = None
     gradient_moment_predicted: Finite = None
+    cosine_predicted: Finite = None
+    predicted_from: str = ""
+    spread: Finite = None
+    nonlinearity: str = "linear"
+    forward_std: Finite = None
+    activation_moment: Finite = None
+    activation_std: Finite = None
+    gradient_std: Finite = None
+    weight_gradient_moment: Finite = None
+    weight_gradient_std: Finite = None
+    weight_norm: Finite = None
+    effective_rank: Finite = None
+    units: int = 0
+    outputs: int = 0
+    zero_rows: int = 0
+    duplicate_rows: int = 0
+    antiparallel_rows: int = 0
+    symmetric_units: int = 0
+    histogram: tuple[float, ...] = ()
+
+
+class NetworkStatistics(Frozen):
+    """A whole network at step 0, over the same batch.
+
+    `loss` is the mean cross-entropy in nats, None where outputs are no logits of `classes`; `loss_predicted` its
+    expectation for independent normal logits of the predicted variance. `jacobian_max`, `_mean` and `_min` are
+    singular values of ∂output/∂input, means over a few images. `silent_inputs` is the share of images for which some
+    layer's ReLUs are all shut, so that the output ignores the image; `silent_inputs_predicted` its expectation.
+    `images` is the size of the batch, `images_for_dead` how many were asked before a unit was called dead.
+    """
+
+    images: int
+    images_for_dead: int
+    classes: int | None
+    loss: Finite
+    loss_predicted: Finite = None
+    logit_std: Finite
+    jacobian_max: Finite
+    jacobian_mean: Finite
+    jacobian_min: Finite
+    silent_inputs: Finite = None
+    silent_inputs_predicted: Finite = None
+
+
+class StepZero(Frozen):
+    """What `inspect` sees of one initialized network; `unused` names parameters that the forward pass never met."""
+
+    layers: tuple[LayerStatistics, ...]
+    network: NetworkStatistics
+    unused: tuple[str, ...] = ()
 
 
 class Point(Frozen):
@@ -117,6 +177,7 @@ class Record(Frozen):
     trial: Trial
     data: DataFacts
     layers: tuple[LayerStatistics, ...]
+    network: NetworkStatistics | None = None
     curve: tuple[Point, ...]
     final: Final | None
     outcome: Outcome

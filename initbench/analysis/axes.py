@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from initbench.analysis.statistics import Floats
 from initbench.analysis.style import REFERENCE_COLOUR, Look
+from initbench.analysis.text import printable
 
 Entry = tuple[Any, str]  # a legend's handle (any artist) and its label
+
+WINDOW = (1e-20, 1e20)  # of moments on a log axis: beyond it lies nothing that trains
 
 # Plain numbers on log axes: matplotlib's own labels are math text, which is switched off for names' sake.
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
@@ -47,10 +51,34 @@ def fit_y(ax: Axes, values: Floats, *, always_log: bool = False) -> None:
         ax.set_ylim(low - pad, high + pad)
 
 
+def within_window(values: Floats) -> Floats:
+    """Return values brought into the window of a log axis, unless none are in it.
+
+    Fifty decades of one scheme that dies would press all others into one line.
+    """
+    inside = (values >= WINDOW[0]) & (values <= WINDOW[1])
+    return np.where(values > 0, np.clip(values, *WINDOW), values) if inside.any() else values
+
+
+def cut_said(values: Floats) -> str:
+    """Say how far values reach beyond the window, on a line of its own; nothing where they do not."""
+    shown = values[np.isfinite(values) & (values > 0)]
+    kept = within_window(shown)
+    ends = [
+        f"the lowest is {shown.min():.2g}" if (kept > shown).any() else "",
+        f"the highest is {shown.max():.2g}" if (kept < shown).any() else "",
+    ]
+    said = ", ".join(end for end in ends if end)
+    return f"\ncut: {said}" if said else ""
+
+
 def _log_y(ax: Axes, low: float, high: float) -> None:
-    decades = math.log10(high / low)
+    # A model in float64 may span more than a float holds as a ratio, and padding must not reach 0 or infinity.
+    low, high = max(low, 1e-290), min(high, 1e290)
+    decades = math.log10(high) - math.log10(low)
+    pad = min(0.06 * decades + 0.02, 10.0)
     ax.set_yscale("log")
-    ax.set_ylim(low / 10 ** (0.06 * decades + 0.02), high * 10 ** (0.06 * decades + 0.02))
+    ax.set_ylim(low / 10**pad, high * 10**pad)
     ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,), numticks=9))
     ax.yaxis.set_major_formatter(PLAIN)
     ax.yaxis.set_minor_locator(NullLocator())
@@ -65,6 +93,28 @@ def scheme_axis(ax: Axes, labels: Sequence[str], head: str, counts: Sequence[str
     ax.set_ylim(len(labels) - 0.45, -0.55)
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
+
+
+def layer_axis(ax: Axes, layers: Sequence[str]) -> Axes:
+    """Name the layers along x, some of them where they are many."""
+    every = max(1, -(-len(layers) // 24))
+    names = told_apart(layers)[::every]
+    ax.set_xticks(range(0, len(layers), every), names, rotation=45, ha="right", rotation_mode="anchor")
+    return ax
+
+
+def told_apart(names: Sequence[str], most: int = 24) -> list[str]:
+    """Return names short enough for an axis: where they are long, without the path that all share, then both ends."""
+    paths = [printable(name).split(".") for name in names]
+    if any(len(".".join(path)) > most for path in paths):
+        steps = zip(*(path[:-1] for path in paths), strict=False)
+        shared = sum(1 for _ in takewhile(lambda step: len(set(step)) == 1, steps))
+        paths = [path[shared:] for path in paths]
+    return [_ends(".".join(path), most) for path in paths]
+
+
+def _ends(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most // 3]}…{name[most // 3 + 1 - most :]}"
 
 
 def spread(count: int) -> Floats:

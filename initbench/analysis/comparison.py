@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from initbench.analysis.across import Across, across
+from initbench.analysis.checks import Check, diagnose
 from initbench.analysis.frames import curves_frame, layers_frame, learned_trials, trials_frame
 from initbench.analysis.judging import Judgement, budget_of, judge, judge_all_pairs, survival_of, verdicts_frame
 from initbench.analysis.panels import Panel, panels_of
@@ -15,7 +16,7 @@ from initbench.analysis.summary import in_order, summarize
 from initbench.analysis.survival import Survival
 from initbench.analysis.tuning import Choice, choose
 from initbench.recipe import Claim, default_target
-from initbench.record import Record
+from initbench.record import Record, StepZero
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,16 @@ class Comparison:
     def across(self) -> tuple[Across, ...]:
         """What each scheme does over several settings; nothing where there is one, or none that schemes share."""
         return across(self.panels, self.trials, self.schemes, self.baseline)
+
+    @cached_property
+    def step_zero_checks(self) -> dict[tuple[str, str, str], tuple[Check, ...]]:
+        """What each check says of step 0 by (dataset, model, scheme): no optimizer or lr has touched it yet."""
+        seen: dict[tuple[str, str, str], dict[int, StepZero]] = {}
+        for record in self.records:
+            if record.network is not None:
+                key = (record.trial.dataset, record.trial.model, record.trial.scheme)
+                seen.setdefault(key, {})[record.trial.seed] = StepZero(layers=record.layers, network=record.network)
+        return {key: diagnose(list(steps.values())) for key, steps in seen.items()}
 
     def all_pairs(self) -> pd.DataFrame:
         """Return every scheme against every other (`judging.VERDICT_COLUMNS`), Holm's family being a panel's pairs.

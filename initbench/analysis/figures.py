@@ -1,19 +1,12 @@
 """Figures of a comparison, one file per setting, as PNG and SVG with the same bytes in every run."""
 
-import io
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from initbench.analysis import plots
@@ -26,12 +19,12 @@ from initbench.analysis.axes import (
     mark_entry,
     reference_entry,
     scheme_entry,
-    wrapped,
 )
 from initbench.analysis.comparison import Comparison
+from initbench.analysis.drawing import Picture, house_style, moments, sheet, titled
 from initbench.analysis.panels import Panel
 from initbench.analysis.settings import suffixes, within
-from initbench.analysis.style import PNG_DPI, RC, Look, looks
+from initbench.analysis.style import PNG_DPI, Look, looks
 from initbench.analysis.summary import SETTING
 from initbench.analysis.text import printable
 
@@ -39,26 +32,6 @@ KINDS = ("loss", "accuracy", "steps_to_target", "final_accuracy", "signal", "lr"
 # A step of a bad start can cost 1e5 nats for once; beyond ten times the loss of a uniform guess the axis is cut, and
 # says so, to keep what happens later readable.
 CEILING = 10.0
-TITLE_CHARACTERS = 8.0  # an inch of figure: a title stays left of the legend
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A drawn figure: `name` is its file's stem, `caption` says what it shows to those who do not see it."""
-
-    name: str
-    caption: str
-    figure: Figure
-
-    @cached_property
-    def png(self) -> bytes:
-        """The figure at 150 dpi."""
-        return _png(self.figure)
-
-    @cached_property
-    def svg(self) -> bytes:
-        """The figure as SVG whose text is text."""
-        return _svg(self.figure)
 
 
 @dataclass(frozen=True)
@@ -158,18 +131,15 @@ def _view(comparison: Comparison, trials: pd.DataFrame, key: Sequence[str]) -> V
 
 
 def _drawn(draw: Callable[[View], tuple[str, str, Figure]], view: View, suffix: str) -> Picture:
-    with _house_style():
+    with house_style():
         kind, caption, figure = draw(view)
-        setting = wrapped(view.title, int(TITLE_CHARACTERS * figure.get_figwidth()))
-        figure.suptitle(f"{caption}\n{setting}", x=0.01, ha="left", fontsize=9.5)
-        _lay_out(figure)
-    return Picture(kind + suffix, f"{caption}: {view.title}", figure)
+        return titled(kind + suffix, caption, view.title, figure)
 
 
 def _loss(view: View) -> tuple[str, str, Figure]:
     classes = _classes(view)
     entries = [*_curve_entries(view), reference_entry(f"ln {classes} = {math.log(classes):.3f}, a uniform guess")]
-    figure, axes = _sheet(2, entries, _band_title(view), width=11.5)
+    figure, axes = sheet(2, entries, _band_title(view), width=11.5)
     points = view.points
     values = np.append(points[["train_loss", "val_loss"]].to_numpy(dtype=np.float64), math.log(classes))
     ceiling = CEILING * math.log(classes)
@@ -186,7 +156,7 @@ def _loss(view: View) -> tuple[str, str, Figure]:
 def _accuracy(view: View) -> tuple[str, str, Figure]:
     target = _target(view)
     entries = [*_curve_entries(view), reference_entry(f"target {target:g}")]
-    figure, (ax,) = _sheet(1, entries, _band_title(view), width=8.8)
+    figure, (ax,) = sheet(1, entries, _band_title(view), width=8.8)
     plots.curves(ax, view.points, "val_accuracy", view.looks, view.diverged)
     ax.axhline(target, **plots.REFERENCE, zorder=2.5)
     ax.set_ylim(-0.02, 1.02)
@@ -221,18 +191,7 @@ def _final(view: View) -> tuple[str, str, Figure]:
 
 
 def _signal(view: View) -> tuple[str, str, Figure]:
-    seeds = view.layers["seed"].nunique()
-    band = f"line: geometric mean;\nband: its 95 % t interval, n = {seeds} seeds" if seeds > 1 else "line: the one seed"
-    entries = [scheme_entry(look) for look in view.present.values()]
-    if view.layers[["forward_moment_predicted", "gradient_moment_predicted"]].notna().any(axis=None):
-        entries.append(reference_entry("predicted, where a formula exists"))
-    if (view.layers[["forward_moment", "gradient_moment"]] == 0).any(axis=None):
-        entries.append(mark_entry("v", "exactly 0, off the axis"))
-    figure, axes = _sheet(2, entries, band, width=11.5)
-    for ax, column, name in zip(axes, ("forward_moment", "gradient_moment"), ("E[z²]", "E[(∂loss/∂z)²]"), strict=True):
-        plots.signal(ax, view.layers, column, view.looks)
-        ax.set_title(f"{column.replace('_', ' ')} {name}", loc="left")
-    return "signal", "Signal at step 0 by layer", figure
+    return "signal", "Signal at step 0 by layer", moments(view.layers, view.looks)
 
 
 def _lr(view: View) -> tuple[str, str, Figure]:
@@ -240,7 +199,7 @@ def _lr(view: View) -> tuple[str, str, Figure]:
     entries.append(mark_entry("x", "some trials diverged at this lr"))
     tuning = "\n(tuning seeds)" if set(view.trials["trial"]) - set(view.comparison.trials["trial"]) else ""
     told = f"mean over finished trials and its 95 % t\ninterval; schemes of one lr side by side{tuning}"
-    figure, (ax,) = _sheet(1, entries, told, width=8.8)
+    figure, (ax,) = sheet(1, entries, told, width=8.8)
     plots.lr_sensitivity(ax, view.trials, view.looks)
     return "lr", "Final validation loss against lr", figure
 
@@ -248,7 +207,7 @@ def _lr(view: View) -> tuple[str, str, Figure]:
 def _profile(view: View, of: Across) -> tuple[str, str, Figure]:
     entries = [scheme_entry(look) for scheme, look in view.looks.items() if scheme in of.scores]
     band = f"band: pointwise 95 % bootstrap, n = {of.seeds}\nseeds or more in each of {len(of.panels)} settings"
-    figure, (ax,) = _sheet(1, entries, band, width=8.8)
+    figure, (ax,) = sheet(1, entries, band, width=8.8)
     plots.profile(ax, of.profiles, view.looks)
     return "profile", "Share of trials above each test accuracy", figure
 
@@ -283,14 +242,6 @@ def _target(view: View) -> float:
     return next(view.comparison.target_of(r) for r in view.comparison.records if r.trial.id in here)
 
 
-def _sheet(panels: int, entries: Sequence[Entry], title: str, *, width: float) -> tuple[Figure, Sequence[Axes]]:
-    """Return a figure of so many panels with its legend at the right, as high as the legend needs; sizes in inches."""
-    height = max(4.2, 0.9 + 0.185 * line_count([label for _, label in entries]))
-    figure = Figure(figsize=(width, height), dpi=PNG_DPI, layout="constrained")
-    legend(figure, entries, title)
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
-
-
 def _rows_sheet(view: View, entries: Sequence[Entry]) -> tuple[Figure, Axes]:
     """Return a figure with a row per scheme and its legend below."""
     labels = [look.label for look in view.present.values()]
@@ -298,36 +249,3 @@ def _rows_sheet(view: View, entries: Sequence[Entry]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(8.2, height), dpi=PNG_DPI, layout="constrained")
     legend(figure, entries, "", below=True)
     return figure, figure.subplots()
-
-
-@contextmanager
-def _house_style() -> Iterator[None]:
-    with mpl.rc_context(RC), warnings.catch_warnings():
-        # A name in a script that DejaVu lacks shows boxes in the PNG and itself in the SVG: no reason to stop.
-        warnings.filterwarnings("ignore", message="Glyph")
-        yield
-
-
-def _lay_out(figure: Figure) -> None:
-    """Work the layout out once and keep it: each of the two files would work it out again."""
-    engine = figure.get_layout_engine()
-    assert engine is not None, "figures are made with constrained layout"
-    engine.execute(figure)
-    figure.set_layout_engine("none")
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    with _house_style():
-        # The canvases are called straight: `savefig` would draw every figure twice.
-        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call] # untyped in matplotlib
-    return buffer.getvalue()
-
-
-def _svg(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    with _house_style():
-        # Without what changes from run to run and from version to version.
-        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)  # type: ignore[no-untyped-call] # untyped there
-    return buffer.getvalue()

@@ -1,5 +1,6 @@
 """A comparison's own folder: derived from the records, rebuilt at will, the same bytes each time."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from initbench.analysis.comparison import Comparison
@@ -36,13 +37,13 @@ def write_folder(folder: Path, comparison: Comparison) -> None:
         files |= {f"plots/{picture.name}.png": picture.png, f"plots/{picture.name}.svg": picture.svg}
     for name, data in files.items():
         write_atomically(folder / name, data)
-    _remove_stale(folder / "plots", {picture.name for picture in drawn})
+    remove_stale(folder / "plots", {picture.name for picture in drawn}, KINDS)
     remember(folder, comparison, [folder / name for name in files])
 
 
-def _remove_stale(plots: Path, drawn: set[str]) -> None:
-    """Remove figures of an earlier look that this one does not have, and nothing that is not ours."""
+def remove_stale(plots: Path, drawn: set[str], kinds: Collection[str]) -> None:
+    """Remove figures of these kinds of an earlier look that this one does not have, and nothing that is not ours."""
     for path in [*plots.glob("*.png"), *plots.glob("*.svg")]:
-        if path.stem not in drawn and path.stem.partition("-")[0] in KINDS:
+        if path.stem not in drawn and path.stem.partition("-")[0] in kinds:
             with writing(path):
                 path.unlink()

@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from numpy.typing import NDArray
 
 from initbench.analysis.aggregate import Profile
-from initbench.analysis.axes import PLAIN, fit_y, say, scheme_axis, spread, step_axis
+from initbench.analysis.axes import PLAIN, fit_y, layer_axis, say, scheme_axis, spread, step_axis, within_window
 from initbench.analysis.statistics import Floats, censored_median, geometric_band, mean_band, mean_interval
 from initbench.analysis.style import BAND_ALPHA, REFERENCE_COLOUR, SEED_ALPHA, Look
 
 Looks = Mapping[str, Look]
+Places = Mapping[Any, float]  # where on x each layer, depth or width stands
 REFERENCE: dict[str, Any] = {"color": REFERENCE_COLOUR, "linestyle": (0, (4, 3)), "linewidth": 1.1}
 
 
@@ -76,13 +78,22 @@ def final_accuracy(ax: Axes, trials: pd.DataFrame, looks: Looks, guess: float) -
 def signal(ax: Axes, layers: pd.DataFrame, column: str, looks: Looks) -> Axes:
     """Draw a moment at step 0 by layer on a log axis: geometric mean over seeds with its 95 % band, prediction dashed.
 
-    A layer with a moment of exactly 0 has no geometric mean: its line has a gap, and ▼ stands at the foot.
+    A layer with a moment of exactly 0 has no geometric mean: its line has a gap, and ▼ stands at the foot; × stands at
+    the top where a moment is beyond all numbers.
     """
     order = list(dict.fromkeys(layers["layer"]))
-    drawn = [_layer_line(ax, of_scheme, column, order, look) for look, of_scheme in _by_scheme(layers, looks)]
-    fit_y(ax, np.concatenate(drawn), always_log=True)
-    every = -(-len(order) // 24)
-    ax.set_xticks(range(0, len(order), every), order[::every], rotation=45, ha="right", rotation_mode="anchor")
+    lines(ax, layers, column, looks, {layer: place for place, layer in enumerate(order)})
+    return layer_axis(ax, order)
+
+
+def lines(ax: Axes, frame: pd.DataFrame, column: str, looks: Looks, places: Places, *, log: bool = True) -> Axes:
+    """Draw a column by layer, a line per scheme: mean over seeds with its 95 % band, `<column>_predicted` dashed.
+
+    On a log axis the mean is geometric. `places` says where on x each layer stands.
+    """
+    drawn = [_line(ax, of_scheme, column, places, look, log=log) for look, of_scheme in _by_scheme(frame, looks)]
+    if drawn and log:
+        fit_y(ax, within_window(np.concatenate(drawn)), always_log=True)
     return ax
 
 
@@ -186,27 +197,53 @@ def _accuracies(ax: Axes, values: Floats, row: int, look: Look) -> None:
     ax.errorbar([estimate.mean], [row - 0.24], xerr=estimate.half, fmt="D", zorder=4, **how)
 
 
-def _layer_line(ax: Axes, layers: pd.DataFrame, column: str, order: list[str], look: Look) -> Floats:
-    by_seed = layers.pivot_table(index="seed", columns="layer", values=column, sort=False).reindex(columns=order)
-    values = by_seed.to_numpy(dtype=np.float64)
-    x = np.arange(len(order))
-    known = (np.isfinite(values) & (values > 0)).all(axis=0)
-    mean, low, high = geometric_band(np.where(known, values, 1.0))
+def _line(ax: Axes, frame: pd.DataFrame, column: str, places: Places, look: Look, *, log: bool) -> Floats:
+    by_seed = frame.groupby(["seed", "layer"], sort=False)[column].mean().unstack()  # noqa: PD010 - keeps empty rows
+    values = by_seed.reindex(columns=list(places)).to_numpy(dtype=np.float64)
+    x = np.array(list(places.values()), dtype=np.float64)
+    known = (np.isfinite(values) & ((values > 0) | (not log))).all(axis=0)
+    mean, low, high = _band(np.where(known, values, 1.0), log=log)
     mean = np.where(known, mean, np.nan)
-    ax.plot(x, mean, color=look.colour, marker=look.marker, markersize=5, markeredgewidth=0, linewidth=look.width)
+    marks: dict[str, Any] = {"marker": look.marker, "markersize": 5, "markeredgewidth": 0}
+    marks["markevery"] = _some(look, len(x))
+    ax.plot(x, mean, color=look.colour, linestyle=look.dash, linewidth=look.width, **marks)
     if low is not None and high is not None:
         ax.fill_between(x, low, high, where=known, color=look.colour, alpha=BAND_ALPHA, linewidth=0)
-    zero = x[(values == 0).any(axis=0)]
-    foot: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False, "zorder": 5}
-    aside = zero + 0.05 * (look.index % 8 - 3.5)  # schemes side by side, within their layer
-    ax.scatter(aside, np.zeros(len(zero)), marker="v", s=22, color=look.colour, **foot)
-    return np.concatenate([mean, _predicted_line(ax, layers, f"{column}_predicted", order, look)])
+    if log:
+        _edge_marks(ax, x, (values == 0).any(axis=0), "v", look)
+        _edge_marks(ax, x, (~np.isfinite(values)).any(axis=0), "x", look)
+    return np.concatenate([mean, _predicted_line(ax, frame, f"{column}_predicted", places, look, log=log)])
 
 
-def _predicted_line(ax: Axes, layers: pd.DataFrame, column: str, order: list[str], look: Look) -> Floats:
-    by_layer = layers.groupby("layer", sort=False)[column].mean().reindex(order).to_numpy(dtype=np.float64)
-    predicted = np.where(by_layer > 0, by_layer, np.nan)
-    ax.plot(range(len(order)), predicted, color=look.colour, linestyle=(0, (2, 2)), linewidth=1.0, alpha=0.8)
+def _band(values: Floats, *, log: bool) -> tuple[Floats, Floats | None, Floats | None]:
+    if log:
+        return geometric_band(values)
+    mean, half = mean_band(values)
+    return (mean, None, None) if half is None else (mean, mean - half, mean + half)
+
+
+def _some(look: Look, count: int) -> tuple[int, int]:
+    """Return a first place and a step: every place while marks have room, then some, each scheme's its own."""
+    every = max(1, -(-count // 24))
+    return look.index % every, every
+
+
+def _edge_marks(ax: Axes, x: Floats, where: NDArray[np.bool_], marker: str, look: Look) -> None:
+    """Put marks for what has no place on the axis at its foot (▼) or top (×), schemes side by side within a place."""
+    first, every = _some(look, len(x))
+    marked = x[first::every][where[first::every]]
+    aside = 0.05 * (look.index % 8 - 3.5)
+    beside = marked * (1 + aside / 2) if ax.get_xscale() == "log" else marked + aside
+    how: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False, "zorder": 5, "linewidths": 1.2}
+    ax.scatter(beside, np.full(len(marked), float(marker == "x")), marker=marker, s=22, color=look.colour, **how)
+
+
+def _predicted_line(ax: Axes, frame: pd.DataFrame, column: str, places: Places, look: Look, *, log: bool) -> Floats:
+    if column not in frame:
+        return np.array([])
+    by_layer = frame.groupby("layer", sort=False)[column].mean().reindex(list(places)).to_numpy(dtype=np.float64)
+    predicted = np.where((by_layer > 0) | (not log), by_layer, np.nan)
+    ax.plot(list(places.values()), predicted, color=look.colour, linestyle=(0, (2, 2)), linewidth=1.0, alpha=0.8)
     return predicted
 
 

@@ -5,13 +5,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from initbench.analysis.comparison import Comparison
-from initbench.analysis.figures import Picture, pictures
+from initbench.analysis.drawing import Picture
+from initbench.analysis.figures import pictures
 from initbench.analysis.sections import sections
 from initbench.analysis.sentences import DEFINITIONS, findings, introduction, notes
+from initbench.analysis.step_zero import step_zero_section
 from initbench.analysis.tables import across_remarks, across_rows, display_rows
 from initbench.analysis.text import printable
 from initbench.store import write_atomically
@@ -46,24 +49,31 @@ def write_report(path: Path, comparison: Comparison) -> Path:
 
 def render_report(comparison: Comparison, drawn: Iterable[Picture], beside: Sequence[str]) -> str:
     """Return the page; `beside` are the names of the files in its folder that it links to."""
-    templates = PackageLoader("initbench.analysis", "templates")
-    environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template("report.html.j2").render(
+    return page(
+        "report.html.j2",
         name=printable(comparison.name),
         introduction=introduction(comparison),
         findings=findings(comparison),
         tables=display_rows(comparison),
         across=across_rows(comparison),
         remarks=across_remarks(comparison),
+        before=step_zero_section(("dataset", "model", "scheme"), comparison.step_zero_checks),
         sections=sections(comparison),
         notes=notes(comparison),
-        figures=list(_within_budget(drawn)),
+        figures=list(within_budget(drawn)),
         definitions=DEFINITIONS,
         data=_data(comparison),
         environments=_environments(comparison),
         command=printable(comparison.command),
         beside=beside,
     )
+
+
+def page(template: str, **values: Any) -> str:  # noqa: ANN401 - whatever the template shows
+    """Return a template filled in; every value is escaped."""
+    templates = PackageLoader("initbench.analysis", "templates")
+    environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template(template).render(**values)
 
 
 def inline_svg(picture: Picture) -> str:
@@ -91,7 +101,8 @@ def _own(attributes: Iterable[tuple[str, str]], prefix: str) -> Iterator[tuple[s
             yield key, value.replace("url(#", f"url(#{prefix}")
 
 
-def _within_budget(drawn: Iterable[Picture]) -> Iterator[Inlined]:
+def within_budget(drawn: Iterable[Picture]) -> Iterator[Inlined]:
+    """Yield figures as a page has them, those without their drawing that would make it too large."""
     left = FIGURES_BUDGET
     for picture in drawn:
         svg = inline_svg(picture)

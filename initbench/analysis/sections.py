@@ -7,6 +7,7 @@ from initbench.analysis import variance
 from initbench.analysis.claims import CLAIMS_RULE, ClaimVerdict, judge_claims
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.evidence import NOTHING, Sheet
+from initbench.analysis.foresight import foresight
 from initbench.analysis.panels import Panel
 from initbench.analysis.stability import INSTABILITY_RULE, LEVEL_RULE, Stability, loss_instability, stability
 from initbench.analysis.statistics import Estimate
@@ -27,7 +28,13 @@ class Section:
 
 def sections(comparison: Comparison) -> tuple[Section, ...]:
     """Return the sections that have something to say."""
-    every = (_looks(comparison), _claims(comparison), _spread(comparison), _stability(comparison))
+    every = (
+        _looks(comparison),
+        _claims(comparison),
+        _foresight(comparison),
+        _spread(comparison),
+        _stability(comparison),
+    )
     return tuple(section for section in every if section.lines or section.sheets)
 
 
@@ -73,6 +80,12 @@ def _claims(comparison: Comparison) -> Section:
 def _claim_line(of: ClaimVerdict) -> str:
     source = f" [{of.claim.source}]" if of.claim.source else ""
     return printable(f"“{of.claim.text}”{source} {of.text}")
+
+
+def _foresight(comparison: Comparison) -> Section:
+    """Say whether the verdicts at step 0 foretold the results, panel by panel."""
+    lines = [line for panel in comparison.panels if (line := foresight(comparison, panel))]
+    return Section("Does step 0 predict training?", tuple(map(printable, lines)))
 
 
 def _spread(comparison: Comparison) -> Section:

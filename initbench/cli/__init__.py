@@ -13,6 +13,7 @@ from initbench.cli.compare import compare
 from initbench.cli.data import app as data
 from initbench.cli.doctor import doctor
 from initbench.cli.export import export
+from initbench.cli.inspect import inspect
 from initbench.cli.listing import listing
 from initbench.cli.new import app as new
 from initbench.cli.report import report
@@ -48,6 +49,7 @@ def program(
 
 app.command("run")(run)
 app.command("compare")(compare)
+app.command("inspect")(inspect)
 app.command("report")(report)
 app.command("export")(export)
 app.command("list")(listing)

@@ -3,7 +3,9 @@
 import functools
 import gc
 import json
+import shlex
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +60,21 @@ def quick_imports() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def status_on(*, quiet: bool) -> Iterator[Callable[[str], object]]:
+    """Yield what is told of each step of a short task: a line that changes on a terminal, nothing elsewhere."""
+    if quiet or not err.is_terminal:
+        yield lambda _text: None
+        return
+    with err.status("starting") as status:
+        yield lambda text: status.update(printable(text))
+
+
+def typed() -> str:
+    """Return the command line as it was typed, quoted for a shell."""
+    return shlex.join(["initbench", *sys.argv[1:]])
 
 
 def notice(message: str) -> None:

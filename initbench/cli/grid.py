@@ -1,7 +1,5 @@
 """The main path of `run` and `compare`: prepare, train with progress, write the folder, show it."""
 
-import shlex
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +36,7 @@ class Wishes:
 def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
     """Carry out a grid of trials and show what came of it."""
     conditions = [parse_condition(text, lambda scheme: str(parse_scheme(scheme))) for text in wishes.fail_if]
-    prepared = prepare(draft, place, verb, command=shlex.join(["initbench", *sys.argv[1:]]))
+    prepared = prepare(draft, place, verb, command=console.typed())
     for notice in prepared.plan.notices if not wishes.quiet else ():
         console.notice(notice)
     if wishes.dry_run:

@@ -24,20 +24,20 @@ def show_comparison(comparison: Comparison) -> None:
     console.show_text(introduction(comparison))
     for table in display_rows(comparison):
         console.show_text()
-        _show_numbers(table.setting, table.headers, table.rows)
+        show_folded(table.setting, table.headers, table.rows)
         console.show_text()
         console.show_text(table.head)
-        _show_list(table.lines)
+        show_list(table.lines)
     for sheet in across_rows(comparison):
         console.show_text()
-        _show_numbers(f"Across settings: {sheet.caption}", sheet.headers, sheet.rows)
+        show_folded(f"Across settings: {sheet.caption}", sheet.headers, sheet.rows)
     for section in sections(comparison):
         if section.brief:
             console.show_text()
             console.show_text(section.title, style="bold")
-            _show_list(section.lines)
+            show_list(section.lines)
     console.show_text()
-    _show_list((*across_remarks(comparison), *notes(comparison)))
+    show_list((*across_remarks(comparison), *notes(comparison)))
 
 
 def show_all_pairs(comparison: Comparison) -> None:
@@ -45,7 +45,7 @@ def show_all_pairs(comparison: Comparison) -> None:
     for panel, rows in comparison.all_pairs().groupby("panel", sort=False):
         console.show_text()
         console.show_text(f"All pairs: {panel}; p adjusted by Holm over {len(rows)} pairs", style="bold")
-        _show_list([f"{row.scheme} against {row.baseline}: {row.accuracy_text}" for row in rows.itertuples()])
+        show_list([f"{row.scheme} against {row.baseline}: {row.accuracy_text}" for row in rows.itertuples()])
 
 
 def summary_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
@@ -83,12 +83,13 @@ def _claim(verdict: ClaimVerdict) -> dict[str, Any]:
     }
 
 
-def _show_list(lines: Sequence[str]) -> None:
+def show_list(lines: Sequence[str]) -> None:
+    """Print sentences, each behind a dot."""
     for line in lines:
         console.show_text(f"· {line}")
 
 
-def _show_numbers(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def show_folded(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table whose first column, the names, is folded into what the numbers leave of the terminal."""
     headers = [header.replace(" (", "\n(") for header in headers]
     for split in (False, True):

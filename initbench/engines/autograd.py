@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from initbench import signals
 from initbench.datasets import Dataset
 from initbench.datasets.batches import Split, resident
 from initbench.engines.schedule import evaluation_sample, evaluation_steps
@@ -23,11 +24,9 @@ from initbench.optimizers import OPTIMIZERS
 from initbench.recipe import Trial
 from initbench.record import DataFacts, Early, Final, Outcome, Point, Record, Timings
 from initbench.schemes import Assignment, assign, fill_model, parse_scheme
-from initbench.signals import measure
 
 NAME = "autograd"
 EVALUATION_BATCH = 512  # bounds the memory of an evaluation: a CNN keeps its activations for so many images at once
-SIGNAL_BATCH = 256
 EARLY_STEPS = 50  # of which every loss and gradient norm is kept: the stretch that early instability is about
 
 Observe = Callable[[Trial, int], None]
@@ -61,7 +60,7 @@ def _train_one(trial: Trial, dataset: Dataset, observe: Observe) -> Record:
         model, assignments = initialized(trial, dataset)
         initialized_at = time.perf_counter()
         train_split = resident(dataset, "train", trial.device)
-        layers = measure(model, assignments, *train_split.take(train_split.sample(SIGNAL_BATCH)))
+        step_zero = signals.observe(model, signals.batch_of(train_split), signals.weight_laws(model, assignments))
         training_from = time.perf_counter()
         curve, early, outcome = _fit(model, trial, dataset, observe)
         final = _final(model, trial, dataset) if outcome.status == "finished" else None
@@ -69,7 +68,8 @@ def _train_one(trial: Trial, dataset: Dataset, observe: Observe) -> Record:
     return Record(
         trial=trial,
         data=data_facts(dataset),
-        layers=layers,
+        layers=step_zero.layers,
+        network=step_zero.network,
         curve=tuple(curve),
         final=final,
         outcome=outcome,

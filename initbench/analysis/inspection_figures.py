@@ -1,0 +1,146 @@
+"""Figures of an inspection: the signal by layer, or at the ends of the network along a scan of depths or widths."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from initbench.analysis import inspection_plots, plots
+from initbench.analysis.axes import line_count
+from initbench.analysis.drawing import (
+    MOMENTS,
+    Picture,
+    band_said,
+    head,
+    house_style,
+    line_entries,
+    moments,
+    sheet,
+    titled,
+)
+from initbench.analysis.inspection import Inspection
+from initbench.analysis.inspection_plots import Ridge, ridge_of
+from initbench.analysis.inspection_tables import layers_table, places_table
+from initbench.analysis.settings import suffixes
+from initbench.analysis.style import PNG_DPI, looks
+from initbench.analysis.text import printable
+
+KINDS = ("signal", "cosine", "ridges", "scan", "coordinates")
+MOST_PANELS, MOST_LAYERS, COLUMNS = 8, 16, 4  # of ridges
+
+
+def inspection_pictures(inspection: Inspection) -> Iterator[Picture]:
+    """Draw every figure, one after the other: by layer for each model, or along the scan."""
+    if inspection.axis:
+        yield from _along(inspection)
+        return
+    keys = [(model,) for model in inspection.models]
+    layers = layers_table(inspection)
+    for (model,), suffix in zip(keys, suffixes(keys), strict=True):
+        here = layers[layers["model"] == model]
+        if not here.empty:
+            yield from _of_model(inspection, model, here, suffix)
+
+
+def _of_model(inspection: Inspection, model: str, layers: pd.DataFrame, suffix: str) -> Iterator[Picture]:
+    title = printable(f"{model}; {inspection.source}")
+    with house_style():
+        yield titled("signal" + suffix, "Signal at step 0 by layer", title, moments(layers, _looks(inspection)))
+        yield titled("cosine" + suffix, "Are inputs still told apart, by layer", title, _cosine(inspection, layers))
+        drawn = _ridges(inspection, model)
+        if drawn is not None:
+            yield titled("ridges" + suffix, _ridges_caption(inspection, model), title, drawn)
+
+
+def _along(inspection: Inspection) -> Iterator[Picture]:
+    places = places_table(inspection)
+    if places.empty:
+        return
+    ends = dict.fromkeys((inspection.models[0], inspection.models[-1]))
+    title = printable(f"{' … '.join(ends)}; {inspection.source}")
+    with house_style():
+        yield titled("scan", f"Signal at step 0 against {inspection.axis}", title, _scan(inspection, places))
+        caption = f"Are inputs still told apart at the last hidden layer, against {inspection.axis}"
+        yield titled("cosine", caption, title, _cosine(inspection, places))
+        if inspection.axis == "width":
+            caption = "Coordinates against width: root mean square of z at step 0"
+            yield titled("coordinates", caption, title, _coordinates(inspection, places))
+
+
+def _looks(inspection: Inspection) -> plots.Looks:
+    return looks(inspection.schemes, baseline="")
+
+
+def _cosine(inspection: Inspection, frame: pd.DataFrame) -> Figure:
+    of_all = _looks(inspection)
+    entries = line_entries(frame, ("cosine",), of_all)
+    figure, axes = sheet(2, entries, band_said(frame, "mean (of ranks: geometric)"), width=11.5)
+    heads = {"cosine": "mean cosine between inputs", "effective_rank": "effective rank"}
+    for ax, (column, said) in zip(axes, heads.items(), strict=True):
+        if inspection.axis:
+            inspection_plots.by_place(ax, frame, column, of_all, inspection.axis, log=column != "cosine")
+        else:
+            inspection_plots.by_layer(ax, frame, column, of_all, log=column != "cosine")
+        ax.set_title(said, loc="left")
+    inspection_plots.cosine_axis(axes[0], frame[["cosine", "cosine_predicted"]].to_numpy(dtype=np.float64))
+    return figure
+
+
+def _scan(inspection: Inspection, places: pd.DataFrame) -> Figure:
+    of_all = _looks(inspection)
+    entries = line_entries(places, tuple(MOMENTS), of_all)
+    figure, axes = sheet(2, entries, band_said(places, "geometric mean"), width=11.5)
+    heads = ("forward moment {}, last hidden layer", "gradient moment {}, first layer")
+    for ax, (column, symbol), said in zip(axes, MOMENTS.items(), heads, strict=True):
+        inspection_plots.by_place(ax, places, column, of_all, inspection.axis)
+        head(ax, said.format(symbol), places[column])
+    return figure
+
+
+def _coordinates(inspection: Inspection, places: pd.DataFrame) -> Figure:
+    of_all = _looks(inspection)
+    heads = {"first": "first layer", "hidden": "last hidden layer", "output": "output"}
+    figure, axes = sheet(3, line_entries(places, tuple(heads), of_all), band_said(places, "geometric mean"), width=13.5)
+    for ax, (column, said) in zip(axes, heads.items(), strict=True):
+        inspection_plots.by_place(ax, places, column, of_all, inspection.axis)
+        head(ax, said, places[column])
+    return figure
+
+
+def _ridges(inspection: Inspection, model: str) -> Figure | None:
+    panels = {scheme: _ridges_of(inspection, model, scheme) for scheme in inspection.schemes[:MOST_PANELS]}
+    panels = {scheme: rows for scheme, rows in panels.items() if rows}
+    if not any(len(row.z) for rows in panels.values() for row in rows):  # no histogram was kept
+        return None
+    of_all = _looks(inspection)
+    columns = min(COLUMNS, len(panels))
+    lines = -(-len(panels) // columns)
+    titles = line_count([of_all[scheme].label for scheme in panels]) / len(panels)
+    height = lines * (0.75 + 0.15 * titles + 0.21 * max(map(len, panels.values()))) + 0.9
+    figure = Figure(figsize=(max(6.5, 1.3 + 2.6 * columns), height), dpi=PNG_DPI, layout="constrained")
+    grid = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for place, (ax, (scheme, rows)) in enumerate(zip(grid, panels.items(), strict=False)):
+        inspection_plots.ridges(ax, rows, of_all[scheme], named=place % columns == 0)
+    for ax in grid[len(panels) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def _ridges_of(inspection: Inspection, model: str, scheme: str) -> list[Ridge]:
+    """Return the ridges of at most `MOST_LAYERS` layers, evenly picked, the first and the last kept."""
+    by_seed = [of.step_zero.layers for of in inspection.of(model, scheme)]
+    depth = min(map(len, by_seed), default=0)
+    picked = np.unique(np.linspace(0, depth - 1, min(depth, MOST_LAYERS)).round().astype(int))
+    return [ridge_of([layers[place] for layers in by_seed]) for place in picked]
+
+
+def _ridges_caption(inspection: Inspection, model: str) -> str:
+    left_out = len(inspection.schemes) - MOST_PANELS
+    depth = max((len(of.step_zero.layers) for of in inspection.observed if of.model == model), default=0)
+    parts: Sequence[str] = (
+        "Distribution of z by layer, each to its own peak",
+        f"{MOST_LAYERS} of {depth} layers" if depth > MOST_LAYERS else "",
+        f"the first {MOST_PANELS} schemes, {left_out} more left out" if left_out > 0 else "",
+    )
+    return "; ".join(part for part in parts if part)

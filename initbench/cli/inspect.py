@@ -1,0 +1,84 @@
+"""`initbench inspect`: what the signal does before the first step, predicted and measured."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from initbench.cli import console, options
+
+if TYPE_CHECKING:
+    from initbench.analysis.inspection import Inspection
+
+Models = Annotated[
+    str,
+    typer.Option(
+        "-m",
+        "--model",
+        help="A built-in model, a scan such as 'mlp(depth=2..100)', or your own: path/to/file.py:build.",
+    ),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        help="Made-up inputs in place of a dataset: 3x32x32, or 16:1000 for 16 tokens below 1000; repeatable.",
+    ),
+]
+Data = Annotated[str, typer.Option("-d", "--dataset", help="Whose training images are used.")]
+Seeds = Annotated[str, typer.Option("--seeds", help="A count (5 stands for 0 to 4) or a comma list.")]
+DEFAULT_MODEL = "mlp(depth=8, width=64)"
+
+
+@console.command
+def inspect(
+    scheme: options.Schemes = None,
+    model: Models = DEFAULT_MODEL,
+    dataset: Data = "digits",
+    inputs: Inputs = None,
+    seeds: Seeds = "5",
+    data_dir: options.DataDir = None,
+    out: options.Out = options.OUT,
+    name: options.Name = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    open_report: options.Open = False,
+) -> None:
+    """Look at signal and gradient before the first step: will this initialization work in this network, and why not?
+
+    Trains nothing. Examples:
+
+    initbench inspect -s xavier -m "mlp(depth=30, width=128)"
+
+    initbench inspect -m "mlp(depth=2..100)"
+
+    initbench inspect -m my_model.py:build --input 3x32x32
+    """
+    with console.quick_imports():
+        from initbench.cli.present_inspection import inspection_document, show_inspection
+        from initbench.inspecting import ask, default_schemes, look, stamp
+        from initbench.recipe import RunName, Seeds, check_one
+
+    count = check_one(Seeds, options.given(seeds=seeds)["seeds"], "--seeds")
+    asked = ask(model, scheme or default_schemes(model), count, dataset=dataset, data_dir=data_dir, inputs=inputs or ())
+    folder = stamp(out, asked, check_one(RunName, name, "--name") if name else None)
+    with console.status_on(quiet=quiet) as told:
+        inspection = look(folder.name, asked, told, command=console.typed())
+    for notice in inspection.notices if not quiet else ():
+        console.notice(notice)
+    if json:
+        console.show_json(inspection_document(inspection, folder))
+    else:
+        show_inspection(inspection)
+    _write(folder, inspection, quiet=quiet, open_report=open_report)
+
+
+def _write(folder: Path, inspection: "Inspection", *, quiet: bool, open_report: bool) -> None:
+    from initbench.analysis.inspection_folder import write_inspection  # loads matplotlib
+
+    write_inspection(folder, inspection)
+    if not quiet:
+        console.show_path("plots", folder / "plots")
+        console.show_path("report", folder / "report.html")
+    if open_report:
+        typer.launch((folder / "report.html").resolve().as_uri())

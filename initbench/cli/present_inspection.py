@@ -1,0 +1,270 @@
+"""An inspection on stdout: the table that people read, or the JSON document that programs read."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from initbench.analysis.checks import Check, slopes, verdict
+from initbench.analysis.inspection import Inspection
+from initbench.analysis.scans import Reach, coordinates, places_of, reach
+from initbench.analysis.statistics import Estimate, Floats
+from initbench.analysis.text import printable
+from initbench.cli import console
+from initbench.cli.present import show_folded, show_list
+
+SPARKS = "▁▂▃▄▅▆▇█"
+SPARK_WIDTH = 8
+BAR_WIDTH = 16
+LEAST_SPAN, MOST_SPAN = 16.0, 2.0**16
+NOTHING = "–"
+
+
+def show_inspection(inspection: Inspection) -> None:
+    """Print verdicts with a spark line of the signal, then reasons and remedies; of a single scheme every layer."""
+    console.show_text(f"{printable(_subject(inspection))}, {inspection.source}, {_seeds(inspection)}", style="bold")
+    console.show_text()
+    if inspection.axis:
+        _show_scan(inspection)
+    else:
+        _show_verdicts(inspection)
+    if len(inspection.schemes) == 1 and not inspection.axis:
+        console.show_text()
+        _show_layers(inspection)
+    console.show_text()
+    _show_reasons(inspection)
+
+
+def inspection_document(inspection: Inspection, folder: Path) -> dict[str, Any]:
+    """Return the document of `--json`: verdicts with their checks, and the rows of layers.csv and networks.csv."""
+    return {
+        "schema": 1,
+        "name": inspection.name,
+        "folder": str(folder),
+        "source": inspection.source,
+        "axis": inspection.axis,
+        "verdicts": [
+            {
+                "model": model,
+                "scheme": scheme,
+                "verdict": verdict(checks),
+                "checks": [vars(check) for check in checks],
+            }
+            for (model, scheme), checks in inspection.checks.items()
+        ],
+        "networks": json.loads(inspection.networks.to_json(orient="records")),
+        "layers": json.loads(inspection.layers.to_json(orient="records")),
+    }
+
+
+def _subject(inspection: Inspection) -> str:
+    if not inspection.axis:
+        return inspection.models[0]
+    return f"{inspection.models[0]} … {inspection.models[-1]}"
+
+
+def _seeds(inspection: Inspection) -> str:
+    count = len({of.seed for of in inspection.observed})
+    return f"{count} seed{'s'[: count > 1]}"
+
+
+def _show_verdicts(inspection: Inspection) -> None:
+    model = inspection.models[0]
+    headers = ("scheme", "verdict", "E[z²]", "‖∂z‖²", "cosine", "dead", "loss", "signal")
+    lines = {scheme: _line(inspection, model, scheme) for scheme in inspection.schemes}
+    low, high = _common_scale(list(lines.values()))
+    rows = []
+    for scheme in inspection.schemes:
+        layers, networks = _rows(inspection.layers, model, scheme), _rows(inspection.networks, model, scheme)
+        hidden = layers[layers["kind"].isin(["linear", "conv"])]
+        last = _last_hidden(hidden)
+        rows.append(
+            (
+                printable(scheme),
+                verdict(inspection.checks[model, scheme]),
+                *map(_slope, slopes([of.step_zero for of in inspection.of(model, scheme)])),
+                _number(last["cosine"].mean(), 3),
+                _share(hidden.groupby("layer", sort=False)["dead_fraction"].mean().max()),
+                _number(networks["loss"].mean(), 3),
+                _spark(lines[scheme], low, high),
+            )
+        )
+    show_folded("", headers, rows)
+    console.show_text()
+    classes = inspection.observed[0].step_zero.network.classes
+    chance = f", a uniform guess costs ln {classes} = {math.log(classes):.3f}" if classes else ""
+    console.show_text(
+        "E[z²] of the signal and ‖∂z‖² of its gradient: factor a layer, 95 % interval over seeds; cosine: mean over "
+        f"pairs of inputs at the last hidden layer; dead: in the worst layer; loss: at step 0{chance}; signal: E[z²] "
+        f"by layer, log scale from {low:.2g} to {high:.2g}."
+    )
+
+
+def _show_scan(inspection: Inspection) -> None:
+    places = places_of(inspection)
+    reaches = [reach(inspection, scheme) for scheme in inspection.schemes]
+    to_depth = inspection.axis == "depth"
+    headers = ("scheme", *["holds to"] * to_depth, *map(str, places))
+    rows = [(printable(of.scheme), *[_held(of)] * to_depth, *of.levels) for of in reaches]
+    show_folded(f"Verdict at each {inspection.axis}", headers, rows)
+    if inspection.axis != "width":
+        return
+    console.show_text()
+    headers = ("scheme", "first layer", "last hidden layer", "output")
+    rows = []
+    for scheme in inspection.schemes:
+        of = coordinates(inspection, scheme)
+        rows.append((printable(scheme), *map(_exponent, (of.first, of.last_hidden, of.output))))
+    show_folded("Coordinate check: size of z grows as width to the power of (0: independent)", headers, rows)
+
+
+def _held(of: Reach) -> str:
+    if of.holds_to is None:
+        return NOTHING
+    return f"{of.holds_to}" if of.fails_at is not None else f"{of.holds_to} or more"
+
+
+def _show_layers(inspection: Inspection) -> None:
+    """Print every layer of the one scheme: measured, predicted, a bar on a log scale."""
+    model, scheme = inspection.models[0], inspection.schemes[0]
+    layers = _rows(inspection.layers, model, scheme)
+    low, high = _scale(np.append(layers["forward_moment"], [] if (layers["forward_moment"] > 0).any() else [1.0]))
+    headers = ("layer", "E[z²]", "predicted", "", "E[(∂z)²]", "predicted", "dead", "cosine", "rank")
+    rows = []
+    for name, of in layers.groupby("layer", sort=False):
+        mean = of.mean(numeric_only=True)
+        rows.append(
+            (
+                printable(str(name)) or "(model)",
+                _significant(mean["forward_moment"]),
+                _significant(mean["forward_moment_predicted"]),
+                _bar(mean["forward_moment"], low, high),
+                _significant(mean["gradient_moment"]),
+                _significant(mean["gradient_moment_predicted"]),
+                _share(mean["dead_fraction"]),
+                _number(mean["cosine"], 3),
+                _significant(mean["effective_rank"]),
+            )
+        )
+    show_folded(f"{printable(scheme)}, means over seeds", headers, rows)
+    starts = dict.fromkeys(start for start in layers["predicted_from"] if start not in {"", "input"})
+    if starts:
+        console.show_text(
+            f"No closed form is known for {', '.join(map(printable, starts))} there: "
+            "predictions start anew from what was measured."
+        )
+    if layers["forward_moment_predicted"].isna().any():
+        console.show_text(f"{NOTHING} stands where no closed form is known: measured only.")
+
+
+def _show_reasons(inspection: Inspection) -> None:
+    """Print what is wrong with each scheme, and each remedy once."""
+    model = inspection.models[-1]
+    bad = {
+        scheme: [check for check in inspection.checks[model, scheme] if check.level != "PASS"]
+        for scheme in inspection.schemes
+    }
+    at = f" at {model}" if inspection.axis else ""
+    for scheme, checks in bad.items():
+        if checks:
+            console.show_text(printable(f"{scheme}{at}"), style="bold")
+            show_list([_reason(check) for check in checks])
+            remedies = list(dict.fromkeys(check.remedy for check in checks))
+            for remedy in remedies:
+                console.show_text(printable(f"→ {remedy}"))
+    if not any(bad.values()):
+        console.show_text(f"Nothing speaks against {'any of these' if len(bad) > 1 else 'it'} before the first step.")
+    unused = dict.fromkeys(name for of in inspection.observed for name in of.step_zero.unused)
+    if unused:
+        console.show_text(f"Not used in the forward pass: {', '.join(map(printable, unused))}.")
+
+
+def _reason(check: Check) -> str:
+    start = f" from {check.layer}" if check.layer else ""
+    return printable(f"{check.level} {check.name}{start}: {check.figure}")
+
+
+def _rows(frame: pd.DataFrame, model: str, scheme: str) -> pd.DataFrame:
+    return frame[(frame["model"] == model) & (frame["scheme"] == scheme)]
+
+
+def _last_hidden(layers: pd.DataFrame) -> pd.DataFrame:
+    names = list(dict.fromkeys(layers["layer"]))
+    return layers[layers["layer"] == names[-2 if len(names) > 1 else -1]]
+
+
+def _line(inspection: Inspection, model: str, scheme: str) -> Floats:
+    """Return the mean forward moment of each weighted layer."""
+    layers = _rows(inspection.layers, model, scheme)
+    weighted = layers[layers["kind"].isin(["linear", "conv"])]
+    return np.asarray(weighted.groupby("layer", sort=False)["forward_moment"].mean(), dtype=np.float64)
+
+
+def _scale(values: Floats) -> tuple[float, float]:
+    """Return the ends of a log scale that holds all positive values and never blows up a difference of less than 16."""
+    positive = values[(values > 0) & np.isfinite(values)]
+    high = float(positive.max())
+    return min(float(positive.min()), high / LEAST_SPAN), high
+
+
+def _common_scale(lines: Sequence[Floats]) -> tuple[float, float]:
+    """Return a scale for several schemes: cut where one that explodes would make all others look flat."""
+    values = np.concatenate(lines)
+    starts = [line[0] for line in lines if line[0] > 0]
+    if not starts:
+        return 1 / LEAST_SPAN, 1.0
+    middle = float(np.median(starts))
+    return _scale(np.clip(values[values > 0], middle / MOST_SPAN, middle * LEAST_SPAN))
+
+
+def _spark(values: Floats, low: float, high: float) -> str:
+    """Draw values as blocks on a log scale, at most `SPARK_WIDTH` of them; a dot where there is no signal."""
+    picked = values[np.unique(np.linspace(0, len(values) - 1, SPARK_WIDTH).round().astype(int))]
+    span = math.log(high / low) or 1.0
+    return "".join("·" if not value > 0 else _block(math.log(value / low) / span) for value in picked)
+
+
+def _block(share: float) -> str:
+    return SPARKS[min(len(SPARKS) - 1, max(0, int(share * len(SPARKS))))]
+
+
+def _bar(value: float, low: float, high: float) -> str:
+    """Draw a bar that is full at `high` and one block long at `low`, on a log scale; bars stand at the left."""
+    if not value > 0 or not math.isfinite(value):
+        return ""
+    share = math.log(value / low) / math.log(high / low) if high > low else 1.0
+    return ("█" * max(1, round(min(1.0, max(0.0, share)) * BAR_WIDTH))).ljust(BAR_WIDTH)
+
+
+def _slope(slope: Estimate) -> str:
+    if slope.mean is None:
+        return NOTHING
+    if slope.low is None or slope.high is None:
+        return f"×{_factor(slope.mean)}"
+    return f"×{_factor(slope.mean)} [{_factor(slope.low)}, {_factor(slope.high)}]"
+
+
+def _factor(bits: float) -> str:
+    return f"{2**bits:.2f}" if bits > math.log2(0.095) else f"{2**bits:.1g}"
+
+
+def _exponent(of: Estimate) -> str:
+    if of.mean is None:
+        return NOTHING
+    return f"{of.mean:+.2f}" if of.low is None else f"{of.mean:+.2f} [{of.low:+.2f}, {of.high:+.2f}]"
+
+
+def _number(value: float, decimals: int) -> str:
+    return NOTHING if not math.isfinite(value) else f"{value:.{decimals}f}" if abs(value) < 1e5 else f"{value:.2e}"
+
+
+def _significant(value: float) -> str:
+    return NOTHING if not math.isfinite(value) else f"{value:.3g}"
+
+
+def _share(value: float) -> str:
+    return NOTHING if not math.isfinite(value) else f"{value:.0%}"

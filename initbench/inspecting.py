@@ -1,0 +1,280 @@
+"""From flags to an inspection: which models, which batch, which schemes; what command and function share."""
+
+import copy
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from initbench import datasets, usercode
+from initbench.analysis.inspection import AS_BUILT, Inspection, Observed
+from initbench.datasets import Dataset
+from initbench.datasets.batches import resident
+from initbench.errors import InitbenchWarning, UsageError
+from initbench.folder import write_stamp
+from initbench.layers import weighted_layers
+from initbench.models import MODELS, build_model
+from initbench.randomness import generator, one_thread
+from initbench.recipe import DEFAULT_SCHEMES
+from initbench.schemes import assign, fill_model, parse_scheme
+from initbench.signals import Batch, batch_of, batch_size, observe, weight_laws
+
+STAMP_FILE = "inspection.json"
+SCAN_POINTS = 8
+CLASSES = 10  # of made-up labels, where no dataset says
+
+Build = Callable[[int], nn.Module]
+_SCAN = re.compile(r"(\w+)\s*=\s*(\d+)\.\.(\d+)")
+_INPUT = re.compile(r"(\d+(?:x\d+)*)(?::(\d+))?")
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked: models by text, schemes in canonical form, seeds, the batch and what it is in words."""
+
+    models: tuple[str, ...]
+    builds: dict[str, Build]
+    schemes: tuple[str, ...]
+    seeds: tuple[int, ...]
+    batch: Batch
+    source: str
+    axis: str = ""
+    places: dict[str, int] | None = None
+
+    @cached_property
+    def first(self) -> dict[str, nn.Module]:
+        """One model of each text, to be filled again and again."""
+        return {text: build(0) for text, build in self.builds.items()}
+
+
+def inspect(
+    model: nn.Module,
+    batch: Tensor | tuple[Tensor, ...],
+    labels: Tensor | None = None,
+    *,
+    schemes: Sequence[str] | None = None,
+    seeds: int | Sequence[int] = 5,
+) -> pd.DataFrame:
+    """Return what signal and gradient do in a model before any training, one row a layer, scheme and seed.
+
+    The model comes back as it was: weights, buffers, gradients, training mode, hooks and random state.
+
+    Args:
+        model: any module that maps the batch to one tensor (the first, where it returns several).
+        batch: its inputs, (n, …), one tensor or a tuple of them; n of 16 or more.
+        labels: (n,) class indices; left out, they are made up, or the gradient is that of a random functional where
+            outputs are no logits.
+        schemes: filled into copies of the model, for example ["kaiming_uniform", "orthogonal"]; left out, the weights
+            are those the model has.
+        seeds: a count or a list, of the draws of each scheme.
+
+    Returns:
+        The columns of `record.LayerStatistics` after model, scheme and seed; predictions are missing where no closed
+        form is known.
+
+    Raises:
+        UsageError: an unknown scheme, or a model that does not take the batch or has nothing to inspect.
+
+    >>> import torch
+    >>> layers = inspect(torch.nn.Linear(4, 3), torch.ones(16, 4))
+    >>> list(layers["layer"])
+    ['']
+    """
+    inputs = batch if isinstance(batch, tuple) else (batch,)
+    asked = Questions(
+        models=(type(model).__name__,),
+        builds={type(model).__name__: lambda _seed: copy.deepcopy(model)},
+        schemes=tuple(map(_canonical, schemes or (AS_BUILT,))),
+        seeds=(0,) if schemes is None else _seeds(seeds),
+        batch=Batch(inputs, labels),
+        source=f"{len(inputs[0])} inputs",
+    )
+    inspection = look("inspect", asked)
+    for notice in inspection.notices:
+        warnings.warn(notice, InitbenchWarning, stacklevel=2)
+    return inspection.layers
+
+
+def ask(
+    model: str,
+    schemes: Sequence[str],
+    seeds: int | Sequence[int],
+    *,
+    dataset: str = "digits",
+    data_dir: Path | None = None,
+    inputs: Sequence[str] = (),
+) -> Questions:
+    """Check what was typed and say what is to be inspected.
+
+    Args:
+        model: a built-in model, `mlp(depth=2..100)` for a scan, or the user's own `file.py:build`.
+        schemes: their texts; `as_built` stands for the weights that the model is built with.
+        seeds: a count or a list.
+        dataset: whose training images are the batch, unless
+        inputs: say its shape: "3x32x32" for standard normal images, "16:1000" for 16 tokens below 1000.
+        data_dir: where datasets lie.
+
+    Raises:
+        UsageError: a name, shape or number that does not hold.
+        DataError: a dataset that is not there.
+    """
+    seeds = _seeds(seeds)
+    batch, source, shape, classes = _made_up(inputs) if inputs else _from(datasets.prepare(dataset, data_dir))
+    places = _scan(model)
+    builds = {text: _build(text, shape, classes) for text in places}
+    named = {_text(text): build for text, build in builds.items()}
+    axis = "" if len(places) == 1 else _SCAN.search(model)[1]  # type: ignore[index] # a scan has matched
+    return Questions(
+        models=tuple(named),
+        builds=named,
+        schemes=tuple(dict.fromkeys(map(_canonical, schemes))),
+        seeds=seeds,
+        batch=batch,
+        source=source,
+        axis=axis,
+        places=dict(zip(named, places.values(), strict=True)) if axis else None,
+    )
+
+
+def look(
+    name: str, asked: Questions, told: Callable[[str], object] = lambda _text: None, command: str = ""
+) -> Inspection:
+    """Inspect every model, scheme and seed; `told` hears of each before it is looked at."""
+    observed, notices = [], []
+    for text in asked.models:
+        for scheme in asked.schemes:
+            told(f"{text}: {scheme}")
+            for seed in asked.seeds:
+                seen, noticed = _one(asked, text, scheme, seed)
+                observed.append(seen)
+                notices += noticed
+    return Inspection(
+        name=name,
+        source=asked.source,
+        schemes=asked.schemes,
+        models=asked.models,
+        observed=tuple(observed),
+        axis=asked.axis,
+        places=asked.places,
+        command=command,
+        notices=tuple(dict.fromkeys(notices)),
+    )
+
+
+def default_schemes(model: str) -> tuple[str, ...]:
+    """Return the schemes to look at where none is named: the user's own model also as it is built."""
+    return (AS_BUILT, *DEFAULT_SCHEMES) if usercode.is_reference(model) else DEFAULT_SCHEMES
+
+
+def stamp(out: Path, asked: Questions, name: str | None = None) -> Path:
+    """Choose the inspection's folder, `inspect-<digest>` unless it is named, write there what is asked, return it.
+
+    Raises:
+        ConfigurationError: the folder holds something else, or cannot be written.
+    """
+    question = {
+        "models": asked.models,
+        "schemes": asked.schemes,
+        "seeds": asked.seeds,
+        "source": asked.source,
+        "axis": asked.axis,
+    }
+    digest = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:8]
+    folder = out / (name or f"inspect-{digest}")
+    write_stamp(folder, STAMP_FILE, {"schema": 1, **question})
+    return folder
+
+
+def _one(asked: Questions, text: str, scheme: str, seed: int) -> tuple[Observed, list[str]]:
+    if scheme == AS_BUILT:
+        model = asked.builds[text](seed)
+        assignments = []
+        weighted_layers(model)  # raises where there is nothing to inspect
+    else:
+        model = asked.first[text]
+        assignments = assign(parse_scheme(scheme), weighted_layers(model))
+        fill_model(model, assignments, seed)
+    with one_thread():
+        step_zero = observe(model, asked.batch, weight_laws(model, assignments), histograms=True)
+    notices = [f"{text}: {item.notice}" for item in assignments if item.notice]
+    return Observed(text, scheme, seed, step_zero), notices
+
+
+def _canonical(scheme: str) -> str:
+    return scheme if scheme == AS_BUILT else str(parse_scheme(scheme))
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(dict.fromkeys(seeds))
+    if not chosen or min(chosen) < 0:
+        raise UsageError(f"seeds are a count of 1 or more or a list of whole numbers from 0, not {seeds!r}.")
+    return chosen
+
+
+def _scan(model: str) -> dict[str, int]:
+    """Return each model text of `mlp(depth=2..100)` with its place on the scanned axis; a plain model stands alone."""
+    ranges = list(_SCAN.finditer(model))
+    if not ranges:
+        return {model: 0}
+    if len(ranges) > 1:
+        raise UsageError(f"'{model}' scans {len(ranges)} parameters: scan one, and give the others one value.")
+    low, high = int(ranges[0][2]), int(ranges[0][3])
+    if not 0 < low < high:
+        raise UsageError(
+            f"'{ranges[0][0]}' in '{model}' is no range: write the smaller number first, as in depth=2..100."
+        )
+    points = sorted(set(np.geomspace(low, high, SCAN_POINTS).round().astype(int).tolist()))
+    return {_SCAN.sub(rf"\1={point}", model): point for point in points}
+
+
+def _build(text: str, shape: tuple[int, int, int] | None, classes: int) -> Build:
+    if usercode.is_reference(text):
+        return usercode.builder(text, shape, classes)
+    if shape is None:
+        raise UsageError(
+            f"The model '{text}' takes images: give --input as channels×height×width, for example 3x32x32."
+        )
+    MODELS.resolve(text)
+    return lambda _seed: build_model(text, shape, classes)
+
+
+def _text(model: str) -> str:
+    return model if usercode.is_reference(model) else str(MODELS.resolve(model))
+
+
+def _from(dataset: Dataset) -> tuple[Batch, str, tuple[int, int, int], int]:
+    """Take a fixed sample of training images, and the rest of the split for what asks more of them."""
+    batch = batch_of(resident(dataset, "train", "cpu"))
+    return batch, f"{batch.size} training images of {dataset.name}", dataset.shape, dataset.classes
+
+
+def _made_up(inputs: Sequence[str]) -> tuple[Batch, str, tuple[int, int, int] | None, int]:
+    """Make inputs of the shapes asked for: standard normal numbers, or tokens drawn evenly."""
+    shapes = [_input(text) for text in inputs]
+    size = min(batch_size(shape) for shape, _ in shapes)
+    made = []
+    for number, (shape, vocabulary) in enumerate(shapes):
+        keyed = generator(size, "made-up input", str(number))
+        if vocabulary:
+            made.append(torch.randint(vocabulary, (size, *shape), generator=keyed))
+        else:
+            made.append(torch.randn(size, *shape, generator=keyed))
+    first = shapes[0][0]
+    image = (first[0], first[1], first[2]) if len(first) == 3 else None
+    return Batch(tuple(made)), f"{size} made-up inputs {', '.join(inputs)}", image, CLASSES
+
+
+def _input(text: str) -> tuple[tuple[int, ...], int]:
+    found = _INPUT.fullmatch(text.strip())
+    if found is None or 0 in (sides := [int(side) for side in found[1].split("x")]) or found[2] == "0":
+        raise UsageError(f"--input '{text}' is no shape: write 3x32x32, or 16:1000 for 16 tokens below 1000.")
+    return tuple(sides), int(found[2] or 0)

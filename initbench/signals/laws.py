@@ -1,0 +1,161 @@
+"""The law of a signal before its weights are drawn: expectations carried through the operations of a forward pass.
+
+For independent weights of mean 0 the second moment passes through a layer as the signal would pass through one whose
+weights are the variances: E[z²] = Var·Σ E[x²] + E[b²] (He et al. 2015, eq. 5-10), zero padding, stride and groups
+included; so does E[z·z'] of two images. A ReLU halves E[z²] of any symmetric z; other activations and shifted biases
+are integrals over a normal z (`theory`). Gradients take the way back through the same graph, E[(∂x)²] = Var·Σ E[(∂z)²]
+and E[(∂z)²] = E[φ'(z)²]·E[(∂x)²] (eq. 13-14), so autograd on the moments predicts them.
+
+Where an operation has no law here, the next law starts from the signal as it was measured.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from initbench import theory
+from initbench.theory import Activation
+
+Arguments = Mapping[str, Any]
+INPUT = "input"
+
+
+@dataclass(frozen=True)
+class WeightLaw:
+    """Mean and variance of one parameter's entries; `variance` is NaN where entries are not draws of one law."""
+
+    mean: float
+    variance: float
+
+    @property
+    def moment(self) -> float:
+        """The second moment of an entry."""
+        return self.mean**2 + self.variance
+
+
+@dataclass(frozen=True)
+class Law:
+    """What is expected of a tensor x (n, …) over draws of the weights.
+
+    `kernel` (3, …), float64, holds E[x²] of each image, of its partner, and E[x·x'] of the two; each broadcasts to
+    `shape`, for units of one layer share one law. `fresh` says that x comes from weights of mean 0 with no activation
+    since: then it is symmetric about `mean`, and normal in the limit of width. `log_variance` is that of ln of the mean
+    of x² over draws, from finite width; `units` is the width of the last layer. `origin` names where the measured
+    signal entered.
+    """
+
+    kernel: Tensor
+    shape: torch.Size
+    origin: str
+    units: int = 1
+    fresh: bool = False
+    mean: float = 0.0
+    log_variance: float = 0.0
+
+    def full(self) -> Tensor:
+        """The kernel at the full shape of x, (3, n, …)."""
+        return self.kernel.expand(3, *self.shape)
+
+
+def measured(x: Tensor, origin: str) -> Law:
+    """Start from a signal as it is; the partner of an image is the next one in the batch."""
+    values = x.detach().double()
+    partner = values.roll(1, 0)
+    kernel = torch.stack([values.square(), partner.square(), values * partner]).requires_grad_()
+    return Law(kernel, x.shape, origin)
+
+
+def through_weights(x: Law, function: str, given: Arguments, weight: WeightLaw, bias: WeightLaw, out: Tensor) -> Law:
+    """Carry a law through a Linear layer or a convolution, of which `given` are the call's arguments by name."""
+    if function == "linear":
+        kernel = x.kernel.mean(-1, keepdim=True) * (x.shape[-1] * weight.variance)
+    else:
+        kernel = _convolved(x, function, given, weight.variance)
+    units = out.shape[-1] if function == "linear" else out.shape[1]
+    return Law(
+        kernel + bias.moment,
+        out.shape,
+        x.origin,
+        units,
+        fresh=True,
+        mean=bias.mean,
+        # E over units of z² varies by 2/units around its expectation given x; `through_activation` puts its own for it.
+        log_variance=x.log_variance + math.log1p(2 / units),
+    )
+
+
+def through_activation(x: Law, activation: Activation, out: Tensor) -> Law | None:
+    """Carry a law through φ; None where x is not the fresh output of a layer."""
+    if not x.fresh:
+        return None
+    moment, partner, product = (part.detach().numpy() for part in x.kernel)
+    shift = x.mean**2
+    moments = [theory.moment(activation, x.mean, values - shift) for values in (moment, partner)]
+    moments.append(theory.product(activation, x.mean, moment - shift, partner - shift, product - shift))
+    gain = torch.from_numpy(theory.derivative_moment(activation, x.mean, moment - shift))
+    value = torch.stack([torch.from_numpy(part) for part in moments])
+    # Its value is E[φ(z)²], its derivative E[φ'(z)²]: what the way back needs.
+    through = torch.cat([((x.kernel[0] - x.kernel[0].detach()) * gain)[None], torch.zeros_like(value[1:])])
+    own = math.log1p(theory.kurtosis(activation, float(moment.mean())) / x.units) - math.log1p(2 / x.units)
+    return Law(value + through, out.shape, x.origin, x.units, log_variance=x.log_variance + max(0.0, own))
+
+
+def reshaped(x: Law, function: Callable[[Tensor], Tensor], out: Tensor, *, fresh: bool) -> Law:
+    """Carry a law through what only moves entries (flatten, permute, padding …), which moves E[x²] likewise."""
+    return replace(x, kernel=torch.stack([function(part) for part in x.full()]), shape=out.shape, fresh=fresh)
+
+
+def scaled(x: Law, factor: float, out: Tensor) -> Law:
+    """Carry a law through multiplication by a number."""
+    return replace(x, kernel=x.kernel * factor**2, mean=x.mean * factor, shape=out.shape)
+
+
+def thinned(x: Law, keep: float, out: Tensor) -> Law:
+    """Carry a law through dropout, which keeps a share and divides by it: E[x²]/keep; partners are thinned apart."""
+    factors = torch.tensor([1 / keep, 1 / keep, 1.0], dtype=torch.float64)
+    kernel = x.kernel * factors.view(3, *[1] * (x.kernel.ndim - 1))
+    return replace(x, kernel=kernel, shape=out.shape, fresh=x.fresh and keep == 1)
+
+
+def added(x: Law, y: Law, out: Tensor) -> Law | None:
+    """Carry two laws through x + y where one of them is fresh with mean 0, hence uncorrelated with the other."""
+    if not (x.fresh and x.mean == 0) and not (y.fresh and y.mean == 0):
+        return None
+    if x.shape != y.shape:
+        return None
+    return Law(
+        x.full() + y.full(),
+        out.shape,
+        x.origin if y.origin == INPUT else y.origin,
+        min(x.units, y.units),
+        fresh=x.fresh and y.fresh,
+        mean=x.mean + y.mean,
+        log_variance=max(x.log_variance, y.log_variance),
+    )
+
+
+def cosine(x: Law) -> float:
+    """Return the expected cosine between partners, the mean over the batch."""
+    moment, partner, product = (part.detach().expand(x.shape).flatten(1).sum(1) for part in x.kernel)
+    return float((product / (moment * partner).sqrt()).nanmean())
+
+
+def _convolved(x: Law, function: str, given: Arguments, variance: float) -> Tensor:
+    """Convolve E[x²] with kernels of variances, all channels of a group at once where they share one law."""
+    convolve = getattr(torch, function)
+    weight, groups = given["weight"], int(given.get("groups", 1))
+    transposed = "transpose" in function
+    inputs = (weight.shape[0] if transposed else weight.shape[1] * groups) // groups
+    rest = {key: value for key, value in given.items() if key not in {"input", "weight", "bias", "groups"}}
+    flat = x.kernel.flatten(0, 1)
+    if groups == 1 or x.kernel.shape[2] == 1:
+        taps = torch.full((1, 1, *weight.shape[2:]), inputs * variance, dtype=torch.float64)
+        result = convolve(flat.mean(1, keepdim=True), taps, **rest)
+    else:
+        taps = torch.full(weight.shape, variance, dtype=torch.float64)
+        result = convolve(x.full().flatten(0, 1), taps, groups=groups, **rest)
+    return result.unflatten(0, (3, -1))  # type: ignore[no-any-return] # torch's functions by name are untyped

@@ -1,0 +1,246 @@
+"""From a model and a batch to `StepZero`: one forward and one backward pass, and what they let be predicted.
+
+The model is copied first, so its weights, buffers, training mode, hooks and gradients stay as they are, and random
+draws of dropout come from a generator of their own.
+"""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from initbench import theory
+from initbench.errors import UsageError
+from initbench.randomness import generator, isolated
+from initbench.record import LayerStatistics, NetworkStatistics, StepZero
+from initbench.schemes import Assignment, Rule
+from initbench.signals import laws, statistics
+from initbench.signals.batch import Batch
+from initbench.signals.laws import WeightLaw
+from initbench.signals.listening import Known, Listener, tensors_of
+from initbench.signals.probing import jacobian_singular_values, still_shut
+from initbench.signals.sites import Site
+from initbench.signals.statistics import UNKNOWN
+
+MOST_CLASSES = 1000  # an output of more columns, or of other than two dimensions, is not taken for logits
+
+
+def observe(model: nn.Module, batch: Batch, weights: Mapping[str, WeightLaw], *, histograms: bool = False) -> StepZero:
+    """Measure an initialized model over one batch, in training mode, and predict what can be predicted.
+
+    Args:
+        model: any module that maps the batch to a tensor (the first, where it returns several); left as it was.
+        batch: inputs; without labels, or where outputs are no logits, gradients are those of a random functional.
+        weights: the law of each parameter by name, for the predictions.
+        histograms: keep those of each layer's output too.
+
+    Raises:
+        UsageError: the model raises on the batch, or uses no parameter.
+    """
+    working = copy.deepcopy(model).cpu().train()
+    working.zero_grad(set_to_none=True)
+    listener = Listener(working, weights, histograms=histograms)
+    with isolated(0):
+        output = _forward(working, batch, listener)
+        classes = _classes(output)
+        loss = _objective(output, batch, classes)
+        loss.backward()  # type: ignore[no-untyped-call] # Tensor.backward
+    _predict_backward(listener)
+    parameters = dict(working.named_parameters(remove_duplicate=False))
+    shut, asked = still_shut(working, listener.sites, batch.more, batch.size)
+    rows = [_layer(site, parameters, shut.get(i)) for i, site in enumerate(listener.sites)]
+    return StepZero(
+        layers=tuple(rows),
+        network=_network(working, batch, listener, output, None if classes is None else float(loss.detach()), asked),
+        unused=tuple(name for name in listener.names.values() if name not in listener.used),
+    )
+
+
+def weight_laws(model: nn.Module, assignments: Sequence[Assignment]) -> dict[str, WeightLaw]:
+    """Return the law of each assigned tensor from its rule, and of the others from the values they have.
+
+    Raises:
+        UsageError: the model is on the meta device and has no values.
+    """
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise UsageError(f"{type(model).__name__} is on the meta device and holds no data: move the model first.")
+    laws_of = {
+        item.parameter: WeightLaw(
+            item.rule.mean, _variance(item.rule, item.layer.block[:1] if item.is_bias else item.layer.block)
+        )
+        for item in assignments
+    }
+    others = {name: p for name, p in model.named_parameters() if name not in laws_of and p.is_floating_point()}
+    return laws_of | {name: _as_drawn(parameter.detach().double()) for name, parameter in others.items()}
+
+
+def _variance(rule: Rule, shape: Sequence[int]) -> float:
+    return rule.variance(shape) if rule.variance else UNKNOWN
+
+
+def _as_drawn(values: Tensor) -> WeightLaw:
+    """Take values for draws of one law; a mean within four standard errors of 0 is 0."""
+    mean, variance = float(values.mean()), float(values.var(correction=0))
+    centred = abs(mean) <= 4 * math.sqrt(variance / values.numel())
+    return WeightLaw(0.0, variance + mean**2) if centred else WeightLaw(mean, variance)
+
+
+def _forward(model: nn.Module, batch: Batch, listener: Listener) -> Tensor:
+    listener.receive(batch.inputs)
+    try:
+        with listener:
+            output = next(tensors_of(model(*batch.inputs)), None)
+    except Exception as error:
+        shapes = ", ".join("×".join(map(str, tensor.shape)) for tensor in tensors_of(batch.inputs))
+        raise UsageError(
+            f"{type(model).__name__} cannot take a batch of shape {shapes}: {_first_line(error)}."
+        ) from error
+    if output is None or not output.requires_grad or not listener.sites:
+        raise UsageError(f"{type(model).__name__} uses no trainable parameter on the way to its output.")
+    listener.finish(output)
+    return output
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(".")
+
+
+def _classes(output: Tensor) -> int | None:
+    return output.shape[1] if output.ndim == 2 and 2 <= output.shape[1] <= MOST_CLASSES else None
+
+
+def _objective(output: Tensor, batch: Batch, classes: int | None) -> Tensor:
+    """Return the mean cross-entropy, or a random linear functional of an output that is no logits."""
+    keyed = generator(output.numel(), "cotangent")
+    if classes is None:
+        direction = torch.randn(output.shape, generator=keyed).to(output)
+        return (output * direction).sum() / len(output)
+    labels = batch.labels
+    if labels is None:
+        labels = torch.randint(classes, (len(output),), generator=keyed).to(output.device)
+    elif int(labels.max()) >= classes:
+        raise UsageError(f"The labels go up to {int(labels.max())}, but the model has {classes} outputs.")
+    return functional.cross_entropy(output, labels)
+
+
+def _predict_backward(listener: Listener) -> None:
+    """Send measured squared gradients back through the laws, from where the way back leaves what is known."""
+    terms = [_seed(of, seen[0]) for of, seen in listener.seeds.values() if seen and of.law is not None]
+    if terms:
+        torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call] # Tensor.backward
+
+
+def _seed(of: Known, gradient: Tensor) -> Tensor:
+    """Return what has the squared gradient for its derivative; NaN where a known way back leads off here as well."""
+    assert of.law is not None
+    squares = gradient.double().square().cpu()
+    return (of.law.full()[0] * (squares if not of.known_uses else squares * UNKNOWN)).sum()
+
+
+def _layer(site: Site, parameters: Mapping[str, nn.Parameter], shut: Tensor | None) -> LayerStatistics:
+    weight = parameters[site.weight].detach()
+    fan_in, fan_out = _fans(site, weight)
+    return LayerStatistics.model_validate(
+        {
+            "layer": site.name,
+            "kind": site.kind,
+            "fan_in": fan_in,
+            "fan_out": fan_out,
+            "weight_std": statistics.moments(weight)[1],
+            "weight_norm": float(weight.double().norm()),
+            "units": site.units,
+            "outputs": site.outputs,
+            "symmetric_units": site.symmetric,
+            "histogram": site.histogram,
+            "gradient_moment": None,
+            "dead_fraction": float(shut.double().mean()) if shut is not None else None,
+            **site.forward,
+            **site.backward,
+            **_after(site),
+            **_of_weight(parameters[site.weight].grad),
+            **_faults(site, weight),
+            **_predictions(site),
+        }
+    )
+
+
+def _after(site: Site) -> dict[str, Any]:
+    of = site.activated
+    return {"nonlinearity": of.name, "activation_moment": of.moment, "activation_std": of.std} if of else {}
+
+
+def _of_weight(gradient: Tensor | None) -> dict[str, float]:
+    if gradient is None:
+        return {}
+    moment, std = statistics.moments(gradient)
+    return {"weight_gradient_moment": moment, "weight_gradient_std": std}
+
+
+def _predictions(site: Site) -> dict[str, Any]:
+    law = site.law
+    if law is None:
+        return {}
+    squares = law.kernel.grad
+    return {
+        "forward_moment_predicted": float(law.kernel[0].detach().expand(law.shape).mean()),
+        "gradient_moment_predicted": float(squares[0].sum()) / site.numel if squares is not None else None,
+        "cosine_predicted": laws.cosine(law),
+        "predicted_from": law.origin,
+        "spread": math.sqrt(law.log_variance),
+    }
+
+
+def _fans(site: Site, weight: Tensor) -> tuple[int | None, int | None]:
+    """Return fan_in and fan_out of one group's block, as `layers.Layer` has them; None for other than weighted sums."""
+    if site.kind not in {"linear", "conv"} or weight.ndim < 2:
+        return None, None
+    field = math.prod(weight.shape[2:])
+    rows, columns = weight.shape[0] // site.groups * field, weight.shape[1] * field
+    return (rows, columns) if site.transposed else (columns, rows)
+
+
+def _faults(site: Site, weight: Tensor) -> dict[str, int]:
+    if site.kind not in {"linear", "conv"} or weight.ndim < 2:
+        return {}
+    groups = statistics.rows_of(weight, site.groups, transposed=site.transposed)
+    counts = zip(*(statistics.row_faults(rows) for rows in groups), strict=True)
+    return dict(zip(("zero_rows", "duplicate_rows", "antiparallel_rows"), map(sum, counts), strict=True))
+
+
+def _network(
+    model: nn.Module, batch: Batch, listener: Listener, output: Tensor, loss: float | None, asked: int
+) -> NetworkStatistics:
+    singular = jacobian_singular_values(model, batch.inputs)
+    last = listener.known.get(id(output))
+    law = last.law if last is not None else None
+    variance = float(law.kernel[0].detach().mean()) if law is not None and law.fresh and law.mean == 0 else None
+    classes = _classes(output)
+    silent = torch.stack(listener.gates).any(dim=0) if listener.gates else None
+    return NetworkStatistics(
+        images=batch.size,
+        images_for_dead=asked,
+        classes=classes,
+        loss=loss,
+        loss_predicted=theory.expected_loss(classes, variance) if classes and variance is not None else None,
+        logit_std=statistics.moments(output.detach())[1],
+        jacobian_max=singular[0],
+        jacobian_mean=singular[1],
+        jacobian_min=singular[2],
+        silent_inputs=float(silent.double().mean()) if silent is not None else None,
+        silent_inputs_predicted=_predicted_silence(listener),
+    )
+
+
+def _predicted_silence(listener: Listener) -> float | None:
+    """Predict the share of silent images for a stack of Linear layers with ReLU and no bias (`dead_probability`)."""
+    gated = [site for site in listener.sites if site.activated is not None and site.activated.gate is not None]
+    if not gated or len(gated) != len(listener.gates) or any(site.kind != "linear" for site in gated):
+        return None
+    biases = [listener.weights.get(f"{site.name}.bias") for site in gated]
+    if any(site.law is None for site in gated) or any(bias is not None and bias.moment != 0 for bias in biases):
+        return None
+    return theory.dead_probability([site.units for site in gated])

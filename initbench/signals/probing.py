@@ -1,0 +1,86 @@
+"""What takes passes of its own: singular values of the input-output Jacobian, and dead units over more images."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from initbench.signals.listening import plain_name, tensors_of
+from initbench.signals.sites import GATES, Site
+
+JACOBIAN_IMAGES = 8
+MOST_OUTPUTS = 128  # each output costs a row of the Jacobian, hence a copy of the images
+
+
+def jacobian_singular_values(
+    model: nn.Module, inputs: Sequence[Any]
+) -> tuple[float, float, float] | tuple[None, None, None]:
+    """Return the largest, mean and smallest singular value of ∂output/∂input, each the mean over a few images.
+
+    In evaluation mode, so that images do not reach each other through a normalization. None where inputs are not one
+    float tensor, or outputs are no vector of moderate length. Every image is passed once per output, and one backward
+    pass from its own output of each copy gives all rows.
+    """
+    if len(inputs) != 1 or not isinstance(inputs[0], Tensor) or not inputs[0].is_floating_point():
+        return None, None, None
+    images = inputs[0][:JACOBIAN_IMAGES].detach()
+    model.eval()
+    with torch.no_grad():
+        outputs = next(tensors_of(model(images[:1]))).shape
+    if len(outputs) != 2 or outputs[1] > MOST_OUTPUTS:
+        return None, None, None
+    copies = images.repeat_interleave(outputs[1], dim=0).requires_grad_()
+    output = next(tensors_of(model(copies)))
+    own = torch.arange(outputs[1], device=output.device).repeat(len(images))
+    (rows,) = torch.autograd.grad(output.gather(1, own[:, None]).sum(), copies, allow_unused=True)
+    if rows is None or not rows.isfinite().all():
+        return None, None, None
+    singular = torch.linalg.svdvals(rows.double().reshape(len(images), outputs[1], -1))
+    largest, mean, smallest = singular.amax(dim=1), singular.mean(dim=1), singular.amin(dim=1)
+    return float(largest.mean()), float(mean.mean()), float(smallest.mean())
+
+
+class _Gates(TorchFunctionMode):
+    """Notes of every gate in a forward pass which units open for some image."""
+
+    def __init__(self, axes: Mapping[int, int]) -> None:
+        super().__init__()
+        self.axes = axes
+        self.count = 0
+        self.open: dict[int, Tensor] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - torch's signature
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and plain_name(func) in GATES:
+            axis = self.axes.get(self.count)
+            if axis is not None:
+                self.open[self.count] = (result.movedim(axis, 0).flatten(1) > 0).any(dim=1)
+            self.count += 1
+        return result
+
+
+def still_shut(
+    model: nn.Module, sites: Sequence[Site], more: Iterable[Tensor], seen: int
+) -> tuple[dict[int, Tensor], int]:
+    """Return which units of each site (by index) no image opened, and how many images were asked.
+
+    A unit that is shut for the whole batch is asked about `more` images, chunk after chunk, until every unit has
+    opened or the images are over.
+    """
+    shut = {i: s.activated.shut.clone() for i, s in enumerate(sites) if s.activated and s.activated.shut is not None}
+    gates = {i: of.gate for i in shut if (of := sites[i].activated) is not None and of.gate is not None}
+    model.eval()
+    asked = seen
+    for images in more:
+        if not any(bool(units.any()) for units in shut.values()):
+            break
+        with torch.no_grad(), _Gates({gate: sites[i].axis for i, gate in gates.items()}) as gating:
+            model(images)
+        for i, gate in gates.items():
+            opened = gating.open.get(gate)
+            if opened is not None and opened.shape == shut[i].shape:
+                shut[i] &= ~opened
+        asked += len(images)
+    return shut, asked

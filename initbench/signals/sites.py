@@ -1,0 +1,91 @@
+"""One call that uses a parameter, and what is measured there as signal and gradient pass by."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from initbench.signals import statistics
+from initbench.signals.laws import Law
+
+GATES = frozenset(("relu", "relu6", "threshold"))  # exactly 0 where they are shut
+
+
+@dataclass(frozen=True)
+class Activated:
+    """What an activation makes of a layer's output; of a gate, which units it shuts for every image.
+
+    `gate` counts the gates of a forward pass up to this one, by which a later pass finds it again.
+    """
+
+    name: str
+    moment: float
+    std: float
+    shut: Tensor | None = None
+    gate: int | None = None
+
+
+@dataclass
+class Site:
+    """A layer in one of its uses. `upstream` is the layer that a normalization stands behind."""
+
+    name: str
+    kind: str
+    weight: str
+    axis: int
+    units: int
+    groups: int
+    transposed: bool
+    law: Law | None
+    upstream: "Site | None"
+    forward: Mapping[str, float]
+    histogram: tuple[float, ...]
+    marks: Tensor
+    numel: int
+    outputs: int
+    activated: Activated | None = None
+    backward: Mapping[str, float] = field(default_factory=dict)
+    symmetric: int = 0
+
+    def activate(self, name: str, x: Tensor, gate: int) -> None:
+        """Measure the activation after the layer: the first, and no later one."""
+        if self.activated is not None:
+            return
+        axis = self.axis if x.ndim > self.axis else 1
+        is_gate = name in GATES
+        self.activated = Activated(
+            name,
+            *statistics.moments(x),
+            (statistics.by_unit(x, axis) <= 0).all(dim=1) if is_gate else None,
+            gate if is_gate else None,
+        )
+        if self.kind == "norm" and self.upstream is not None:
+            self.upstream.activated = self.activated
+
+    def note_gradient(self, gradient: Tensor) -> None:
+        """Measure the gradient of the layer's output, and which units it cannot tell apart."""
+        moment, std = statistics.moments(gradient)
+        self.backward = {"gradient_moment": moment, "gradient_std": std}
+        marks = torch.cat([self.marks, statistics.signatures(_units(gradient, self.axis), "units")], dim=1)
+        self.symmetric = int(statistics.repeated(marks).sum()) if self.units > 1 else 0
+
+
+def measured_forward(z: Tensor) -> dict[str, float]:
+    """Return what is measured of a layer's output (n, …)."""
+    moment, std = statistics.moments(z)
+    return {
+        "forward_moment": moment,
+        "forward_std": std,
+        "cosine": statistics.mean_cosine(z),
+        "effective_rank": statistics.effective_rank(z),
+    }
+
+
+def marks_of(z: Tensor, axis: int) -> Tensor:
+    """Return signatures of the units of a layer's output."""
+    return statistics.signatures(_units(z, axis), "units")
+
+
+def _units(values: Tensor, axis: int) -> Tensor:
+    return statistics.by_unit(values, axis) if values.ndim > 1 else values[:, None]

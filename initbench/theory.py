@@ -1,0 +1,399 @@
+"""Closed forms of signal propagation: what a draw of weights does to a signal, on average, before anything is trained.
+
+A unit's pre-activation z is normal in the limit of width, so the laws are Gaussian integrals of an activation φ:
+E[φ(z)²], E[φ'(z)²] and E[φ(z_a)·φ(z_b)] of two inputs. Beside them stand the laws that are exact at any width. T1 to
+T14 are the rows of reference/schemes.md, 3.1; tests/test_theory.py holds each of them against draws.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import entr, erfcx, expit, ndtr
+
+Floats = NDArray[np.float64]
+
+# Klambauer et al. 2017, the constants of torch.nn.SELU.
+SELU_ALPHA = 1.6732632423543772
+SELU_SCALE = 1.0507009873554805
+
+KNOTS = 400  # variances to integrate at, when more are asked for
+TERMS = 48  # of the Hermite expansion, one by one
+BANDS = np.unique(np.geomspace(TERMS, 1536, 19).astype(int) // 2 * 2)  # where the bands of the terms after them begin
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation φ and its derivative, elementwise; `slope` where φ is z above 0 and slope·z below: closed forms."""
+
+    name: str
+    value: Callable[[Floats], Floats]
+    derivative: Callable[[Floats], Floats]
+    slope: float | None = None
+
+
+def leaky_relu(slope: float) -> Activation:
+    """Return the activation that is z for z > 0 and slope·z below (Maas et al. 2013)."""
+    return _piecewise("leaky_relu", slope)
+
+
+def _piecewise(name: str, slope: float) -> Activation:
+    return Activation(name, lambda z: np.where(z > 0, z, slope * z), lambda z: np.where(z > 0, 1.0, slope), slope)
+
+
+def _elu(name: str, alpha: float, scale: float) -> Activation:
+    return Activation(
+        name,
+        lambda z: scale * np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0.0))),
+        lambda z: scale * np.where(z > 0, 1.0, alpha * np.exp(np.minimum(z, 0.0))),
+    )
+
+
+def _density(z: Floats) -> Floats:
+    return np.exp(-np.square(np.clip(z, -40.0, 40.0)) / 2) / math.sqrt(2 * math.pi)
+
+
+ACTIVATIONS: Mapping[str, Activation] = {
+    "relu": _piecewise("relu", 0.0),
+    "leaky_relu": leaky_relu(0.01),
+    "tanh": Activation("tanh", np.tanh, lambda z: 1 - np.tanh(z) ** 2),
+    "sigmoid": Activation("sigmoid", expit, lambda z: expit(z) * expit(-z)),
+    "selu": _elu("selu", SELU_ALPHA, SELU_SCALE),
+    "gelu": Activation("gelu", lambda z: z * ndtr(z), lambda z: ndtr(z) + z * _density(z)),
+    "silu": Activation("silu", lambda z: z * expit(z), lambda z: expit(z) * (1 + z * expit(-z))),
+    "elu": _elu("elu", 1.0, 1.0),
+    "linear": _piecewise("linear", 1.0),
+}
+
+
+def moment(act: Activation, mean: float, variance: ArrayLike) -> Floats:
+    """Return E[φ(z)²], z ~ N(mean, variance), in the shape of `variance` (He et al. 2015, eq. 8: variance/2 for ReLU).
+
+    A closed form where φ is piecewise linear; elsewhere a quadrature, of relative error below 1e-8. It is interpolated
+    between 400 variances where more are asked for at once: below 1e-5 over one decade of them, 2e-4 over twelve.
+    """
+    values = _nonnegative(variance)
+    if act.slope is None:
+        return _interpolated(lambda knots: _quadrature(act.value, mean, knots, 2), values)
+    std = np.sqrt(values)
+    threshold = _in_deviations(mean, std)
+    # E[z²; z > 0] = (m² + v)·Φ(m/s) + m·s·φ(m/s)
+    above = (mean**2 + values) * ndtr(threshold) + mean * std * _density(threshold)
+    return np.asarray((1 - act.slope**2) * above + act.slope**2 * (mean**2 + values))
+
+
+def derivative_moment(act: Activation, mean: float, variance: ArrayLike) -> Floats:
+    """Return E[φ'(z)²] in the shape of `variance`, as exact as `moment` (He et al. 2015, eq. 14: 1/2 for ReLU).
+
+    At variance 0 a kink counts half from either side.
+    """
+    values = _nonnegative(variance)
+    if act.slope is None:
+        return _interpolated(lambda knots: _quadrature(act.derivative, mean, knots, 2), values)
+    above = ndtr(_in_deviations(mean, np.sqrt(values)))
+    return np.asarray((1 - act.slope**2) * above + act.slope**2)
+
+
+def kurtosis(act: Activation, variance: float) -> float:
+    """Return E[φ⁴]/E[φ²]² − 1 for z ~ N(0, variance): 5 for ReLU, 2 for linear, whatever the variance."""
+    if act.slope is not None:
+        return 6 * (1 + act.slope**4) / (1 + act.slope**2) ** 2 - 1
+    knots = np.array([max(variance, 1e-30)])  # the limit at 0, where φ(0)⁴ would be 0/0
+    fourth, second = (float(_quadrature(act.value, 0.0, knots, power)[0]) for power in (4, 2))
+    return fourth / second**2 - 1
+
+
+def _nonnegative(variance: ArrayLike) -> Floats:
+    """Lift rounding below 0, and make NaN of what is not finite."""
+    values = np.asarray(variance, dtype=np.float64)
+    return np.where(np.isfinite(values), np.maximum(values, 0.0), np.nan)
+
+
+def _in_deviations(mean: float, std: Floats) -> Floats:
+    """Return mean/std, to 40 deviations at most: Φ is 0 or 1 beyond. 0 where both are 0."""
+    return np.clip(mean / np.maximum(std, 1e-170), -40.0, 40.0)
+
+
+@cache
+def _nodes() -> tuple[Floats, Floats]:
+    """Return ascending offsets from a kink, symmetric about 0 and out to ±19, with the weights of a plain integral.
+
+    Gauss-Legendre on panels that shrink towards 0 by factors of 4: a bend of φ around z = 0 has width 1/std in units of
+    the standard deviation, which no Gauss-Hermite rule follows when std is large.
+    """
+    edges = np.concatenate([[0.0], 4.0 ** np.arange(-14, -1), np.arange(0.25, 12, 0.25), np.arange(12, 20)])
+    points, weights = np.polynomial.legendre.leggauss(12)
+    half = np.diff(edges)[:, None] / 2
+    right = (edges[:-1, None] + half * (points + 1)).ravel()
+    weight = (half * weights).ravel()
+    return np.concatenate([-right[::-1], right]), np.concatenate([weight[::-1], weight])
+
+
+def _quadrature(function: Callable[[Floats], Floats], mean: float, variance: Floats, power: int) -> Floats:
+    """Integrate function(z)^power over z ~ N(mean, variance): (g,) -> (g,), split at z = 0."""
+    offsets, weights = _nodes()
+    # At variance 0, z keeps its sign and no size: its square is 0 in floating point.
+    std = np.maximum(np.sqrt(variance), 1e-170)[:, None]
+    x = offsets - np.clip(mean / std, -9.0, 9.0)
+    return np.asarray((function(mean + std * x) ** power * _density(x)) @ weights)
+
+
+def _interpolated(function: Callable[[Floats], Floats], variance: Floats) -> Floats:
+    knots, _ = _knots(variance)
+    return np.asarray(np.interp(variance, knots, function(knots)))
+
+
+def _knots(variance: Floats) -> tuple[Floats, Floats]:
+    """Return the ascending variances to compute at, and where among them each asked one lies (fractions interpolate).
+
+    All distinct ones, unless they are many: then geometric steps over 12 decades at most.
+    """
+    distinct = np.unique(variance[np.isfinite(variance)])
+    if len(distinct) > KNOTS:
+        lowest = max(distinct[distinct > 0][0], distinct[-1] * 1e-12)
+        distinct = np.geomspace(lowest, distinct[-1], KNOTS)
+    knots = np.unique(np.concatenate([[0.0, 1.0], distinct]))  # two at least: with one, np.interp forgets NaN
+    return knots, np.asarray(np.interp(variance, knots, np.arange(len(knots))))
+
+
+def product(
+    act: Activation, mean: float, variance_a: ArrayLike, variance_b: ArrayLike, covariance: ArrayLike
+) -> Floats:
+    """Return E[φ(z_a)·φ(z_b)] for jointly normal z of one mean, in the arrays' common shape.
+
+    A closed form where φ is piecewise linear and the mean 0 (Cho & Saul 2009); elsewhere the Hermite expansion
+    Σ ρᵏ·a_k(v_a)·a_k(v_b) (Mehler 1866), at any correlation within 1e-6 of √(E[φ²_a]·E[φ²_b]) for mean 0 and variances
+    from 0.01 to 4, and within 2e-3 always. Correlations are clipped to [−1, 1].
+    """
+    a, b, between = np.broadcast_arrays(_nonnegative(variance_a), _nonnegative(variance_b), covariance)
+    scale = np.sqrt(a) * np.sqrt(b)
+    # Of a constant and anything the correlation is 0.
+    cosine = np.clip(between / np.where(scale > 0, scale, np.inf), -1.0, 1.0)
+    if act.slope == 1:
+        return np.asarray(mean**2 + cosine * scale)
+    if act.slope is None or mean != 0:
+        return _expansion(act, mean, np.stack([a, b]), cosine)
+    # φ(z) = ((1 + α)·z + (1 − α)·|z|)/2, and z_a·|z_b| is odd.
+    absolute = (np.sqrt(1 - cosine**2) + cosine * np.arcsin(cosine)) * 2 / math.pi
+    return np.asarray(scale * ((1 + act.slope) ** 2 * cosine + (1 - act.slope) ** 2 * absolute) / 4)
+
+
+def _expansion(act: Activation, mean: float, variances: Floats, cosine: Floats) -> Floats:
+    """Sum the Hermite expansion: (2, …), (…) -> (…)."""
+    knots, position = _knots(variances)
+    coefficients = _coefficients(act, mean, knots)
+    below = np.nan_to_num(position).astype(np.intp)
+    fraction = position - below
+
+    def of_both(row: Floats) -> Floats:
+        at_a, at_b = row[below] + fraction * np.diff(row, append=row[-1])[below]
+        return np.asarray(at_a * at_b)
+
+    total = np.zeros(cosine.shape)
+    for row in coefficients[TERMS - 1 :: -1]:  # Horner's rule in ρ
+        total = total * cosine + of_both(row)
+    sign, size = np.sign(cosine), np.abs(cosine)
+    decays = [size ** ((low + high - 1) / 2) for low, high in pairwise(BANDS)]
+    norms = coefficients[TERMS:].reshape(-1, 2, len(knots))
+    for (even, odd), decay in zip(norms, [*decays, _rest(size)], strict=True):
+        total += (of_both(even) + sign * of_both(odd)) * decay
+    return total
+
+
+def _coefficients(act: Activation, mean: float, variance: Floats) -> Floats:
+    """Return a_k = E[φ(mean + std·x)·h_k(x)], x ~ N(0, 1), then the norms of each band and of the rest: (…, g).
+
+    In a band the a_k of two variances are taken as proportional. The rest is what all terms leave of E[φ²], of the even
+    and of the odd part of φ apart (Parseval): so the sum is exact at ρ = ±1 when both variances are equal.
+    """
+    offsets, weights = _nodes()
+    values = act.value(mean + np.maximum(np.sqrt(variance), 1e-170)[:, None] * offsets)
+    coefficients = _hermite() @ values.T
+    squares = np.square(coefficients).reshape(-1, 2, len(variance))
+    bands = np.add.reduceat(squares, BANDS[:-1] // 2)
+    measure = weights * _density(offsets)
+    square, mirrored = values**2 @ measure, (values * values[:, ::-1]) @ measure
+    rest = np.stack([square + mirrored, square - mirrored]) / 2 - squares.sum(axis=0)
+    norms = np.sqrt(np.maximum(np.concatenate([bands, rest[None]]), 0.0))
+    return np.concatenate([coefficients[:TERMS], norms.reshape(-1, len(variance))])
+
+
+@cache
+def _hermite() -> Floats:
+    """Return h_k(x) times the weight of each node: (terms, nodes); h_k = He_k/√k! are orthonormal under N(0, 1)."""
+    x, weights = _nodes()
+    rows = [np.ones_like(x), x]
+    for k in range(1, BANDS[-1] - 1):
+        rows.append((x * rows[k] - math.sqrt(k) * rows[k - 1]) / math.sqrt(k + 1))
+    return np.stack(rows) * (weights * _density(x))
+
+
+def _rest(cosine: Floats) -> Floats:
+    """Return Σ ρᵏ·a_k² / Σ a_k² over the terms after the bands, for the decay a_k² ~ k^(−3/2) of a step.
+
+    Only steep φ leave a rest worth the name. As an integral, with x = −k·ln ρ at the first: e⁻ˣ − √(πx)·erfc(√x).
+    """
+    x = np.minimum(-(BANDS[-1] - 1) * np.log(np.maximum(cosine, 1e-30)), 100.0)
+    return np.asarray(np.exp(-x) * (1 - np.sqrt(math.pi * x) * erfcx(np.sqrt(x))))
+
+
+def relu_cosine(cosine: ArrayLike) -> Floats:
+    """Return the cosine of two inputs after a zero-bias ReLU layer, from that before it (T2; Cho & Saul 2009)."""
+    c = np.clip(np.asarray(cosine, dtype=np.float64), -1.0, 1.0)
+    return np.asarray((np.sqrt(1 - c**2) + c * (math.pi - np.arccos(c))) / math.pi)
+
+
+def relu_cosine_after(cosine: ArrayLike, depth: int) -> Floats:
+    """Return the cosine of two inputs after `depth` zero-bias ReLU layers; 1 − it falls as 9π²/(2·depth²) (T2)."""
+    result = np.asarray(cosine, dtype=np.float64)
+    for _ in range(depth):
+        result = relu_cosine(result)
+    return result
+
+
+def fixed_point(act: Activation, weight_variance: float, bias_variance: float) -> float:
+    """Return q*, the largest stable solution of q = σ_w²·E[φ²] + σ_b², z ~ N(0, q) (Poole et al. 2016).
+
+    It is inf where the variance grows without end, 0 where it dies, and 1 where every q is a solution.
+    """
+    if act.slope is not None:
+        gain = weight_variance * float(moment(act, 0.0, 1.0))
+        if math.isclose(gain, 1, rel_tol=1e-12):
+            return math.inf if bias_variance else 1.0
+        return bias_variance / (1 - gain) if gain < 1 else math.inf
+
+    def growth(log_q: ArrayLike) -> Floats:
+        q = np.exp(log_q)
+        return (weight_variance * moment(act, 0.0, q) + bias_variance) / q - (1 + 1e-12)  # rounding is no growth
+
+    grid = np.linspace(-25.0, 25.0, 501)
+    grows = growth(grid) > 0
+    if grows[-1]:
+        return math.inf
+    ends = np.flatnonzero(grows[:-1] & ~grows[1:])
+    return math.exp(_root(growth, grid[ends[-1]], grid[ends[-1] + 1])) if len(ends) else 0.0
+
+
+def critical_weight_variance(act: Activation, bias_variance: float) -> float:
+    """Return σ_w² where χ₁ = σ_w²·E[φ'(z)²] is 1 at q*, the least q* if several (T6; Schoenholz et al. 2017)."""
+    if act.slope is not None or (bias_variance == 0 and act.value(np.zeros(1))[0] == 0):
+        return 1 / float(derivative_moment(act, 0.0, 0.0))
+
+    def excess(log_q: ArrayLike) -> Floats:  # with χ₁ = 1, σ_w² = 1/E[φ'²], and q is left as the one unknown
+        q = np.exp(log_q)
+        return q - moment(act, 0.0, q) / derivative_moment(act, 0.0, q) - bias_variance
+
+    grid = np.linspace(-25.0, 12.0, 371)
+    first = max(1, int(np.argmax(excess(grid) > 0)))
+    return 1 / float(derivative_moment(act, 0.0, math.exp(_root(excess, grid[first - 1], grid[first]))))
+
+
+def correlation_depth(act: Activation, weight_variance: float, bias_variance: float) -> float:
+    """Return ξ_c = −1/ln χ in layers, χ = σ_w²·E[φ'(z_a)·φ'(z_b)] at the correlation fixed point c* (T6).
+
+    Cosines approach c* as exp(−depth/ξ_c), and about 6·ξ_c layers can be trained (Schoenholz et al. 2017). It is inf at
+    criticality, and where the variance grows without end.
+    """
+    q = fixed_point(act, weight_variance, bias_variance)
+    if math.isinf(q):
+        return math.inf
+    chi = weight_variance * float(derivative_moment(act, 0.0, q))
+    if chi > 1:  # chaos: c* < 1
+        cosine = _correlation_fixed_point(act, weight_variance, bias_variance, q)
+        slope = Activation(f"{act.name}'", act.derivative, act.derivative)
+        chi = weight_variance * float(product(slope, 0.0, q, q, cosine * q))
+    return -1 / math.log(chi) if 0 < chi < 1 - 1e-9 else math.inf if chi > 0 else 0.0
+
+
+def _correlation_fixed_point(act: Activation, weight_variance: float, bias_variance: float, q: float) -> float:
+    """Solve c = (σ_w²·E[φ(z_a)·φ(z_b)] + σ_b²)/q below 1; 1 where chaos is too slight to tell."""
+
+    def excess(cosine: ArrayLike) -> Floats:
+        c = np.asarray(cosine)
+        return np.asarray((weight_variance * product(act, 0.0, q, q, c * q) + bias_variance) / q - c)
+
+    if excess(0.0) <= 1e-12:
+        return 0.0
+    return _root(excess, 0.0, 1 - 1e-6) if excess(1 - 1e-6) < 0 else 1.0
+
+
+def _root(function: Callable[[ArrayLike], Floats], low: float, high: float) -> float:
+    return float(brentq(lambda x: float(function(x)), low, high, xtol=1e-13))
+
+
+def width_spread(widths: Sequence[int]) -> float:
+    """Return E[M²]/E[M]² of one input's second moment M after He-normal ReLU layers, ∏ (1 + 5/n) (T1; Hanin 2018)."""
+    return math.prod(1 + 5 / n for n in widths)
+
+
+def dead_probability(widths: Sequence[int]) -> float:
+    """Return the chance that for one input some layer's ReLUs are all shut, 1 − ∏ (1 − 2⁻ⁿ) (T3; Lu et al. 2019).
+
+    Exact for zero biases and rows of weights that are as likely as their negatives.
+    """
+    return -math.expm1(sum(math.log1p(-(2.0**-n)) for n in widths))
+
+
+def torch_default_moment(depth: int, width: int, moment: float = 1.0) -> float:
+    """Return E[x²] after the ReLU of layer `depth` under PyTorch's default: M/6 + 1/(6n), repeated.
+
+    Weights and biases are U(±1/√n): Var = 1/(3n) each, and ReLU halves the sum.
+    """
+    for _ in range(depth):
+        moment = moment / 6 + 1 / (6 * width)
+    return moment
+
+
+def torch_default_floor(width: int) -> float:
+    """Return 1/(5n), where `torch_default_moment` ends: there the biases speak and not the input."""
+    return 1 / (5 * width)
+
+
+def gaussian_mean_singular_value(variance: float = 1.0) -> float:
+    """Return the mean singular value of a large n×n matrix with entries of variance v/n: 8/(3π)·√v (T5)."""
+    return 8 / (3 * math.pi) * math.sqrt(variance)
+
+
+def padded_moments(height: int, width: int, depth: int) -> Floats:
+    """Return the mean E[x²] of a map, 1 at first, after each of `depth` zero-padded 3×3 He layers: (depth,) (T7).
+
+    Each layer is a box filter of E[x²] with zeros around it, and that filter is separable.
+    """
+    rows, columns, means = np.ones(height), np.ones(width), []
+    for _ in range(depth):
+        rows, columns = (np.convolve(side, np.ones(3) / 3)[1:-1] for side in (rows, columns))
+        means.append(rows.mean() * columns.mean())
+    return np.array(means)
+
+
+def expected_loss(classes: int, variance: float) -> float:
+    """Return the expected cross-entropy of independent logits N(0, variance) (T12): ln K at 0; to 1e-6.
+
+    The label's logit has mean 0, which leaves E[ln Σ e^l]. By the Gumbel-max trick that is E[max (l + g)] − γ with
+    independent standard Gumbel g, an integral of F^K where F is the distribution of l + g.
+    """
+    std = math.sqrt(variance)
+    u = np.linspace(-5 - 10 * std, 45 + 10 * std, 2001)
+    power = _gumbel_plus_normal(u, std) ** classes
+    # E[max] = top − ∫ F^K, by the trapezoid rule.
+    return float(u[-1] - (power.sum() - power[-1] / 2) * (u[1] - u[0]) - np.euler_gamma)
+
+
+def _gumbel_plus_normal(u: Floats, std: float) -> Floats:
+    """Return P(g + l < u), l ~ N(0, std²), integrating over the narrower of the two: (n,) -> (n,)."""
+    if std < 1:
+        x, weights = np.polynomial.hermite_e.hermegauss(60)
+        return np.asarray(np.exp(-np.exp(std * x - u[:, None])) @ weights / math.sqrt(2 * math.pi))
+    g = np.linspace(-4.5, 40.0, 500)
+    density = np.exp(-g - np.exp(-g)) * (g[1] - g[0])
+    return np.asarray(ndtr((u[:, None] - g) / std) @ density)
+
+
+def zero_logits_loss(shares: Sequence[float]) -> float:
+    """Return the entropy of class shares: the loss of a network of which only the last bias can learn (T11)."""
+    return float(entr(np.asarray(shares) / np.sum(shares)).sum())
