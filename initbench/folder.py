@@ -67,9 +67,18 @@ def write_stamp(folder: Path, file: str, document: dict[str, Any]) -> None:
     Raises:
         ConfigurationError: the folder holds something else, or cannot be written.
     """
+    refuse_foreign(folder, file)
+    store.write_atomically(folder / file, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+
+
+def refuse_foreign(folder: Path, file: str) -> None:
+    """Pass where a folder is absent, empty, or begun by a stamp in `file`.
+
+    Raises:
+        ConfigurationError: the folder holds something else, or cannot be read.
+    """
     if not _is_ours(folder, file):
         raise ConfigurationError(f"{folder} holds files of something else: choose another --name or --out.")
-    store.write_atomically(folder / file, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
 
 
 def load(folder: str | Path) -> Comparison:

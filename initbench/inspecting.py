@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from initbench.analysis.inspection import AS_BUILT, Inspection, Observed
 from initbench.datasets import Dataset
 from initbench.datasets.batches import resident
 from initbench.errors import InitbenchWarning, UsageError
-from initbench.folder import write_stamp
+from initbench.folder import refuse_foreign, write_stamp
 from initbench.layers import weighted_layers
 from initbench.models import MODELS, build_model
 from initbench.randomness import generator, one_thread
@@ -52,8 +53,8 @@ class Questions:
 
     @cached_property
     def first(self) -> dict[str, nn.Module]:
-        """One model of each text, to be filled again and again."""
-        return {text: build(0) for text, build in self.builds.items()}
+        """One model of each text, to be filled again and again: a copy, for a builder may keep what it returned."""
+        return {text: _copied(build(0)) for text, build in self.builds.items()}
 
 
 def inspect(
@@ -92,7 +93,7 @@ def inspect(
     inputs = batch if isinstance(batch, tuple) else (batch,)
     asked = Questions(
         models=(type(model).__name__,),
-        builds={type(model).__name__: lambda _seed: copy.deepcopy(model)},
+        builds={type(model).__name__: lambda _seed: model},
         schemes=tuple(map(_canonical, schemes or (AS_BUILT,))),
         seeds=(0,) if schemes is None else _seeds(seeds),
         batch=Batch(inputs, labels),
@@ -175,28 +176,40 @@ def default_schemes(model: str) -> tuple[str, ...]:
     return (AS_BUILT, *DEFAULT_SCHEMES) if usercode.is_reference(model) else DEFAULT_SCHEMES
 
 
-def stamp(out: Path, asked: Questions, name: str | None = None) -> Path:
-    """Choose the inspection's folder, `inspect-<digest>` unless it is named, write there what is asked, return it.
+def folder_of(out: Path, asked: Questions, name: str | None = None) -> Path:
+    """Choose the inspection's folder, `inspect-<digest>` unless it is named; nothing is written yet.
+
+    Raises:
+        ConfigurationError: the folder holds something else.
+    """
+    digest = hashlib.sha256(json.dumps(_question(asked)).encode()).hexdigest()[:8]
+    folder = out / (name or f"inspect-{digest}")
+    refuse_foreign(folder, STAMP_FILE)
+    return folder
+
+
+def stamp(folder: Path, asked: Questions) -> None:
+    """Write into the inspection's folder what is asked.
 
     Raises:
         ConfigurationError: the folder holds something else, or cannot be written.
     """
-    question = {
+    write_stamp(folder, STAMP_FILE, {"schema": 1, **_question(asked)})
+
+
+def _question(asked: Questions) -> dict[str, Any]:
+    return {
         "models": asked.models,
         "schemes": asked.schemes,
         "seeds": asked.seeds,
         "source": asked.source,
         "axis": asked.axis,
     }
-    digest = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:8]
-    folder = out / (name or f"inspect-{digest}")
-    write_stamp(folder, STAMP_FILE, {"schema": 1, **question})
-    return folder
 
 
 def _one(asked: Questions, text: str, scheme: str, seed: int) -> tuple[Observed, list[str]]:
     if scheme == AS_BUILT:
-        model = asked.builds[text](seed)
+        model = _copied(asked.builds[text](seed))
         assignments = []
         weighted_layers(model)  # raises where there is nothing to inspect
     else:
@@ -207,6 +220,13 @@ def _one(asked: Questions, text: str, scheme: str, seed: int) -> tuple[Observed,
         step_zero = observe(model, asked.batch, weight_laws(model, assignments), histograms=True)
     notices = [f"{text}: {item.notice}" for item in assignments if item.notice]
     return Observed(text, scheme, seed, step_zero), notices
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise UsageError(f"{type(model).__name__} cannot be copied: {usercode.where(error)}.") from error
 
 
 def _canonical(scheme: str) -> str:

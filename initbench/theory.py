@@ -8,12 +8,12 @@ T14 are the rows of reference/schemes.md, 3.1; tests/test_theory.py holds each o
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 from scipy.special import entr, erfcx, expit, ndtr
 
 Floats = NDArray[np.float64]
@@ -323,7 +323,7 @@ def _correlation_fixed_point(act: Activation, weight_variance: float, bias_varia
 
 
 def _root(function: Callable[[ArrayLike], Floats], low: float, high: float) -> float:
-    return float(brentq(lambda x: float(function(x)), low, high, xtol=1e-13))
+    return float(scipy.optimize.brentq(lambda x: float(function(x)), low, high, xtol=1e-13))
 
 
 def width_spread(widths: Sequence[int]) -> float:
@@ -371,6 +371,7 @@ def padded_moments(height: int, width: int, depth: int) -> Floats:
     return np.array(means)
 
 
+@lru_cache(maxsize=256)  # every seed of a scheme asks the same
 def expected_loss(classes: int, variance: float) -> float:
     """Return the expected cross-entropy of independent logits N(0, variance) (T12): ln K at 0; to 1e-6.
 

@@ -8,8 +8,10 @@ import importlib.util
 import inspect
 import re
 import sys
+import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +23,7 @@ from initbench.models import ImageShape
 from initbench.randomness import isolated
 from initbench.registry import did_you_mean
 
+_LIBRARY = sysconfig.get_path("stdlib")
 _REFERENCE = re.compile(r"(?P<home>.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 
 
@@ -61,12 +64,13 @@ def builder(reference: str, shape: ImageShape | None, classes: int) -> Callable[
     if not callable(build):
         raise UsageError(f"'{reference}' is {type(build).__name__}, not a function that builds a model.")
     arguments = _fitting(build, reference, shape, classes)
+    home = reference.strip().rpartition(":")[0]
 
     def built(seed: int) -> nn.Module:
         try:
-            with isolated(seed):
+            with isolated(seed), _beside(home):
                 model = build(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigurationError(f"{reference} raised {where(error)}.") from error
         if not isinstance(model, nn.Module):
             raise UsageError(f"{reference} returned {type(model).__name__}, not a torch.nn.Module.")
@@ -78,29 +82,31 @@ def builder(reference: str, shape: ImageShape | None, classes: int) -> Callable[
 def where(error: BaseException) -> str:
     """Name an error with the last line of the user's own code that it passed through."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-    own = [f for f in frames if not f.filename.startswith(("<", str(Path(__file__).parent)))]
+    own = [f for f in frames if not f.filename.startswith(("<", str(Path(__file__).parent), _LIBRARY))]
     message = str(error).strip().partition("\n")[0].rstrip(".")
     said = f"{type(error).__name__}: {message}" if message else type(error).__name__
     if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} (line {error.lineno})"
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
     return f"{said} ({own[-1].filename}, line {own[-1].lineno}: {own[-1].line})" if own else said
 
 
 def _module(home: str) -> ModuleType:
+    is_file = home.endswith(".py")
     try:
-        return _from_file(Path(home).expanduser()) if home.endswith(".py") else importlib.import_module(home)
+        with isolated(0), _beside(home):
+            return _from_file(Path(home).expanduser()) if is_file else importlib.import_module(home)
     except ModuleNotFoundError as error:
-        if error.name and home.startswith(error.name):
+        if not is_file and error.name and f"{home}.".startswith(f"{error.name}."):
             raise UsageError(f"No module named '{error.name}': is it installed, or a file.py:name?") from None
         raise ConfigurationError(f"{home} does not import: {where(error)}.") from error
     except UsageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(f"{home} does not import: {where(error)}.") from error
 
 
 def _from_file(path: Path) -> ModuleType:
-    """Import a file under a name of its own, with its folder on the path, as `python file.py` would."""
+    """Import a file under a name of its own."""
     if not path.is_file():
         raise UsageError(f"No file {path}.")
     spec = importlib.util.spec_from_file_location(f"initbench_user_{path.stem}", path)
@@ -108,12 +114,26 @@ def _from_file(path: Path) -> ModuleType:
     assert spec.loader is not None, "a .py file has a loader"
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickles in the file look themselves up there
-    sys.path.insert(0, str(path.parent.resolve()))
     try:
         spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
+    except BaseException:
+        sys.modules.pop(spec.name, None)
+        raise
     return module
+
+
+@contextmanager
+def _beside(home: str) -> Iterator[None]:
+    """Have the folder of a file on the path, as `python file.py` would: it may import what lies beside it."""
+    if not home.endswith(".py"):
+        yield
+        return
+    folder = str(Path(home).expanduser().parent.resolve())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
 
 
 def _fitting(build: Callable[..., Any], reference: str, shape: ImageShape | None, classes: int) -> tuple[Any, ...]:

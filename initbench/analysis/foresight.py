@@ -3,7 +3,7 @@
 from itertools import permutations
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts load when they are first used: scipy.stats takes half a second
 
 from initbench.analysis.checks import severity
 from initbench.analysis.comparison import Comparison
@@ -53,7 +53,7 @@ def _scores(comparison: Comparison, panel: Panel) -> dict[str, tuple[float, floa
 
 def _rho(first: Floats, second: Floats) -> float:
     """Return Spearman's rank correlation, NaN where a side does not vary."""
-    a, b = stats.rankdata(first), stats.rankdata(second)
+    a, b = scipy.stats.rankdata(first), scipy.stats.rankdata(second)
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / norm if norm > 0 else float("nan")
@@ -61,12 +61,12 @@ def _rho(first: Floats, second: Floats) -> float:
 
 def _chance(first: Floats, second: Floats, rho: float) -> float:
     """Return the two-sided p of `rho` among all orders, or among random ones where they are too many to count."""
-    a = stats.rankdata(first)
+    a = scipy.stats.rankdata(first)
     if len(a) <= EXACT:
-        orders = np.array(list(permutations(stats.rankdata(second))))
+        orders = np.array(list(permutations(scipy.stats.rankdata(second))))
     else:
         keyed = np.random.default_rng(len(a))
-        orders = keyed.permuted(np.tile(stats.rankdata(second), (RESAMPLES, 1)), axis=1)
+        orders = keyed.permuted(np.tile(scipy.stats.rankdata(second), (RESAMPLES, 1)), axis=1)
     a, orders = a - a.mean(), orders - orders.mean(axis=1, keepdims=True)
     rhos = orders @ a / np.sqrt((a @ a) * (orders[0] @ orders[0]))
     extreme = int((np.abs(rhos) >= abs(rho) - 1e-9).sum())

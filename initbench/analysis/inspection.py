@@ -47,13 +47,13 @@ class Inspection:
         rows = [
             _key(of) | layer.model_dump(exclude={"histogram"}) for of in self.observed for layer in of.step_zero.layers
         ]
-        return pd.DataFrame(rows, columns=["model", "scheme", "seed", *_fields(LayerStatistics)])
+        return _frame(rows, ["model", "scheme", "seed", *_fields(LayerStatistics)])
 
     @cached_property
     def networks(self) -> pd.DataFrame:
         """One row a model, scheme and seed: `record.NetworkStatistics`."""
         rows = [_key(of) | of.step_zero.network.model_dump() for of in self.observed]
-        return pd.DataFrame(rows, columns=["model", "scheme", "seed", *NetworkStatistics.model_fields])
+        return _frame(rows, ["model", "scheme", "seed", *NetworkStatistics.model_fields])
 
     @cached_property
     def checks(self) -> dict[tuple[str, str], tuple[Check, ...]]:
@@ -67,6 +67,12 @@ class Inspection:
     def of(self, model: str, scheme: str) -> list[Observed]:
         """Return what was seen of one scheme on one model, seed after seed."""
         return [of for of in self.observed if of.model == model and of.scheme == scheme]
+
+
+def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    """Return rows as a table; a number that no row has is NaN and not None, of which no mean can be taken."""
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype({name: "float64" for name in columns if rows and frame[name].isna().all()})
 
 
 def _key(of: Observed) -> dict[str, Any]:

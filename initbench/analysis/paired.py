@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts load when they are first used: scipy.stats takes half a second
 from numpy.typing import NDArray
-from scipy import special, stats
 
 from initbench.analysis.statistics import CONFIDENCE, Estimate, Floats, mean_interval
 
@@ -152,14 +152,14 @@ def share(count: int, n: int) -> Share:
 def clopper_pearson(count: int, n: int) -> Interval:
     """Return the exact 95 % interval of a share: it never covers less, where Wilson's dips to 84 % near 0 and 1."""
     tail = (1 - CONFIDENCE) / 2
-    low = special.betaincinv(count, n - count + 1, tail) if count else 0.0
-    high = special.betaincinv(count + 1, n - count, 1 - tail) if count < n else 1.0
+    low = scipy.special.betaincinv(count, n - count + 1, tail) if count else 0.0
+    high = scipy.special.betaincinv(count + 1, n - count, 1 - tail) if count < n else 1.0
     return Interval(float(low), float(high))
 
 
 def sign_test(wins: int, losses: int) -> float:
     """Return the exact two-sided p of `wins` against `losses` of a fair coin, 1 without either."""
-    return float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+    return float(scipy.stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
 def sign_flip(differences: Floats, generator: np.random.Generator) -> float | None:
@@ -248,7 +248,7 @@ def seeds_needed(deviation: float | None, difference: float, alpha: float = ALPH
     if not deviation:
         return None
     effect = difference / deviation
-    normal = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER)) / effect
+    normal = float(scipy.stats.norm.ppf(1 - alpha / 2) + scipy.stats.norm.ppf(POWER)) / effect
     n = max(2, math.floor(normal**2))  # the normal approximation asks for a few too few
     while paired_t_power(n, effect, alpha) < POWER:
         n += 1
@@ -257,9 +257,9 @@ def seeds_needed(deviation: float | None, difference: float, alpha: float = ALPH
 
 def paired_t_power(n: int, effect: float, alpha: float = ALPHA) -> float:
     """Return the power of the two-sided paired t test with `n` pairs at a true mean of `effect` deviations."""
-    critical, shift = special.stdtrit(n - 1, 1 - alpha / 2), effect * math.sqrt(n)
-    # The plain functions of scipy.special: the same numbers as stats.nct, which takes ten times as long.
-    return float(1 - special.nctdtr(n - 1, shift, critical) + special.nctdtr(n - 1, shift, -critical))
+    critical, shift = scipy.special.stdtrit(n - 1, 1 - alpha / 2), effect * math.sqrt(n)
+    # The plain functions of scipy.special: the same numbers as scipy.stats.nct, which takes ten times as long.
+    return float(1 - scipy.special.nctdtr(n - 1, shift, critical) + scipy.special.nctdtr(n - 1, shift, -critical))
 
 
 def _differences(scheme: Floats, baseline: Floats) -> Floats:
@@ -317,5 +317,5 @@ def _correlation(scheme: Floats, baseline: Floats) -> Measure:
 def _fisher(value: float, n: int) -> Interval | None:
     if n < 4 or abs(value) == 1:
         return None
-    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) / math.sqrt(n - 3)
+    half = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) / math.sqrt(n - 3)
     return Interval(math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # its parts load when they are first used: scipy.stats takes half a second
 from numpy.typing import NDArray
-from scipy import stats
 
 CONFIDENCE = 0.95
 # The chance of calling a network that only guesses "learned"; about one false call in a thousand trials.
@@ -46,7 +46,7 @@ def mean_band(values: Floats) -> tuple[Floats, Floats | None]:
     mean = values.mean(axis=0)
     if n < 2:
         return mean, None
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(axis=0, ddof=1) / np.sqrt(n)
+    half = scipy.special.stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(axis=0, ddof=1) / np.sqrt(n)
     # Equal values have an interval of width zero; rounding in the mean would leave 1e-17 of it.
     equal = np.ptp(values, axis=0) == 0
     return np.where(equal, values[0], mean), np.where(equal, 0.0, half)
@@ -79,7 +79,7 @@ def censored_median(steps: Floats, reached: NDArray[np.bool_]) -> float | None:
     """
     if len(steps) == 0:
         return None
-    survival = stats.ecdf(stats.CensoredData.right_censored(steps, ~reached)).sf
+    survival = scipy.stats.ecdf(scipy.stats.CensoredData.right_censored(steps, ~reached)).sf
     # A product of fractions that is 1/2 on paper may come out a rounding error above it.
     below = survival.quantiles[survival.probabilities <= 0.5 + 1e-12]
     return float(below[0]) if len(below) else None
@@ -90,4 +90,4 @@ def beats_guessing(correct: int, size: int, guess: float) -> bool:
 
     One-sided exact binomial test at p < 0.001.
     """
-    return bool(stats.binom.sf(correct - 1, size, guess) < LUCK)
+    return bool(scipy.stats.binom.sf(correct - 1, size, guess) < LUCK)

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts load when they are first used: scipy.stats takes half a second
 
 from initbench.analysis.paired import (
     Bools,
@@ -129,10 +129,10 @@ def logrank(scheme: Floats, baseline: Floats, budget: float) -> float | None:
     """Return the log-rank p of two samples of arrivals (infinite = never), None where there is nothing to compare."""
     if not len(scheme) or not len(baseline) or not np.isfinite([*scheme, *baseline]).any():
         return None
-    sides = [stats.CensoredData.right_censored(np.minimum(s, budget), np.isinf(s)) for s in (scheme, baseline)]
+    sides = [scipy.stats.CensoredData.right_censored(np.minimum(s, budget), np.isinf(s)) for s in (scheme, baseline)]
     # All at one step leave no variance: 0 / 0.
     with np.errstate(invalid="ignore"):
-        p = float(stats.logrank(*sides).pvalue)
+        p = float(scipy.stats.logrank(*sides).pvalue)
     return p if math.isfinite(p) else None
 
 
@@ -151,7 +151,7 @@ def _median(arrivals: Floats, budget: float) -> Measure:
     """
     n = len(arrivals)
     value = censored_median(np.minimum(arrivals, budget), np.isfinite(arrivals))
-    outside = int(stats.binom.ppf((1 - CONFIDENCE) / 2, n, 0.5)) if n else 0  # P(B < outside) <= 2.5 %
+    outside = int(scipy.stats.binom.ppf((1 - CONFIDENCE) / 2, n, 0.5)) if n else 0  # P(B < outside) <= 2.5 %
     if outside == 0:
         return Measure(value, None, n)
     low, high = np.sort(arrivals)[[outside - 1, n - outside]]
@@ -187,7 +187,7 @@ def _fieller(top: Floats, bottom: Floats) -> Interval | None:
     if n < 2:
         return None
     (vtt, vtb), (_, vbb) = np.cov(top, bottom) / n
-    t2 = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) ** 2
+    t2 = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) ** 2
     # (mean_t - r mean_b)^2 = t^2 (vtt - 2 r vtb + r^2 vbb), a quadratic in r.
     a = bottom.mean() ** 2 - t2 * vbb
     b = top.mean() * bottom.mean() - t2 * vtb

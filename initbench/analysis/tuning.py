@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts load when they are first used: scipy.stats takes half a second
 
 from initbench.analysis.frames import learned_trials
 from initbench.analysis.statistics import Estimate, mean_interval
@@ -195,7 +195,7 @@ def _common(keys: Mapping[str, Mapping[float, tuple[int, float]]], grid: Sequenc
     for of_scheme in keys.values():
         ordered = [of_scheme.get(lr, (math.inf, math.inf)) for lr in tried]
         places = {key: place for place, key in enumerate(sorted(set(ordered)))}
-        total += stats.rankdata([places[key] for key in ordered])
+        total += scipy.stats.rankdata([places[key] for key in ordered])
     return tried[int(total.argmin())]  # the first of equal sums, so the smaller lr; sums of halves are exact
 
 

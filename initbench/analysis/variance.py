@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts load when they are first used: scipy.stats takes half a second
 
 from initbench.analysis.paired import Interval
 from initbench.analysis.statistics import CONFIDENCE, Floats
@@ -164,11 +164,11 @@ def _williams(between: float, df: int, rest: float, df_rest: int, repeats: int) 
     tail = (1 - CONFIDENCE) / 4
     # (MS - noise F) / repeats scaled by chi-square: `between` less what the rest explains, at either end of F.
     explained = df * rest / df_rest
-    low = between - explained * stats.f.isf(tail, df, df_rest)
-    high = between - explained * stats.f.ppf(tail, df, df_rest)
+    low = between - explained * scipy.stats.f.isf(tail, df, df_rest)
+    high = between - explained * scipy.stats.f.ppf(tail, df, df_rest)
     return Interval(
-        max(0.0, float(low / (repeats * stats.chi2.isf(tail, df)))),
-        max(0.0, float(high / (repeats * stats.chi2.ppf(tail, df)))),
+        max(0.0, float(low / (repeats * scipy.stats.chi2.isf(tail, df)))),
+        max(0.0, float(high / (repeats * scipy.stats.chi2.ppf(tail, df)))),
     )
 
 
@@ -176,14 +176,14 @@ def _chi_square(rest: float, df: int) -> Interval | None:
     if rest == 0:
         return None
     tail = (1 - CONFIDENCE) / 2
-    return Interval(float(rest / stats.chi2.isf(tail, df)), float(rest / stats.chi2.ppf(tail, df)))
+    return Interval(float(rest / scipy.stats.chi2.isf(tail, df)), float(rest / scipy.stats.chi2.ppf(tail, df)))
 
 
 def _f_test(between: float, df: int, rest: float, df_rest: int) -> float | None:
     """Return the p of the exact F test, None where there is no rest to hold the factor against."""
     if rest == 0:
         return None
-    return float(stats.f.sf((between / df) / (rest / df_rest), df, df_rest))
+    return float(scipy.stats.f.sf((between / df) / (rest / df_rest), df, df_rest))
 
 
 def _described(of: Decomposition) -> str:

@@ -1,5 +1,7 @@
 """`initbench inspect`: what the signal does before the first step, predicted and measured."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,14 +58,17 @@ def inspect(
     """
     with console.quick_imports():
         from initbench.cli.present_inspection import inspection_document, show_inspection
-        from initbench.inspecting import ask, default_schemes, look, stamp
+        from initbench.inspecting import ask, default_schemes, folder_of, look, stamp
         from initbench.recipe import RunName, Seeds, check_one
 
     count = check_one(Seeds, options.given(seeds=seeds)["seeds"], "--seeds")
-    asked = ask(model, scheme or default_schemes(model), count, dataset=dataset, data_dir=data_dir, inputs=inputs or ())
-    folder = stamp(out, asked, check_one(RunName, name, "--name") if name else None)
-    with console.status_on(quiet=quiet) as told:
-        inspection = look(folder.name, asked, told, command=console.typed())
+    schemes = scheme or default_schemes(model)
+    with redirect_stdout(sys.stderr):  # the user's own code may print, and stdout is for data
+        asked = ask(model, schemes, count, dataset=dataset, data_dir=data_dir, inputs=inputs or ())
+        folder = folder_of(out, asked, check_one(RunName, name, "--name") if name else None)
+        with console.status_on(quiet=quiet) as told:
+            inspection = look(folder.name, asked, told, command=console.typed())
+    stamp(folder, asked)
     for notice in inspection.notices if not quiet else ():
         console.notice(notice)
     if json:

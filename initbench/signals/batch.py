@@ -15,7 +15,7 @@ from initbench.signals.listening import tensors_of
 IMAGES = 256
 LEAST_IMAGES = 16
 MOST_ENTRIES = 2_000_000  # of a batch: large images come in smaller ones
-CHUNK = 1024
+CHUNK = 2048
 IMAGES_FOR_DEAD = 8192  # a unit that so many images do not open is called dead
 
 

@@ -56,7 +56,8 @@ class _Gates(TorchFunctionMode):
         if isinstance(result, Tensor) and plain_name(func) in GATES:
             axis = self.axes.get(self.count)
             if axis is not None:
-                self.open[self.count] = (result.movedim(axis, 0).flatten(1) > 0).any(dim=1)
+                others = [place for place in range(result.ndim) if place != axis]
+                self.open[self.count] = (result > 0).any(dim=others)
             self.count += 1
         return result
 
@@ -76,7 +77,8 @@ def still_shut(
     for images in more:
         if not any(bool(units.any()) for units in shut.values()):
             break
-        with torch.no_grad(), _Gates({gate: sites[i].axis for i, gate in gates.items()}) as gating:
+        doubtful = {gate: sites[i].axis for i, gate in gates.items() if shut[i].any()}
+        with torch.no_grad(), _Gates(doubtful) as gating:
             model(images)
         for i, gate in gates.items():
             opened = gating.open.get(gate)

@@ -4,6 +4,7 @@ A *unit* is an entry of a Linear layer's output or a channel of a convolution's;
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -66,8 +67,12 @@ def signatures(units: Tensor, purpose: str) -> Tensor:
 
     The projection is the same for every tensor of one width, whatever else runs.
     """
-    directions = torch.randn(units.shape[1], 2, generator=generator(units.shape[1], purpose), dtype=torch.float64)
-    return units.double() @ directions
+    return units.double() @ _directions(units.shape[1], purpose)
+
+
+@lru_cache(maxsize=64)
+def _directions(width: int, purpose: str) -> Tensor:
+    return torch.randn(width, 2, generator=generator(width, purpose), dtype=torch.float64)
 
 
 def kin(marks: Tensor) -> Tensor:
