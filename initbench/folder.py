@@ -78,7 +78,9 @@ def refuse_foreign(folder: Path, file: str) -> None:
         ConfigurationError: the folder holds something else, or cannot be read.
     """
     if not _is_ours(folder, file):
-        raise ConfigurationError(f"{folder} holds files of something else: choose another --name or --out.")
+        raise ConfigurationError(
+            f"{folder} holds files that this command did not write: choose another --name or --out."
+        )
 
 
 def load(folder: str | Path) -> Comparison:

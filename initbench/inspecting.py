@@ -62,7 +62,7 @@ def inspect(
     batch: Tensor | tuple[Tensor, ...],
     labels: Tensor | None = None,
     *,
-    schemes: Sequence[str] | None = None,
+    schemes: str | Sequence[str] | None = None,
     seeds: int | Sequence[int] = 5,
 ) -> pd.DataFrame:
     """Return what signal and gradient do in a model before any training, one row a layer, scheme and seed.
@@ -94,7 +94,7 @@ def inspect(
     asked = Questions(
         models=(type(model).__name__,),
         builds={type(model).__name__: lambda _seed: model},
-        schemes=tuple(map(_canonical, schemes or (AS_BUILT,))),
+        schemes=tuple(map(_canonical, (schemes,) if isinstance(schemes, str) else schemes or (AS_BUILT,))),
         seeds=(0,) if schemes is None else _seeds(seeds),
         batch=Batch(inputs, labels),
         source=f"{len(inputs[0])} inputs",
@@ -110,7 +110,7 @@ def ask(
     schemes: Sequence[str],
     seeds: int | Sequence[int],
     *,
-    dataset: str = "digits",
+    dataset: str | None = None,
     data_dir: Path | None = None,
     inputs: Sequence[str] = (),
 ) -> Questions:
@@ -120,7 +120,7 @@ def ask(
         model: a built-in model, `mlp(depth=2..100)` for a scan, or the user's own `file.py:build`.
         schemes: their texts; `as_built` stands for the weights that the model is built with.
         seeds: a count or a list.
-        dataset: whose training images are the batch, unless
+        dataset: whose training images are the batch, by default digits, unless
         inputs: say its shape: "3x32x32" for standard normal images, "16:1000" for 16 tokens below 1000.
         data_dir: where datasets lie.
 
@@ -129,7 +129,11 @@ def ask(
         DataError: a dataset that is not there.
     """
     seeds = _seeds(seeds)
-    batch, source, shape, classes = _made_up(inputs) if inputs else _from(datasets.prepare(dataset, data_dir))
+    if inputs and dataset:
+        raise UsageError(f"Give either --input or the dataset '{dataset}': a batch has one source.")
+    batch, source, shape, classes = (
+        _made_up(inputs) if inputs else _from(datasets.prepare(dataset or "digits", data_dir))
+    )
     places = _scan(model)
     builds = {text: _build(text, shape, classes) for text in places}
     named = {_text(text): build for text, build in builds.items()}

@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -124,21 +124,24 @@ def _from_file(path: Path) -> ModuleType:
 
 @contextmanager
 def _beside(home: str) -> Iterator[None]:
-    """Have the folder of a file on the path, as `python file.py` would: it may import what lies beside it."""
-    if not home.endswith(".py"):
-        yield
-        return
-    folder = str(Path(home).expanduser().parent.resolve())
+    """Have the folder of a file on the path, as `python file.py` would, and for a module the current one, as `-m`."""
+    folder = str(Path(home).expanduser().parent.resolve()) if home.endswith(".py") else str(Path.cwd())
     sys.path.insert(0, folder)
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        with suppress(ValueError):  # the file may have tidied the path itself
+            sys.path.remove(folder)
 
 
 def _fitting(build: Callable[..., Any], reference: str, shape: ImageShape | None, classes: int) -> tuple[Any, ...]:
     """Return the first of (shape, classes), (shape,) and () that the builder's signature takes."""
-    signature = inspect.signature(build)
+    try:
+        signature = inspect.signature(build)
+    except ValueError:
+        raise UsageError(
+            f"'{reference}' does not say what arguments it takes: write a function that calls it."
+        ) from None
     offers: list[tuple[Any, ...]] = [(shape, classes), (shape,), ()] if shape is not None else [()]
     required = [p for p in signature.parameters.values() if p.default is p.empty and p.kind <= p.POSITIONAL_OR_KEYWORD]
     for offer in offers:

@@ -37,7 +37,10 @@ TRIALS_CSV = (
 CURVES_CSV = "trial, scheme, lr, seed, step, epoch, train_loss, val_loss, val_accuracy"
 LAYERS_CSV = (
     "trial, scheme, seed, layer, kind, fan_in, fan_out, weight_std, forward_moment, gradient_moment, dead_fraction, "
-    "cosine, forward_moment_predicted, gradient_moment_predicted"
+    "cosine, forward_moment_predicted, gradient_moment_predicted, cosine_predicted, predicted_from, spread, "
+    "nonlinearity, forward_std, activation_moment, activation_std, gradient_std, weight_gradient_moment, "
+    "weight_gradient_std, weight_norm, effective_rank, units, outputs, zero_rows, duplicate_rows, antiparallel_rows, "
+    "symmetric_units"
 )
 
 

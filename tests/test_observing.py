@@ -12,6 +12,7 @@ from initbench import inspect
 from initbench.errors import UsageError
 from initbench.layers import weighted_layers
 from initbench.models import MODELS, build_model
+from initbench.randomness import isolated
 from initbench.schemes import assign, fill_model, parse_scheme
 from initbench.signals import Batch, observe, weight_laws
 
@@ -141,7 +142,8 @@ def test_a_second_use_of_weights_is_measured_and_not_predicted():
 
 def test_tokens_attention_and_normalization_are_measured_and_said_to_be_so():
     tokens = torch.randint(50, (32, 6), generator=torch.Generator().manual_seed(0))
-    step_zero = observe(Tokens(), Batch((tokens,), torch.arange(32) % 4), weight_laws(Tokens(), []))
+    model = Tokens()
+    step_zero = observe(model, Batch((tokens,), torch.arange(32) % 4), weight_laws(model, []))
     kinds = {layer.layer: layer.kind for layer in step_zero.layers}
     assert kinds["embedding"] == "embedding"
     assert kinds["block.self_attn"] == "attention"
@@ -219,8 +221,10 @@ def test_the_law_of_every_activation_holds_forward_backward_and_between_images(a
 
 def test_dropout_padding_groups_and_a_normalized_weight():
     volume = torch.randn(40, 2, 4, 4, 4, generator=torch.Generator().manual_seed(0))
-    rows = [observe(Volume(), Batch((volume,), torch.arange(40) % 10), weight_laws(Volume(), [])) for _ in range(2)]
-    by_name = {layer.layer: layer for layer in rows[0].layers}
+    with isolated(0):
+        model = Volume()
+    seen_once = observe(model, Batch((volume,), torch.arange(40) % 10), weight_laws(model, []))
+    by_name = {layer.layer: layer for layer in seen_once.layers}
     assert {"conv3", "conv1"} <= set(by_name)
     assert by_name["conv1"].forward_moment == pytest.approx(by_name["conv1"].forward_moment_predicted, rel=0.6)
     head = next(layer for name, layer in by_name.items() if name.startswith("head"))

@@ -107,6 +107,11 @@ def slopes(steps: Sequence[StepZero]) -> tuple[Estimate, Estimate]:
     return mean_interval(_slopes(ways[0])), mean_interval(_slopes(ways[1]))
 
 
+def power_of_two(bits: float) -> float:
+    """Return 2^bits, infinity where that leaves the range: so wide may the interval of two seeds be."""
+    return 2.0**bits if bits < 1024 else math.inf
+
+
 def _evidence(steps: Sequence[StepZero]) -> Evidence:
     weighted = [tuple(layer for layer in step.layers if layer.kind in {"linear", "conv"}) for step in steps]
     kept = [(step, layers) for step, layers in zip(steps, weighted, strict=True) if layers]
@@ -234,7 +239,7 @@ def _symmetry(of: Evidence) -> Check:
 
 def _balance(of: Evidence) -> Check:
     forward, backward = of.column("forward_moment"), of.gradient_norms[:, ::-1]
-    known = (forward > 0).all(axis=1) & (backward > 0).all(axis=1) & np.isfinite(forward * backward).all(axis=1)
+    known = (forward > 0).all(axis=1) & (backward > 0).all(axis=1) & np.isfinite(forward + backward).all(axis=1)
     if len(of.names) < 2 or not known.any():
         return Check("balance", "PASS", "fewer than two hidden layers" if len(of.names) < 2 else "nothing to compare")
     ways = [np.log2(moments[known]) for moments in (forward, backward)]
@@ -313,10 +318,10 @@ def _level(value: float, warn: float, fail: float) -> Level:
 
 def _factor(slope: Estimate) -> str:
     """Say by how much a moment is multiplied each layer: ×0.50 [0.49, 0.51]."""
-    said = f"×{2 ** (slope.mean or 0.0):.3g}"
+    said = f"×{power_of_two(slope.mean or 0.0):.3g}"
     if slope.low is None or slope.high is None:
         return f"{said} (one seed)"
-    return f"{said} [{2**slope.low:.3g}, {2**slope.high:.3g}]"
+    return f"{said} [{power_of_two(slope.low):.3g}, {power_of_two(slope.high):.3g}]"
 
 
 def _power(bits: float | None) -> str:
@@ -350,7 +355,7 @@ def _rescale(of: Evidence, *, fading: bool) -> str:
     slope = mean_interval(_slopes(moments)).mean
     if slope is None:
         return advice if fading else f"make the weights smaller: {advice}"
-    return f"{advice}; or multiply the std of the hidden weights by {2 ** (-slope / 2):.3g}"
+    return f"{advice}; or multiply the std of the hidden weights by {power_of_two(-slope / 2):.3g}"
 
 
 def _fan_out(of: Evidence, *, fading: bool) -> str:
@@ -361,7 +366,7 @@ def _fan_out(of: Evidence, *, fading: bool) -> str:
     lost = "fades" if fading else "grows"
     return (
         f"the signal is kept but the gradient {lost} on its way back: try mode='fan_out', "
-        f"or multiply the std of the hidden weights by {2 ** (-slope / 2):.3g}"
+        f"or multiply the std of the hidden weights by {power_of_two(-slope / 2):.3g}"
     )
 
 

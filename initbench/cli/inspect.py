@@ -27,7 +27,7 @@ Inputs = Annotated[
         help="Made-up inputs in place of a dataset: 3x32x32, or 16:1000 for 16 tokens below 1000; repeatable.",
     ),
 ]
-Data = Annotated[str, typer.Option("-d", "--dataset", help="Whose training images are used.")]
+Data = Annotated[str | None, typer.Option("-d", "--dataset", help="Whose training images are used; default: digits.")]
 Seeds = Annotated[str, typer.Option("--seeds", help="A count (5 stands for 0 to 4) or a comma list.")]
 DEFAULT_MODEL = "mlp(depth=8, width=64)"
 
@@ -36,7 +36,7 @@ DEFAULT_MODEL = "mlp(depth=8, width=64)"
 def inspect(
     scheme: options.Schemes = None,
     model: Models = DEFAULT_MODEL,
-    dataset: Data = "digits",
+    dataset: Data = None,
     inputs: Inputs = None,
     seeds: Seeds = "5",
     data_dir: options.DataDir = None,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from initbench.analysis.checks import Check, slopes, verdict
+from initbench.analysis.checks import Check, power_of_two, slopes, verdict
 from initbench.analysis.inspection import Inspection
 from initbench.analysis.scans import Reach, coordinates, places_of, reach
 from initbench.analysis.statistics import Estimate, Floats
@@ -47,9 +47,11 @@ def inspection_document(inspection: Inspection, folder: Path) -> dict[str, Any]:
         "folder": str(folder),
         "source": inspection.source,
         "axis": inspection.axis,
+        "reach": [vars(reach(inspection, scheme)) for scheme in inspection.schemes] if inspection.axis else [],
         "verdicts": [
             {
                 "model": model,
+                **({inspection.axis: (inspection.places or {})[model]} if inspection.axis else {}),
                 "scheme": scheme,
                 "verdict": verdict(checks),
                 "checks": [vars(check) for check in checks],
@@ -249,7 +251,7 @@ def _slope(slope: Estimate) -> str:
 
 
 def _factor(bits: float) -> str:
-    return f"{2**bits:.2f}" if bits > math.log2(0.095) else f"{2**bits:.1g}"
+    return f"{power_of_two(bits):.2f}" if math.log2(0.095) < bits < 20 else f"{power_of_two(bits):.1g}"
 
 
 def _exponent(of: Estimate) -> str:

@@ -7,7 +7,7 @@ and the model needs no hooks.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -169,7 +169,7 @@ class Listener(TorchFunctionMode):
             numel=z.numel(),
             outputs=z.numel() // len(z) if z.ndim else 1,
         )
-        if law is not None:
+        if law is not None and law.kernel.requires_grad:
             law.kernel.retain_grad()
         if call.out.requires_grad:
             call.out.register_hook(lambda gradient: site.note_gradient(gradient.detach()))  # type: ignore[no-untyped-call] # torch types it so
@@ -184,7 +184,7 @@ class Listener(TorchFunctionMode):
 
 
 def tensors_of(nest: object) -> Iterator[Tensor]:
-    """Yield the tensors of a nest of tuples, lists and mappings."""
+    """Yield the tensors of a nest of tuples, lists, mappings and dataclasses."""
     if isinstance(nest, Tensor):
         yield nest
     elif isinstance(nest, tuple | list):
@@ -192,6 +192,8 @@ def tensors_of(nest: object) -> Iterator[Tensor]:
             yield from tensors_of(item)
     elif isinstance(nest, Mapping):
         yield from tensors_of(list(nest.values()))
+    elif is_dataclass(nest) and not isinstance(nest, type):
+        yield from tensors_of([getattr(nest, of.name) for of in fields(nest)])
 
 
 def plain_name(func: Callable[..., Any]) -> str:

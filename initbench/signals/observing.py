@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from initbench import theory
+from initbench import theory, usercode
 from initbench.errors import UsageError
 from initbench.randomness import generator, isolated
 from initbench.record import LayerStatistics, NetworkStatistics, StepZero
@@ -48,7 +48,7 @@ def observe(model: nn.Module, batch: Batch, weights: Mapping[str, WeightLaw], *,
         output = _forward(working, batch, listener)
         classes = _classes(output)
         loss = _objective(output, batch, classes)
-        loss.backward()  # type: ignore[no-untyped-call] # Tensor.backward
+        _backward(loss, model)
     _predict_backward(listener)
     parameters = dict(working.named_parameters(remove_duplicate=False))
     shut, asked = still_shut(working, listener.sites, batch.more, batch.size)
@@ -84,29 +84,37 @@ def _variance(rule: Rule, shape: Sequence[int]) -> float:
 
 def _as_drawn(values: Tensor) -> WeightLaw:
     """Take values for draws of one law; a mean within four standard errors of 0 is 0."""
+    if not values.numel():
+        return WeightLaw(0.0, 0.0)
     mean, variance = float(values.mean()), float(values.var(correction=0))
     centred = abs(mean) <= 4 * math.sqrt(variance / values.numel())
     return WeightLaw(0.0, variance + mean**2) if centred else WeightLaw(mean, variance)
 
 
 def _forward(model: nn.Module, batch: Batch, listener: Listener) -> Tensor:
-    listener.receive(batch.inputs)
+    inputs = tuple(item.clone() if isinstance(item, Tensor) else item for item in batch.inputs)
+    listener.receive(inputs)
     try:
         with listener:
-            output = next(tensors_of(model(*batch.inputs)), None)
-    except Exception as error:
+            output = next(tensors_of(model(*inputs)), None)
+    except (Exception, SystemExit) as error:
         shapes = ", ".join("×".join(map(str, tensor.shape)) for tensor in tensors_of(batch.inputs))
         raise UsageError(
-            f"{type(model).__name__} cannot take a batch of shape {shapes}: {_first_line(error)}."
+            f"{type(model).__name__} cannot take a batch of shape {shapes}: {usercode.where(error)}."
         ) from error
     if output is None or not output.requires_grad or not listener.sites:
         raise UsageError(f"{type(model).__name__} uses no trainable parameter on the way to its output.")
+    if output.is_complex():
+        raise UsageError(f"{type(model).__name__} has complex outputs, of which there is no loss.")
     listener.finish(output)
     return output
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(".")
+def _backward(loss: Tensor, model: nn.Module) -> None:
+    try:
+        loss.backward()  # type: ignore[no-untyped-call] # Tensor.backward
+    except Exception as error:
+        raise UsageError(f"{type(model).__name__} has no backward pass: {usercode.where(error)}.") from error
 
 
 def _classes(output: Tensor) -> int | None:
@@ -118,13 +126,17 @@ def _objective(output: Tensor, batch: Batch, classes: int | None) -> Tensor:
     keyed = generator(output.numel(), "cotangent")
     if classes is None:
         direction = torch.randn(output.shape, generator=keyed).to(output)
-        return (output * direction).sum() / len(output)
+        return (output * direction).sum() / max(1, batch.size)
     labels = batch.labels
     if labels is None:
         labels = torch.randint(classes, (len(output),), generator=keyed).to(output.device)
-    elif int(labels.max()) >= classes:
-        raise UsageError(f"The labels go up to {int(labels.max())}, but the model has {classes} outputs.")
-    return functional.cross_entropy(output, labels)
+    elif labels.shape != output.shape[:1] or labels.is_floating_point() or labels.is_complex():
+        raise UsageError(f"Labels are {len(output)} whole numbers, one an output row, not {tuple(labels.shape)}.")
+    elif int(labels.max()) >= classes or int(labels.min()) < 0:
+        raise UsageError(
+            f"The labels go from {int(labels.min())} to {int(labels.max())}, but the model has {classes} outputs."
+        )
+    return functional.cross_entropy(output, labels.long())
 
 
 def _predict_backward(listener: Listener) -> None:
@@ -176,7 +188,7 @@ def _after(site: Site) -> dict[str, Any]:
 def _of_weight(gradient: Tensor | None) -> dict[str, float]:
     if gradient is None:
         return {}
-    moment, std = statistics.moments(gradient)
+    moment, std = statistics.moments(gradient.to_dense())
     return {"weight_gradient_moment": moment, "weight_gradient_std": std}
 
 
@@ -241,6 +253,9 @@ def _predicted_silence(listener: Listener) -> float | None:
     if not gated or len(gated) != len(listener.gates) or any(site.kind != "linear" for site in gated):
         return None
     biases = [listener.weights.get(f"{site.name}.bias") for site in gated]
-    if any(site.law is None for site in gated) or any(bias is not None and bias.moment != 0 for bias in biases):
+    drawn = [listener.weights.get(site.weight) for site in gated]
+    if any(site.law is None for site in gated) or any(law is None or law.variance == 0 for law in drawn):
+        return None
+    if any(bias is not None and bias.moment != 0 for bias in biases):
         return None
     return theory.dead_probability([site.units for site in gated])

@@ -20,19 +20,26 @@ def jacobian_singular_values(
     """Return the largest, mean and smallest singular value of ∂output/∂input, each the mean over a few images.
 
     In evaluation mode, so that images do not reach each other through a normalization. None where inputs are not one
-    float tensor, or outputs are no vector of moderate length. Every image is passed once per output, and one backward
-    pass from its own output of each copy gives all rows.
+    float tensor, outputs are no vector of moderate length, or the model cannot run so (on another batch size, say).
     """
+    try:
+        return _singular_values(model, inputs)
+    except Exception:  # noqa: BLE001 - the model's own code, which has run on the batch itself: nothing is lost but this
+        return None, None, None
+
+
+def _singular_values(model: nn.Module, inputs: Sequence[Any]) -> tuple[float, float, float] | tuple[None, None, None]:
+    """Pass every image once per output: one backward pass, from its own output of each copy, gives all rows."""
     if len(inputs) != 1 or not isinstance(inputs[0], Tensor) or not inputs[0].is_floating_point():
         return None, None, None
     images = inputs[0][:JACOBIAN_IMAGES].detach()
     model.eval()
     with torch.no_grad():
-        outputs = next(tensors_of(model(images[:1]))).shape
+        outputs = next(tensors_of(model(images[:1].clone()))).shape
     if len(outputs) != 2 or outputs[1] > MOST_OUTPUTS:
         return None, None, None
     copies = images.repeat_interleave(outputs[1], dim=0).requires_grad_()
-    output = next(tensors_of(model(copies)))
+    output = next(tensors_of(model(copies.clone())))  # a leaf could not be changed in place
     own = torch.arange(outputs[1], device=output.device).repeat(len(images))
     (rows,) = torch.autograd.grad(output.gather(1, own[:, None]).sum(), copies, allow_unused=True)
     if rows is None or not rows.isfinite().all():
@@ -78,8 +85,11 @@ def still_shut(
         if not any(bool(units.any()) for units in shut.values()):
             break
         doubtful = {gate: sites[i].axis for i, gate in gates.items() if shut[i].any()}
-        with torch.no_grad(), _Gates(doubtful) as gating:
-            model(images)
+        try:
+            with torch.no_grad(), _Gates(doubtful) as gating:
+                model(images)
+        except Exception:  # noqa: BLE001 - the model's own code, which takes its own batch but not this one
+            break
         for i, gate in gates.items():
             opened = gating.open.get(gate)
             if opened is not None and opened.shape == shut[i].shape:
