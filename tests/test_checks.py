@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from initbench.analysis.checks import CHECKS, Check, diagnose, severity, slopes, verdict
+from initbench.analysis.checks import CHECKS, Check, diagnose, severity, verdict
+from initbench.analysis.propagation import slopes
 from initbench.inspecting import ask, look
 from initbench.record import LayerStatistics, NetworkStatistics, StepZero
 

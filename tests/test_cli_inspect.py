@@ -344,12 +344,12 @@ def test_the_same_question_has_the_same_folder_and_another_one_its_own():
 def test_the_folder_of_a_comparison_is_refused_and_the_other_way_round(made):
     out = shutil.copytree(made[0], "results")
     before = contents(out)
-    assert "pair holds files of something else" in refused("-s", "kaiming", *QUICK, "--name", "pair", code=4)
+    assert "pair did not write" in refused("-s", "kaiming", *QUICK, "--name", "pair", code=4)
     assert contents(out) == before
     inspect("-s", "kaiming", *QUICK, "--name", "looked")
     flags = ("compare", "-s", "kaiming", "-m", "linear", "--steps", "2", "--seeds", "1", "--jobs", "1")
     result = initbench_(*flags, "--name", "looked", code=4)
-    assert "looked holds files of something else" in result.stderr
+    assert "looked did not write" in result.stderr
     assert files("results/looked") == {"inspection.json", "layers.csv", "networks.csv", "checks.csv", "report.html"}
 
 
@@ -382,7 +382,7 @@ def made(tmp_path_factory, cache):
         (("-m", "mine.py:frozen"), 2, "no trainable Linear or Conv layer"),
         (("-m", "mine.py:meta"), 2, "on the meta device"),
         (("-m", "mine.py:lazy"), 2, "has no shape yet"),
-        (("-m", "mine.py:few"), 2, "The labels go up to 9, but the model has 3 outputs"),
+        (("-m", "mine.py:few"), 2, "The labels go from 0 to 9, but the model has 3 outputs"),
         (("-m", "mine.py:Words"), 2, "cannot take a batch"),
         (("-m", "mine.py:recursion"), 2, "RecursionError"),
         (("-m", "mine.py:hook"), 2, "ZeroDivisionError"),

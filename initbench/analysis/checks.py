@@ -12,8 +12,10 @@ from typing import Literal
 
 import numpy as np
 
+from initbench.analysis.propagation import Evidence, evidence_of, largest, passed_by, power_of_two, slopes_of
+from initbench.analysis.remedies import keep_gradient, rescale, spread_out, start_random
 from initbench.analysis.statistics import Estimate, Floats, mean_interval
-from initbench.record import LayerStatistics, StepZero
+from initbench.record import StepZero
 
 Level = Literal["PASS", "WARN", "FAIL"]
 LEVELS: tuple[Level, ...] = ("PASS", "WARN", "FAIL")
@@ -25,7 +27,6 @@ WARN_COSINE, FAIL_COSINE = 0.98, 0.9995
 WARN_DEAD = 0.5  # half the units are shut when all images have become one, whatever the scheme
 WARN_LOSS, FAIL_LOSS = 1.0, 5.0  # nats above ln K: Kaiming's logits of variance 2 cost 0.81 for ten classes
 WARN_SILENT = 0.01  # share of images that some layer swallows whole
-KEPT = 0.2  # bits a layer that still count as a signal that is kept
 THEORY_SLACK, GRADIENT_SLACK = 0.15, 0.7  # in ln: what laws of infinite width may miss beside sampling error
 
 
@@ -40,47 +41,9 @@ class Check:
     remedy: str = ""
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """The weighted layers of one scheme over seeds: `hidden` (seeds, layers) without the head, `heads` (seeds,)."""
-
-    steps: tuple[StepZero, ...]
-    hidden: tuple[tuple[LayerStatistics, ...], ...]
-    heads: tuple[LayerStatistics, ...]
-
-    @property
-    def names(self) -> list[str]:
-        """The hidden layers in order."""
-        return [layer.layer for layer in self.hidden[0]]
-
-    @property
-    def nonlinearity(self) -> str:
-        """The activation that most hidden layers have."""
-        counts = Counter(layer.nonlinearity for layer in self.hidden[0])
-        return counts.most_common(1)[0][0] if counts else "linear"
-
-    def column(self, name: str) -> Floats:
-        """Return one statistic (seeds, hidden layers), NaN where it is missing."""
-        rows = [[getattr(layer, name) for layer in layers] for layers in self.hidden]
-        return np.array(rows, dtype=np.float64)
-
-    @property
-    def gradient_norms(self) -> Floats:
-        """The mean of ‖∂z‖² over images (seeds, hidden layers), which a change of width or resolution leaves alone.
-
-        Under He's rule with fan_in, E[(∂x)²]·n_in = E[(∂z)²]·n_out: the norm is kept where the mean is not.
-        """
-        return self.column("gradient_moment") * self.column("outputs")
-
-    def network(self, name: str) -> Floats:
-        """Return one statistic of the network (seeds,), without those missing."""
-        values = np.array([getattr(step.network, name) for step in self.steps], dtype=np.float64)
-        return values[np.isfinite(values)]
-
-
 def diagnose(steps: Sequence[StepZero]) -> tuple[Check, ...]:
     """Return every check of one scheme on one model, from what was seen with each seed; nothing where there is none."""
-    of = _evidence(steps)
+    of = evidence_of(steps)
     return tuple(check(of) for check in CHECKS) if of.steps else ()
 
 
@@ -95,35 +58,8 @@ def severity(checks: Iterable[Check]) -> tuple[int, int]:
     return counts["FAIL"], counts["WARN"]
 
 
-def slopes(steps: Sequence[StepZero]) -> tuple[Estimate, Estimate]:
-    """Return the slopes per hidden layer of log2 E[z²] forward and of log2 ‖∂z‖² backward, with 95 % intervals.
-
-    Least squares over all hidden layers of a draw; draws in which one is 0 or missing have no slope.
-    """
-    of = _evidence(steps)
-    if not of.steps or len(of.names) < 2:
-        return Estimate(None, None, 0), Estimate(None, None, 0)
-    ways = of.column("forward_moment"), of.gradient_norms[:, ::-1]
-    return mean_interval(_slopes(ways[0])), mean_interval(_slopes(ways[1]))
-
-
-def power_of_two(bits: float) -> float:
-    """Return 2^bits, infinity where that leaves the range: so wide may the interval of two seeds be."""
-    return 2.0**bits if bits < 1024 else math.inf
-
-
-def _evidence(steps: Sequence[StepZero]) -> Evidence:
-    weighted = [tuple(layer for layer in step.layers if layer.kind in {"linear", "conv"}) for step in steps]
-    kept = [(step, layers) for step, layers in zip(steps, weighted, strict=True) if layers]
-    return Evidence(
-        tuple(step for step, _ in kept),
-        tuple(layers[:-1] for _, layers in kept),
-        tuple(layers[-1] for _, layers in kept),
-    )
-
-
 def _forward(of: Evidence) -> Check:
-    return _drift(of, "signal", of.column("forward_moment"), "E[z²]", lambda fading: _rescale(of, fading=fading))
+    return _drift(of, "signal", of.column("forward_moment"), "E[z²]", lambda fading: rescale(of, fading=fading))
 
 
 def _backward(of: Evidence) -> Check:
@@ -134,12 +70,13 @@ def _backward(of: Evidence) -> Check:
             "gradient", "WARN", "no gradient reaches a hidden layer: the head's weights are 0", of.heads[0].layer,
             "the first step trains the head alone; use a small head, head=normal(std=0.01), to train all at once",
         )  # fmt: skip
-    return _drift(of, "gradient", moments, "‖∂z‖²", lambda fading: _fan_out(of, fading=fading), way=-1)
+    return _drift(of, "gradient", moments, "‖∂z‖²", lambda fading: keep_gradient(of, fading=fading), way=-1)
 
 
 def _drift(of: Evidence, name: str, moments: Floats, symbol: str, remedy: Callable[[bool], str], way: int = 1) -> Check:
     """Judge how far a moment drifts over the hidden layers (seeds, layers), in the order in which it passes them."""
-    names = of.names[::way]
+    passed = passed_by(moments)
+    names, moments = list(np.array(of.names)[::way][passed]), moments[:, passed]
     if len(names) < 2:
         return Check(name, "PASS", "fewer than two hidden layers")
     if not np.isfinite(moments).all():
@@ -148,11 +85,12 @@ def _drift(of: Evidence, name: str, moments: Floats, symbol: str, remedy: Callab
     alive = moments[(moments > 0).all(axis=1)]
     if not len(alive):
         first = names[int((moments == 0).all(axis=0).argmax())]
-        return Check(name, "FAIL", f"{symbol} is exactly 0 from {first} on", first, _start_random(of))
+        return Check(name, "FAIL", f"{symbol} is exactly 0 from {first} on", first, start_random(of))
     bits = np.log2(alive)
-    total, slope = mean_interval(bits[:, -1] - bits[:, 0]), mean_interval(_slopes(alive))
+    total, slope = mean_interval(bits[:, -1] - bits[:, 0]), mean_interval(slopes_of(alive))
     level = _level(_nearest_to_zero(total), WARN_BITS, FAIL_BITS)
-    figure = f"{symbol} {_factor(slope)} a layer, {_power(total.mean)} from {names[0]} to {names[-1]}"
+    around = "" if passed.all() else f", past {int((~passed).sum())} layers that start at 0"
+    figure = f"{symbol} {_factor(slope)} a layer, {_power(total.mean)} from {names[0]} to {names[-1]}{around}"
     if level == "PASS":
         return Check(name, level, figure)
     drift = np.abs((bits - bits[:, :1]).mean(axis=0)) > WARN_BITS
@@ -183,18 +121,19 @@ def _dead(of: Evidence) -> Check:
 
 
 def _collapse(of: Evidence) -> Check:
-    cosines = of.column("cosine")
+    passed = passed_by(of.column("forward_moment"))
+    names, cosines = list(np.array(of.names)[passed]), of.column("cosine")[:, passed]
     known = np.isfinite(cosines).all(axis=1)
-    if not known.any() or not len(of.names):
+    if not known.any() or not names:
         return Check("inputs apart", "PASS", "no cosine to measure")
     ends = mean_interval(cosines[known][:, -1])
     level = _level(_nearest_to_zero(ends), WARN_COSINE, FAIL_COSINE)
-    ranks = of.column("effective_rank")[known][:, -1]
-    figure = f"mean cosine {_of_one(ends.mean or 0.0)}, effective rank {ranks.mean():.3g} at {of.names[-1]}"
+    ranks = of.column("effective_rank")[:, passed][known][:, -1]
+    figure = f"mean cosine {_of_one(ends.mean or 0.0)}, effective rank {ranks.mean():.3g} at {names[-1]}"
     if level == "PASS":
         return Check("inputs apart", level, figure)
-    first = of.names[int((cosines[known].mean(axis=0) > WARN_COSINE).argmax())]
-    return Check("inputs apart", level, figure, first, _spread_out(of))
+    first = names[int((cosines[known].mean(axis=0) > WARN_COSINE).argmax())]
+    return Check("inputs apart", level, figure, first, spread_out(of))
 
 
 def _loss(of: Evidence) -> Check:
@@ -222,12 +161,13 @@ def _symmetry(of: Evidence) -> Check:
     # Units behind a layer that is shut are alike because nothing reaches them, which `dead units` tells.
     shares = np.where((of.column("forward_moment") == 0) & (of.column("weight_norm") > 0), 0.0, shares)
     worst = shares.mean(axis=0) if len(of.names) else np.zeros(0)
-    faults = (layer for layers in of.hidden for layer in layers)
+    # A layer that is 0 as a whole is meant to be: output and gradient say whether its units are alike.
+    faults = (layer for layers in of.hidden for layer in layers if layer.zero_rows < layer.units)
     faulty = next((of for of in faults if of.zero_rows + of.duplicate_rows + of.antiparallel_rows), None)
     if worst.size and worst.max() > 0:
         first = of.names[int((worst > 0).argmax())]
         figure = f"{worst.max():.0%} of a layer's units have a twin of equal output and gradient: they stay equal"
-        return Check("symmetric units", "FAIL" if worst.max() >= 0.5 else "WARN", figure, first, _start_random(of))
+        return Check("symmetric units", "FAIL" if worst.max() >= 0.5 else "WARN", figure, first, start_random(of))
     if faulty is not None:
         figure = (
             f"{faulty.layer} has {faulty.zero_rows} zero, {faulty.duplicate_rows} equal and "
@@ -257,7 +197,7 @@ def _theory(of: Evidence) -> Check:
     """Compare with the predictions: more than finite width and seeds explain means a law or the code is wrong."""
     found = []
     # A gradient has passed the layers above: their spread is not kept apart, so that of all layers bounds it.
-    spreads = of.column("spread"), np.broadcast_to(_largest(of.column("spread")), of.column("spread").shape)
+    spreads = of.column("spread"), np.broadcast_to(largest(of.column("spread")), of.column("spread").shape)
     ways = (("forward_moment", THEORY_SLACK), ("gradient_moment", GRADIENT_SLACK))
     for (column, slack), spread in zip(ways, spreads, strict=True):
         bounds = 4 * spread / math.sqrt(len(of.steps))
@@ -290,18 +230,6 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     _balance,
     _theory,
 )
-
-
-def _largest(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.max()) if known.size else math.nan
-
-
-def _slopes(moments: Floats) -> Floats:
-    """Return the least-squares slope of log2 of each row (seeds, layers), of those without a 0 or a gap."""
-    usable = moments[(np.isfinite(moments) & (moments > 0)).all(axis=1)]
-    x = np.arange(moments.shape[1]) - (moments.shape[1] - 1) / 2
-    return np.asarray((np.log2(usable) * x).sum(axis=1) / (x**2).sum())
 
 
 def _nearest_to_zero(of: Estimate) -> float:
@@ -339,50 +267,3 @@ def _chance(of: Evidence) -> str:
     if not len(predicted):
         return ""
     return f"; for one image the chance is {predicted.mean():.2g} at this width and depth"
-
-
-def _rescale(of: Evidence, *, fading: bool) -> str:
-    advice = {
-        "relu": "kaiming_* keeps E[z²] under ReLU",
-        "leaky_relu": "kaiming_normal(a=<slope>) keeps E[z²]",
-        "tanh": "xavier_normal(gain='tanh') is the usual start for tanh",
-        "selu": "lecun_normal keeps E[z²] under SELU",
-        "sigmoid": "a sigmoid has mean 0.5: use tanh or ReLU in deep networks",
-        "linear": "lecun_normal or orthogonal keep E[z²] without an activation",
-    }.get(of.nonlinearity, f"kaiming_* is the usual start for {of.nonlinearity}")
-    # What bears on a signal that biases keep up is how fast the gradient goes.
-    moments = of.gradient_norms[:, ::-1] if _floors(of) else of.column("forward_moment")
-    slope = mean_interval(_slopes(moments)).mean
-    if slope is None:
-        return advice if fading else f"make the weights smaller: {advice}"
-    return f"{advice}; or multiply the std of the hidden weights by {power_of_two(-slope / 2):.3g}"
-
-
-def _fan_out(of: Evidence, *, fading: bool) -> str:
-    slope = mean_interval(_slopes(of.gradient_norms[:, ::-1])).mean
-    forward = mean_interval(_slopes(of.column("forward_moment"))).mean or 0.0
-    if slope is None or abs(forward) > KEPT or _floors(of):
-        return _rescale(of, fading=fading)
-    lost = "fades" if fading else "grows"
-    return (
-        f"the signal is kept but the gradient {lost} on its way back: try mode='fan_out', "
-        f"or multiply the std of the hidden weights by {power_of_two(-slope / 2):.3g}"
-    )
-
-
-def _floors(of: Evidence) -> bool:
-    """Say whether the signal first fades and then stays: what stays is the biases', the same for every image."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        steps = np.diff(np.log2(of.column("forward_moment")).mean(axis=0))
-    return bool(len(steps) > 1 and steps[0] < -KEPT and steps[-1] > steps[0] / 2)
-
-
-def _spread_out(of: Evidence) -> str:
-    if _floors(of):
-        return "what is left of the signal is the biases', the same for every image: start with bias=zeros"
-    return "no scale of the weights mends this: use fewer layers, skip connections or a normalization"
-
-
-def _start_random(of: Evidence) -> str:
-    good = "kaiming_uniform" if of.nonlinearity in {"relu", "leaky_relu"} else "xavier_uniform"
-    return f"draw the weights at random: {good}"

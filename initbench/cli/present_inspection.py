@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from initbench.analysis.checks import Check, power_of_two, slopes, verdict
+from initbench.analysis.checks import Check, verdict
 from initbench.analysis.inspection import Inspection
+from initbench.analysis.propagation import power_of_two, slopes
 from initbench.analysis.scans import Reach, coordinates, places_of, reach
 from initbench.analysis.statistics import Estimate, Floats
 from initbench.analysis.text import printable

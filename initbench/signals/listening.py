@@ -151,6 +151,8 @@ class Listener(TorchFunctionMode):
     def _visit(self, call: Call, weight: str, upstream: Site | None, law: Law | None) -> Site:
         """Measure what a call with parameters gives, and its gradient when that comes."""
         axis = 1 if call.name in CHANNELS_SECOND else call.out.ndim - 1
+        if call.name not in KINDS and upstream is not None and upstream.axis < call.out.ndim:
+            axis = upstream.axis  # a sum or product with a parameter leaves the units where they are
         z = call.out.detach()
         forward = measured_forward(z)
         site = Site(
