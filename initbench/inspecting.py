@@ -221,7 +221,7 @@ def _one(asked: Questions, text: str, scheme: str, seed: int) -> tuple[Observed,
         assignments = assign(parse_scheme(scheme), weighted_layers(model))
         fill_model(model, assignments, seed)
     with one_thread():
-        step_zero = observe(model, asked.batch, weight_laws(model, assignments), histograms=True)
+        step_zero = observe(model, asked.batch, weight_laws(model, assignments), histograms=seed == asked.seeds[0])
     notices = [f"{text}: {item.notice}" for item in assignments if item.notice]
     return Observed(text, scheme, seed, step_zero), notices
 

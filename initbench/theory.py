@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 SELU_ALPHA = 1.6732632423543772
 SELU_SCALE = 1.0507009873554805
 
-KNOTS = 400  # variances to integrate at, when more are asked for
+A_DECADE = 100  # variances to integrate at, where more are asked for: between them is interpolated
 TERMS = 48  # of the Hermite expansion, one by one
 BANDS = np.unique(np.geomspace(TERMS, 1536, 19).astype(int) // 2 * 2)  # where the bands of the terms after them begin
 
@@ -75,7 +75,7 @@ def moment(act: Activation, mean: float, variance: ArrayLike) -> Floats:
     """Return E[φ(z)²], z ~ N(mean, variance), in the shape of `variance` (He et al. 2015, eq. 8: variance/2 for ReLU).
 
     A closed form where φ is piecewise linear; elsewhere a quadrature, of relative error below 1e-8. It is interpolated
-    between 400 variances where more are asked for at once: below 1e-5 over one decade of them, 2e-4 over twelve.
+    between 100 variances a decade where more are asked for at once: below 1e-4.
     """
     values = _nonnegative(variance)
     if act.slope is None:
@@ -151,12 +151,13 @@ def _interpolated(function: Callable[[Floats], Floats], variance: Floats) -> Flo
 def _knots(variance: Floats) -> tuple[Floats, Floats]:
     """Return the ascending variances to compute at, and where among them each asked one lies (fractions interpolate).
 
-    All distinct ones, unless they are many: then geometric steps over 12 decades at most.
+    All distinct ones, unless they are many for their range: then geometric steps over 12 decades at most.
     """
     distinct = np.unique(variance[np.isfinite(variance)])
-    if len(distinct) > KNOTS:
+    if len(distinct) > A_DECADE:
         lowest = max(distinct[distinct > 0][0], distinct[-1] * 1e-12)
-        distinct = np.geomspace(lowest, distinct[-1], KNOTS)
+        steps = 2 + math.ceil(A_DECADE * math.log10(distinct[-1] / lowest))
+        distinct = np.geomspace(lowest, distinct[-1], steps) if steps < len(distinct) else distinct
     knots = np.unique(np.concatenate([[0.0, 1.0], distinct]))  # two at least: with one, np.interp forgets NaN
     return knots, np.asarray(np.interp(variance, knots, np.arange(len(knots))))
 

@@ -22,3 +22,11 @@ def shared_data() -> Path:
     if not (folder / "MNIST" / "raw").is_dir():
         pytest.skip(f"no MNIST in {folder}: set INITBENCH_DATA")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Compute on one thread: pytest-xdist has a worker a core, and the bits of a sum depend on how many there are."""
+    import torch
+
+    torch.set_num_threads(1)

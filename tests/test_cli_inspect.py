@@ -344,12 +344,12 @@ def test_the_same_question_has_the_same_folder_and_another_one_its_own():
 def test_the_folder_of_a_comparison_is_refused_and_the_other_way_round(made):
     out = shutil.copytree(made[0], "results")
     before = contents(out)
-    assert "pair did not write" in refused("-s", "kaiming", *QUICK, "--name", "pair", code=4)
+    assert "pair holds files that this command did not" in refused("-s", "kaiming", *QUICK, "--name", "pair", code=4)
     assert contents(out) == before
     inspect("-s", "kaiming", *QUICK, "--name", "looked")
     flags = ("compare", "-s", "kaiming", "-m", "linear", "--steps", "2", "--seeds", "1", "--jobs", "1")
     result = initbench_(*flags, "--name", "looked", code=4)
-    assert "looked did not write" in result.stderr
+    assert "looked holds files that this command did not write" in result.stderr
     assert files("results/looked") == {"inspection.json", "layers.csv", "networks.csv", "checks.csv", "report.html"}
 
 
