@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,7 +23,9 @@ SHAPE, CLASSES = (1, 8, 8), 10
 VALUES = {"constant": "constant(0.3)", "sparse": "sparse(0.4)"}  # for parameters without a default
 ALL_SCHEMES = [VALUES.get(name, name) for name in SCHEMES] + ["kaiming_uniform; bias=constant(0.1)"]
 ALL_MODELS = [{"deep_cnn": "deep_cnn(depth=5)", "resnet": "resnet(depth=8)"}.get(name, name) for name in MODELS]
-DETERMINISTIC = {"constant(0.3)", "ones", "zeros"}
+DETERMINISTIC = {
+    "constant(0.3)", "ones", "zeros", "eye", "dirac", "partial_identity", "zero_hadamard", "idinit", "sinusoidal",
+}  # fmt: skip
 TORCH_FUNCTIONS = [
     "uniform", "normal", "trunc_normal", "constant", "ones", "zeros", "eye", "dirac", "xavier_uniform",
     "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal", "sparse",
@@ -65,8 +68,41 @@ def test_any_scheme_on_any_model(scheme, model):
     assert all(value.isfinite().all() for value in first.values())
     assert all(torch.equal(first[name], again[name]) for name in first), "same seed, other weights"
     differs = any(not torch.equal(first[name], other[name]) for name in first)
-    pure = scheme in DETERMINISTIC or (scheme == "eye" and model in {"linear", "mlp"})
+    # eye and dirac leave a layer that they do not fit to torch_default.
+    pure = scheme in DETERMINISTIC - {"eye", "dirac"} or (scheme == "eye" and model in {"linear", "mlp"})
     assert differs != pure
+
+
+def rule_of(scheme, layer):
+    """The rule that a scheme of one part has for the weight of a layer."""
+    maker = SCHEMES.build(scheme)
+    return maker.weight(layer) if isinstance(maker, Preset) else maker
+
+
+def test_the_rules_that_draw_nothing_say_so():
+    layer = weighted_layers(nn.Linear(4, 3))[0]
+    names = [VALUES.get(name, name) for name in SCHEMES]
+    assert {name for name in names if rule_of(name, layer).deterministic} == DETERMINISTIC
+
+
+MIDDLES = {"square": (64, 64), "narrowing": (64, 32), "widening": (32, 64)}  # (in, out)
+
+
+@pytest.mark.parametrize("scheme", [VALUES.get(name, name) for name in SCHEMES])
+def test_the_rules_that_may_hold_zero_equal_or_opposite_rows_say_so(scheme):
+    found, declared = [], set()
+    for inputs, outputs in MIDDLES.values():
+        module = nn.Conv2d(inputs, outputs, 3) if scheme == "dirac" else nn.Linear(inputs, outputs)
+        layer = replace(weighted_layers(module)[0], first=False, head=False)
+        rule = rule_of(scheme, layer)
+        block = torch.empty(layer.block)
+        rule.fill(block, layer, torch.Generator().manual_seed(0))
+        rows = nn.functional.normalize(block.double().flatten(1))
+        found.append(
+            bool(((rows @ rows.T).fill_diagonal_(0).abs() > 1 - 1e-6).any() or (block.flatten(1) == 0).all(1).any())
+        )
+        declared.add(rule.degenerate)
+    assert declared == {any(found)}
 
 
 @pytest.mark.parametrize("scheme", ALL_SCHEMES)
@@ -123,9 +159,10 @@ def test_dirac_gives_what_torch_gives():
     assert torch.equal(model.weight.detach(), nn.init.dirac_(torch.empty(16, 8, 3, 3), groups=2))
 
 
-def test_sparse_zeroes_a_share_of_each_column_and_its_mask_is_keyed():
-    first, again, other = (weights_of("mlp", "sparse(0.4, std=0.5)", seed)["linear2.weight"] for seed in (0, 0, 1))
-    assert ((first == 0).sum(dim=0) == math.ceil(0.4 * 64)).all()
+@pytest.mark.parametrize(("model", "weight", "outputs"), [("mlp", "linear2.weight", 64), ("cnn", "conv2.weight", 32)])
+def test_sparse_zeroes_a_share_of_each_column_and_its_mask_is_keyed(model, weight, outputs):
+    first, again, other = (weights_of(model, "sparse(0.4, std=0.5)", seed)[weight] for seed in (0, 0, 1))
+    assert ((first == 0).sum(dim=0) == math.ceil(0.4 * outputs)).all()
     assert torch.equal(first, again)
     assert not torch.equal(first == 0, other == 0)
 
@@ -176,10 +213,9 @@ def test_variance_follows_the_law_of_the_name(scheme, layer):
 @pytest.mark.parametrize("scheme", [name for name in SCHEMES if name not in VALUES] + list(VALUES.values()))
 def test_the_variance_that_a_rule_declares_is_the_one_it_draws(scheme):
     layer = weighted_layers(nn.Conv2d(32, 40, 3) if scheme == "dirac" else nn.Linear(400, 300))[0]
-    maker = SCHEMES.build(scheme)
-    rule = maker.weight(layer) if isinstance(maker, Preset) else maker
+    rule = rule_of(scheme, layer)
     if rule.variance is None:
-        assert scheme in {"eye", "dirac"}
+        assert scheme in DETERMINISTIC | {"looks_linear"}
         return
     block = torch.empty(layer.block)
     rule.fill(block, layer, torch.Generator().manual_seed(0))
@@ -214,6 +250,23 @@ def test_torchvision_resnet_treats_conv_and_linear_differently():
     assert float(weights["conv2.weight"].var()) == pytest.approx(2 / (32 * 9), rel=0.05)
     assert float(weights["head.weight"].var()) == pytest.approx(1 / (3 * weights["head.weight"].shape[1]), rel=0.1)
     assert weights["head.bias"].any()
+
+
+def test_timm_goog_counts_outputs_and_leaves_biases_at_zero():
+    conv = initbench.initialize(nn.Conv2d(64, 96, 3, groups=2), "timm_goog")
+    assert float(conv.weight.detach().square().mean()) == pytest.approx(2 / (9 * 96 / 2), rel=0.05)
+    linear = initbench.initialize(nn.Linear(100, 400), "timm_goog")
+    assert 0.99 / 20 < float(linear.weight.detach().abs().max()) <= 1 / 20
+    assert not conv.bias.any()
+    assert not linear.bias.any()
+
+
+def test_vit_002_is_in_effect_an_uncut_normal():
+    layer = initbench.initialize(nn.Linear(300, 300), "vit_002")
+    weight = layer.weight.detach().double()
+    assert float(weight.std()) == pytest.approx(0.02, rel=0.02)
+    assert float((weight.abs() > 0.04).double().mean()) == pytest.approx(0.0455, rel=0.1)  # beyond two sigma
+    assert not layer.bias.any()
 
 
 # The three snippets of the article on torch.nn.init.
@@ -335,7 +388,7 @@ def test_a_mistake_is_named_with_its_remedy(text):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("scheme", ["eye", "sparse(0.5)", "dirac"])
+@pytest.mark.parametrize("scheme", ["eye", "dirac"])
 def test_where_a_bare_scheme_does_not_fit_a_notice_says_so(scheme):
     model = build_model("cnn", SHAPE, CLASSES)
     with pytest.warns(InitbenchWarning, match="keep torch_default's weights"):
@@ -344,7 +397,7 @@ def test_where_a_bare_scheme_does_not_fit_a_notice_says_so(scheme):
     assert torch.equal(dict(model.named_parameters())[other], weights_of("cnn", "torch_default")[other])
 
 
-@pytest.mark.parametrize("name", ["eye", "sparse", "dirac"])
+@pytest.mark.parametrize("name", ["eye", "dirac"])
 def test_the_list_says_what_happens_where_a_scheme_does_not_fit(name):
     assert "torch_default" in SCHEMES[name].summary
 

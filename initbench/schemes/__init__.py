@@ -7,6 +7,9 @@ in the order in which `initbench list schemes` shows it.
 from initbench.schemes import torch_init as torch_init  # noqa: I001 - the order of definition is the order of the list
 from initbench.schemes import scaling as scaling
 from initbench.schemes import presets as presets
+from initbench.schemes import orthogonal as orthogonal
+from initbench.schemes import structured as structured
+from initbench.schemes import dead_relu as dead_relu
 from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme
 from initbench.schemes.fill import fill_model, initialize
 from initbench.schemes.rule import SCHEMES, Preset, Rule, where_it_fits

@@ -67,7 +67,7 @@ def draw(item: Assignment, like: Tensor, seed: int) -> Tensor:
         weights in every precision up to rounding.
     """
     dtype = torch.promote_types(like.dtype, torch.float32)
-    keyed = generator(seed, "weights", item.parameter)
+    keyed = generator(seed, "weights", item.layer.weight if item.rule.joint else item.parameter)
     if item.is_bias:
         values = torch.empty(like.shape, dtype=dtype)
         item.rule.fill(values, item.layer, keyed)

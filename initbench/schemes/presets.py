@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from initbench.layers import Layer
 from initbench.schemes.rule import SCHEMES, Preset, Rule
 from initbench.schemes.scaling import lecun_normal
-from initbench.schemes.torch_init import kaiming_normal, kaiming_uniform, xavier_uniform, zeros
+from initbench.schemes.torch_init import kaiming_normal, kaiming_uniform, trunc_normal, xavier_uniform, zeros
 
 
 @SCHEMES.register()
@@ -40,6 +40,25 @@ def torchvision_resnet() -> Preset:
     """
     conv = kaiming_normal(mode="fan_out", nonlinearity="relu")
     return Preset(weight=lambda layer: conv if layer.kind == "conv" else _torch_weight(layer), bias=_torch_bias)
+
+
+@SCHEMES.register()
+def timm_goog() -> Preset:
+    """Do what timm's EfficientNets do: Conv N(0, 2/fan_out), Linear U(±1/√fan_out), zero biases.
+
+    timm.models._efficientnet_builder._init_weight_goog; a grouped convolution's fan_out is that of one group.
+    """
+    conv, linear = kaiming_normal(mode="fan_out"), kaiming_uniform(a=math.sqrt(5), mode="fan_out")
+    return Preset(weight=lambda layer: conv if layer.kind == "conv" else linear, bias=lambda _layer: zeros())
+
+
+@SCHEMES.register()
+def vit_002() -> Preset:
+    """Do to every layer what Vision Transformers do to their Linear ones: trunc_normal(std=0.02) weights, zero biases.
+
+    timm's init_weights_vit_timm. The cut at ±2 is a hundred standard deviations out: N(0, 0.02²) in effect.
+    """
+    return Preset(weight=lambda _layer: trunc_normal(std=0.02), bias=lambda _layer: zeros())
 
 
 def _torch_weight(layer: Layer) -> Rule:

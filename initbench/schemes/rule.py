@@ -20,13 +20,21 @@ class Rule:
 
     `fill(tensor, layer, generator)` works in place on a contiguous CPU tensor: a weight block (out, in, *kernel) or a
     bias (out,). `dimensions` are the least and most that it fits. `mean` and `variance(shape)` are the law of an entry;
-    `variance` is None where entries are not draws of one law (a partial identity, say).
+    `variance` is None where entries are not draws of one law (a partial identity, say), and nan for the shapes where
+    they are not (a kernel of which only the centre is drawn).
+
+    A `deterministic` rule draws nothing: every seed gives the same values. A `degenerate` one may by design hold rows
+    that are zero, equal or opposite, so units that say nothing of their own. A `joint` rule fills a bias together with
+    its layer's weight: its generator starts where the weight's did, so it can draw again what the weight drew.
     """
 
     fill: Fill
     dimensions: tuple[int, int] = (1, 5)
     mean: float = 0.0
     variance: Callable[[Shape], float] | None = None
+    deterministic: bool = False
+    degenerate: bool = False
+    joint: bool = False
 
     def fits(self, tensor_dimensions: int) -> bool:
         """Say whether a tensor of so many dimensions can be filled."""
@@ -48,6 +56,13 @@ def fans(shape: Shape) -> tuple[int, int]:
     """Return (fan_in, fan_out) of a block (out, in, *kernel)."""
     receptive_field = math.prod(shape[2:])
     return shape[1] * receptive_field, shape[0] * receptive_field
+
+
+def centre_tap(block: Tensor) -> Tensor:
+    """Return the middle of a block's kernel as a view (out, in): place k//2 of each axis, for even k as in `dirac_`."""
+    for size in block.shape[2:]:
+        block = block.select(2, size // 2)
+    return block
 
 
 def where_it_fits(rule: Rule) -> str:

@@ -63,27 +63,30 @@ def trunc_normal(mean: FiniteFloat = 0.0, std: NonNegative = 1.0, a: FiniteFloat
 @SCHEMES.register()
 def constant(val: FiniteFloat) -> Rule:
     """Fill with one value: all units of a layer then stay identical through training."""
-    return Rule(
-        lambda tensor, _layer, _generator: nn.init.constant_(tensor, val), mean=val, variance=lambda _shape: 0.0
-    )
+    return _one_value(lambda tensor, _layer, _generator: nn.init.constant_(tensor, val), val)
 
 
 @SCHEMES.register()
 def ones() -> Rule:
     """Fill with ones."""
-    return Rule(lambda tensor, _layer, _generator: nn.init.ones_(tensor), mean=1.0, variance=lambda _shape: 0.0)
+    return _one_value(lambda tensor, _layer, _generator: nn.init.ones_(tensor), 1.0)
 
 
 @SCHEMES.register()
 def zeros() -> Rule:
     """Fill with zeros."""
-    return Rule(lambda tensor, _layer, _generator: nn.init.zeros_(tensor), variance=lambda _shape: 0.0)
+    return _one_value(lambda tensor, _layer, _generator: nn.init.zeros_(tensor), 0.0)
 
 
 @SCHEMES.register()
 def eye() -> Rule:
     """Make Linear layers copy as many inputs as fit (the identity); Conv layers keep torch_default's weights."""
-    return Rule(lambda tensor, _layer, _generator: nn.init.eye_(tensor), dimensions=(2, 2))
+    return Rule(
+        lambda tensor, _layer, _generator: nn.init.eye_(tensor),
+        dimensions=(2, 2),
+        deterministic=True,
+        degenerate=True,
+    )
 
 
 @SCHEMES.register()
@@ -98,7 +101,7 @@ def dirac(groups: PositiveInt = 1) -> Rule:
             )
         nn.init.dirac_(tensor, groups)
 
-    return Rule(fill, dimensions=(3, 5))
+    return Rule(fill, dimensions=(3, 5), deterministic=True, degenerate=True)
 
 
 @SCHEMES.register("xavier", "glorot_uniform")
@@ -157,19 +160,19 @@ def orthogonal(gain: Gain = 1.0) -> Rule:
 
 @SCHEMES.register()
 def sparse(sparsity: Share, std: NonNegative = 0.01) -> Rule:
-    """Fill Linear layers with N(0, std²), a share of each column zero (Martens 2010); Conv keeps torch_default's."""
+    """Fill with N(0, std²), a share of each column zero, kernels flattened to (out, fan_in) (Martens 2010)."""
 
     def fill(tensor: Tensor, _layer: Layer, generator: torch.Generator) -> None:
         # torch 2.13 draws the mask from the global generator whatever `generator` says (pull request 196941), so the
         # global generator is seeded from ours for the time of the call.
         mask_seed = int(torch.randint(2**62, (), generator=generator))
         with isolated(mask_seed):
-            nn.init.sparse_(tensor, sparsity, std, generator=generator)
+            nn.init.sparse_(tensor.flatten(1), sparsity, std, generator=generator)
 
     def variance(shape: Shape) -> float:
         return std**2 * (1 - math.ceil(sparsity * shape[0]) / shape[0])
 
-    return Rule(fill, dimensions=(2, 2), variance=variance)
+    return Rule(fill, dimensions=WEIGHTS, variance=variance)
 
 
 def gain_of(gain: Gain) -> float:
@@ -184,6 +187,10 @@ def truncated_normal_law(low: float, high: float) -> tuple[float, float]:
         raise UsageError(f"trunc_normal has no mass between {low:g} and {high:g} standard deviations: widen [a, b].")
     mean = (_density(low) - _density(high)) / mass
     return mean, 1 + (low * _density(low) - high * _density(high)) / mass - mean**2
+
+
+def _one_value(fill: Fill, value: float) -> Rule:
+    return Rule(fill, mean=value, variance=lambda _shape: 0.0, deterministic=True, degenerate=True)
 
 
 def _density(x: float) -> float:
