@@ -26,7 +26,7 @@ from initbench.layers import weighted_layers
 from initbench.models import MODELS, build_model
 from initbench.randomness import generator, one_thread
 from initbench.recipe import DEFAULT_SCHEMES
-from initbench.schemes import assign, fill_model, parse_scheme
+from initbench.schemes import Sample, assign, fill_scheme, parse_scheme
 from initbench.signals import Batch, batch_of, batch_size, observe, weight_laws
 
 STAMP_FILE = "inspection.json"
@@ -218,8 +218,9 @@ def _one(asked: Questions, text: str, scheme: str, seed: int) -> tuple[Observed,
         weighted_layers(model)  # raises where there is nothing to inspect
     else:
         model = asked.first[text]
-        assignments = assign(parse_scheme(scheme), weighted_layers(model))
-        fill_model(model, assignments, seed)
+        parsed = parse_scheme(scheme)
+        assignments = assign(parsed, weighted_layers(model))
+        fill_scheme(model, parsed, assignments, seed, Sample(asked.batch.inputs, asked.batch.labels))
     with one_thread():
         step_zero = observe(model, asked.batch, weight_laws(model, assignments), histograms=seed == asked.seeds[0])
     notices = [f"{text}: {item.notice}" for item in assignments if item.notice]

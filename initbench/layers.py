@@ -57,7 +57,7 @@ class Layer:
         return self.block[0] * math.prod(self.block[2:])
 
 
-def weighted_layers(model: nn.Module, batch: Tensor | None = None) -> list[Layer]:
+def weighted_layers(model: nn.Module, batch: tuple[Tensor, ...] | None = None) -> list[Layer]:
     """List the Linear and convolution layers of a model in forward order.
 
     The order is that of registration, or, where a `batch` of inputs is given, the order in which a forward pass meets
@@ -106,7 +106,7 @@ def _describe(name: str, module: nn.Module) -> Layer | None:
     )
 
 
-def _execution_order(model: nn.Module, batch: Tensor) -> list[str]:
+def _execution_order(model: nn.Module, batch: tuple[Tensor, ...]) -> list[str]:
     """Run one forward pass without gradients and note the order; mode, buffers and RNG are left as they were."""
     order: dict[str, None] = {}
     hooks = [
@@ -116,7 +116,7 @@ def _execution_order(model: nn.Module, batch: Tensor) -> list[str]:
     training = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            model.eval()(batch)
+            model.eval()(*batch)
     finally:
         for hook in hooks:
             hook.remove()

@@ -171,7 +171,9 @@ class Timings(Frozen):
 class Record(Frozen):
     """A trial with its layers at step 0, its curve, its outcome and its environment.
 
-    `final` is None unless the trial finished. `notices` are sentences about what a scheme could not fill.
+    `final` is None unless the trial finished. `initialization_steps` is what the initialization cost in training steps,
+    one step being three forward passes of a batch; 0 where weights are only drawn. `notices` are sentences about what a
+    scheme could not fill.
     """
 
     trial: Trial
@@ -183,5 +185,6 @@ class Record(Frozen):
     outcome: Outcome
     environment: Environment
     early: Early | None = None
+    initialization_steps: float = 0.0
     notices: tuple[str, ...] = ()
     timings: Timings

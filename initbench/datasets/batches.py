@@ -40,6 +40,11 @@ class Split:
         shuffled = torch.randperm(len(self), generator=generator(len(self), "evaluation sample"))
         return shuffled[:size].to(self.labels.device)
 
+    def draw(self, size: int, seed: int, purpose: str) -> Tensor:
+        """Return `size` indices drawn for (seed, purpose): data for one trial's own use, apart from its order."""
+        shuffled = torch.randperm(len(self), generator=generator(seed, purpose))
+        return shuffled[:size].to(self.labels.device)
+
     def batches(self, seed: int, batch_size: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield `steps` batches: epoch after epoch in an order keyed by (seed, epoch), whole batches only."""
         per_epoch = len(self) // batch_size

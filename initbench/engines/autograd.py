@@ -23,10 +23,11 @@ from initbench.models import build_model
 from initbench.optimizers import OPTIMIZERS
 from initbench.recipe import Trial
 from initbench.record import DataFacts, Early, Final, Outcome, Point, Record, Timings
-from initbench.schemes import Assignment, assign, fill_model, parse_scheme
+from initbench.schemes import Assignment, Passes, Sample, Scheme, assign, fill_scheme, parse_scheme
 
 NAME = "autograd"
 EVALUATION_BATCH = 512  # bounds the memory of an evaluation: a CNN keeps its activations for so many images at once
+INITIALIZATION_IMAGES = 256  # that a scheme may look at, drawn anew for every seed
 EARLY_STEPS = 50  # of which every loss and gradient norm is kept: the stretch that early instability is about
 
 Observe = Callable[[Trial, int], None]
@@ -57,7 +58,7 @@ def train(group: Sequence[Trial], dataset: Dataset, observe: Observe) -> list[Re
 def _train_one(trial: Trial, dataset: Dataset, observe: Observe) -> Record:
     with reproducible(trial.device):
         started = time.perf_counter()
-        model, assignments = initialized(trial, dataset)
+        model, assignments, passes = initialized(trial, dataset)
         initialized_at = time.perf_counter()
         train_split = resident(dataset, "train", trial.device)
         step_zero = signals.observe(model, signals.batch_of(train_split), signals.weight_laws(model, assignments))
@@ -74,18 +75,29 @@ def _train_one(trial: Trial, dataset: Dataset, observe: Observe) -> Record:
         final=final,
         outcome=outcome,
         early=early,
+        initialization_steps=(passes.forward + 2 * passes.backward) / (3 * trial.batch_size),
         environment=describe(trial.device, NAME),
         notices=tuple(dict.fromkeys(item.notice for item in assignments if item.notice)),
         timings=Timings(seconds_init=initialized_at - started, seconds_train=finished_at - training_from),
     )
 
 
-def initialized(trial: Trial, dataset: Dataset) -> tuple[nn.Module, list[Assignment]]:
-    """Build the trial's model and fill it."""
+def initialized(trial: Trial, dataset: Dataset) -> tuple[nn.Module, list[Assignment], Passes]:
+    """Build the trial's model and initialize it; the passes are what that cost beside drawing."""
     model = build_model(trial.model, dataset.shape, dataset.classes)
-    assignments = assign(parse_scheme(trial.scheme), weighted_layers(model))
-    fill_model(model, assignments, trial.seed)
-    return model.to(trial.device), assignments
+    scheme = parse_scheme(trial.scheme)
+    assignments = assign(scheme, weighted_layers(model))
+    passes = fill_scheme(model, scheme, assignments, trial.seed, sample_for(scheme, dataset, trial.seed))
+    return model.to(trial.device), assignments, passes
+
+
+def sample_for(scheme: Scheme, dataset: Dataset, seed: int) -> Sample:
+    """Return the training data that a scheme may look at: a sample of the seed's own, none where it needs none."""
+    if scheme.procedure is None or scheme.procedure.needs == "nothing":
+        return Sample(())
+    split = resident(dataset, "train", "cpu")
+    images, labels = split.take(split.draw(INITIALIZATION_IMAGES, seed, "initialization"))
+    return Sample((images,), labels)
 
 
 def data_facts(dataset: Dataset) -> DataFacts:

@@ -11,17 +11,21 @@ from initbench.schemes import orthogonal as orthogonal
 from initbench.schemes import structured as structured
 from initbench.schemes import dead_relu as dead_relu
 from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme
-from initbench.schemes.fill import fill_model, initialize
-from initbench.schemes.rule import SCHEMES, Preset, Rule, where_it_fits
+from initbench.schemes.fill import fill_model, fill_scheme, initialize
+from initbench.schemes.rule import SCHEMES, Passes, Preset, Procedure, Rule, Sample, where_it_fits
 
 __all__ = [
     "SCHEMES",
     "Assignment",
+    "Passes",
     "Preset",
+    "Procedure",
     "Rule",
+    "Sample",
     "Scheme",
     "assign",
     "fill_model",
+    "fill_scheme",
     "initialize",
     "parse_scheme",
     "where_it_fits",

@@ -17,7 +17,7 @@ from initbench.errors import UsageError
 from initbench.layers import Layer
 from initbench.registry import did_you_mean
 from initbench.schemes.presets import torch_default
-from initbench.schemes.rule import SCHEMES, Preset, Rule, where_it_fits
+from initbench.schemes.rule import SCHEMES, Maker, Preset, Procedure, Rule, where_it_fits
 from initbench.schemes.torch_init import zeros
 from initbench.spec import Spec, split_outside_brackets
 
@@ -35,19 +35,30 @@ class Scheme:
         return "; ".join(str(spec) if part == "weight" else f"{part}={spec}" for part, spec in self.parts)
 
     @cached_property
-    def makers(self) -> dict[str, Rule | Preset]:
+    def makers(self) -> dict[str, Maker]:
         """What each part's factory returned."""
         return {part: SCHEMES.build(spec) for part, spec in self.parts}
+
+    @property
+    def procedure(self) -> Procedure | None:
+        """What adjusts the whole model after it is filled, if anything does."""
+        maker = self.makers.get("weight")
+        return maker if isinstance(maker, Procedure) else None
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """One tensor of a model and the rule that fills it; `notice` says where the scheme itself did not fit."""
+    """One tensor of a model and the rule that fills it.
+
+    `notice` says where the scheme itself did not fit. What is `adjusted` is only filled by the rule first: a procedure
+    then changes it.
+    """
 
     parameter: str
     layer: Layer
     rule: Rule
     notice: str = ""
+    adjusted: bool = False
 
     @property
     def is_bias(self) -> bool:
@@ -68,6 +79,9 @@ def parse_scheme(text: str) -> Scheme:
             raise UsageError(f"The scheme '{text}' gives the part '{part}' twice.")
         parts[part] = SCHEMES.resolve(spec_text)
     scheme = Scheme(tuple(sorted(parts.items(), key=lambda item: _rank(item[0]))))
+    for part, maker in scheme.makers.items():
+        if isinstance(maker, Procedure) and part != "weight":
+            raise UsageError(f"'{parts[part]}' is for a whole model and cannot be the part '{part}' of '{text}'.")
     bias = scheme.makers.get("bias")
     if isinstance(bias, Rule) and not bias.fits(1):
         raise UsageError(f"'{parts['bias']}' cannot fill a bias, which has no fans: use constant, normal or uniform.")
@@ -125,9 +139,10 @@ def _weight(scheme: Scheme, layer: Layer) -> Assignment:
         maker = scheme.makers.get(part)
         if maker is None:
             continue
-        rule = maker.weight(layer) if isinstance(maker, Preset) else maker
+        filling = maker.base if isinstance(maker, Procedure) else maker
+        rule = filling.weight(layer) if isinstance(filling, Preset) else filling
         if rule.fits(len(layer.block)):
-            return Assignment(layer.weight, layer, rule)
+            return Assignment(layer.weight, layer, rule, adjusted=filling is not maker)
         spec = dict(scheme.parts)[part]
         if part != "weight":
             raise UsageError(
@@ -144,13 +159,14 @@ def _bias(scheme: Scheme, layer: Layer) -> Assignment:
     assert layer.bias is not None
     for part in [*_globs_for(scheme, layer.bias), "bias", *_parts_for(layer)]:
         maker = scheme.makers.get(part)
-        if isinstance(maker, Preset):
-            return Assignment(layer.bias, layer, maker.bias(layer))
-        if maker is not None and (part == "bias" or part.startswith(GLOB)):
+        filling = maker.base if isinstance(maker, Procedure) else maker
+        if isinstance(filling, Preset):
+            return Assignment(layer.bias, layer, filling.bias(layer), adjusted=filling is not maker)
+        if isinstance(maker, Rule) and (part == "bias" or part.startswith(GLOB)):
             if not maker.fits(1):
                 raise UsageError(f"'{part}={dict(scheme.parts)[part]}' cannot fill the bias '{layer.bias}'.")
             return Assignment(layer.bias, layer, maker)
-    return Assignment(layer.bias, layer, zeros())
+    return Assignment(layer.bias, layer, zeros(), adjusted=scheme.procedure is not None)
 
 
 def _require_some_fit(scheme: Scheme, assignments: list[Assignment]) -> None:

@@ -1,5 +1,6 @@
 """Filling a model: every tensor from its own keyed generator, on the CPU, whatever the model's device."""
 
+import copy
 import warnings
 
 import torch
@@ -7,30 +8,38 @@ from torch import Tensor, nn
 
 from initbench.errors import InitbenchWarning, UsageError
 from initbench.layers import Layer, weighted_layers
-from initbench.randomness import generator, one_thread
-from initbench.schemes.compose import Assignment, assign, parse_scheme
-from initbench.schemes.rule import Rule
+from initbench.randomness import generator, isolated, one_thread
+from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme
+from initbench.schemes.rule import NO_PASSES, Passes, Procedure, Rule, Sample
 
 
-def initialize(model: nn.Module, scheme: str, seed: int = 0, batch: Tensor | None = None) -> nn.Module:
+def initialize(
+    model: nn.Module,
+    scheme: str,
+    seed: int = 0,
+    batch: Tensor | tuple[Tensor, ...] | None = None,
+    labels: Tensor | None = None,
+) -> nn.Module:
     """Fill the Linear and convolution layers of `model` in place with a scheme, and return the model.
 
     Weights depend on (scheme, seed, parameter name, shape) alone: not on the device, the order of layers, other
-    schemes or the global random state, which is left untouched. Frozen parameters, embeddings and normalization layers
-    are left alone; a tied weight is filled once.
+    schemes or the global random state, which is left untouched. Those of a scheme that looks at the model and its data
+    (`lsuv`, …) depend on both besides. Frozen parameters, embeddings and normalization layers are left alone, and so is
+    a weight that a parametrization works out; a tied weight is filled once.
 
     Args:
         model: any module with at least one Linear or Conv layer, on any device, in any floating dtype.
         scheme: for example "kaiming_uniform" or "conv=kaiming_uniform; bias=constant(0.1)" (`initbench list schemes`).
         seed: names the draws; two schemes with the same seed share their underlying draws.
-        batch: inputs of the model, (n, …). When given, `first` and `head` follow the order of execution and not of
-            registration.
+        batch: inputs of the model, (n, …), one tensor or a tuple of them. When given, `first` and `head` follow the
+            order of execution and not of registration; schemes that look at data need it.
+        labels: (n,) class indices, for the schemes that need them.
 
     Returns:
         The same model.
 
     Raises:
-        UsageError: an unknown scheme or parameter, or one that does not fit the model.
+        UsageError: an unknown scheme or parameter, one that does not fit the model, or one whose data are missing.
 
     Source:
         torch.nn.init for the functions of that module; the papers that `initbench list schemes` names for the others.
@@ -40,11 +49,49 @@ def initialize(model: nn.Module, scheme: str, seed: int = 0, batch: Tensor | Non
     >>> layer.bias.tolist()[:2]
     [0.10000000149011612, 0.10000000149011612]
     """
-    assignments = assign(parse_scheme(scheme), weighted_layers(model, batch))
-    fill_model(model, assignments, seed)
+    parsed = parse_scheme(scheme)
+    inputs = () if batch is None else batch if isinstance(batch, tuple) else (batch,)
+    assignments = assign(parsed, weighted_layers(model, inputs or None))
+    fill_scheme(model, parsed, assignments, seed, Sample(inputs, labels))
     for notice in dict.fromkeys(item.notice for item in assignments if item.notice):
         warnings.warn(notice, InitbenchWarning, stacklevel=2)
     return model
+
+
+def fill_scheme(model: nn.Module, scheme: Scheme, assignments: list[Assignment], seed: int, sample: Sample) -> Passes:
+    """Fill the assigned tensors, let the scheme's procedure adjust them where it has one, and return what that cost.
+
+    Raises:
+        UsageError: the procedure needs inputs or labels that `sample` lacks.
+    """
+    fill_model(model, assignments, seed)
+    if scheme.procedure is None:
+        return NO_PASSES
+    lacking = {"nothing": False, "inputs": not sample.inputs, "labels": not sample.inputs or sample.labels is None}
+    if lacking[scheme.procedure.needs]:
+        raise UsageError(f"'{scheme}' looks at training data: give a batch of inputs, and labels if it needs them.")
+    return _adjust(model, scheme.procedure, assignments, generator(seed, "adjust"), sample)
+
+
+def _adjust(
+    model: nn.Module, procedure: Procedure, assignments: list[Assignment], keyed: torch.Generator, sample: Sample
+) -> Passes:
+    """Run a procedure on a float32 copy on the CPU and take back the parameters, so that nothing else can change."""
+    working = copy.deepcopy(model).cpu().float()
+    working.zero_grad(set_to_none=True)
+    inputs = tuple(tensor.detach().cpu() for tensor in sample.inputs)
+    labels = sample.labels.cpu() if sample.labels is not None else None
+    own = {item.layer.name for item in assignments if item.adjusted and not item.is_bias}
+    layers = [layer for layer in weighted_layers(working, inputs or None) if layer.name in own]
+    with one_thread(), isolated(int(torch.randint(2**62, (), generator=keyed))):
+        passes = procedure.adjust(working, layers, Sample(inputs, labels), keyed)
+    adjusted = {item.parameter for item in assignments if item.adjusted}
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    with torch.no_grad():
+        for name, value in working.named_parameters(remove_duplicate=False):
+            if name in adjusted:
+                parameters[name].copy_(value)
+    return passes
 
 
 @torch.no_grad()

@@ -1,11 +1,12 @@
-"""What a scheme is made of: rules (how one tensor is filled), presets (which rules a layer gets), their registry."""
+"""What a scheme is made of: rules (one tensor), presets (a layer), procedures (a whole model); their registry."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from initbench.layers import Layer
 from initbench.registry import Registry
@@ -49,7 +50,43 @@ class Preset:
     bias: Callable[[Layer], Rule]
 
 
-SCHEMES: Registry[Rule | Preset] = Registry("scheme")
+@dataclass(frozen=True)
+class Sample:
+    """Training data that an initialization may look at: `inputs` of the model, (n, …) each, and `labels` (n,)."""
+
+    inputs: tuple[Tensor, ...]
+    labels: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What an initialization cost: how many images went forward, and how many of them backward too."""
+
+    forward: int = 0
+    backward: int = 0
+
+
+NO_PASSES = Passes()
+Adjust = Callable[[nn.Module, Sequence[Layer], Sample, torch.Generator], Passes]
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """A scheme of a whole model: a first fill, then an adjustment that may look at training data.
+
+    `base` fills first. `adjust(model, layers, sample, generator)` then changes the model in place: a float32 copy on
+    the CPU, on one thread, whose mode, buffers and hooks are nobody's; only the values of parameters are taken back.
+    `layers` are those that the procedure may touch, in forward order: a layer with a part of its own in the scheme's
+    text is not among them. `needs` says what of the sample it reads.
+    """
+
+    base: Rule | Preset
+    adjust: Adjust
+    needs: Literal["nothing", "inputs", "labels"] = "inputs"
+
+
+Maker = Rule | Preset | Procedure
+SCHEMES: Registry[Maker] = Registry("scheme")
 
 
 def fans(shape: Shape) -> tuple[int, int]:

@@ -73,6 +73,7 @@ def weight_laws(model: nn.Module, assignments: Sequence[Assignment]) -> dict[str
             item.rule.mean, _variance(item.rule, item.layer.block[:1] if item.is_bias else item.layer.block)
         )
         for item in assignments
+        if not item.adjusted
     }
     others = {name: p for name, p in model.named_parameters() if name not in laws_of and p.is_floating_point()}
     return laws_of | {name: _as_drawn(parameter.detach().double()) for name, parameter in others.items()}
