@@ -217,7 +217,7 @@ def _one(asked: Questions, text: str, scheme: str, seed: int) -> tuple[Observed,
         assignments = []
         weighted_layers(model)  # raises where there is nothing to inspect
     else:
-        model = asked.first[text]
+        model = _copied(asked.first[text])  # a scheme may set more than the next one does
         parsed = parse_scheme(scheme)
         assignments = assign(parsed, weighted_layers(model))
         fill_scheme(model, parsed, assignments, seed, Sample(asked.batch.inputs, asked.batch.labels))

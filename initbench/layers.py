@@ -1,7 +1,7 @@
 """Which tensors a scheme fills: the weighted layers of a model in forward order, with their fans."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -27,12 +27,33 @@ NONLINEARITIES: dict[type[nn.Module], str] = {
 
 
 @dataclass(frozen=True)
+class Branch:
+    """Where a layer stands in a residual branch f of x + f(x).
+
+    `name` is the module that declares it, `count` the number of branches in the model, `layers` that of weighted layers
+    in this one, and `place` the layer's own, from 0. `scales` are the parameters that multiply the branch.
+    """
+
+    name: str
+    count: int
+    layers: int
+    place: int
+    scales: tuple[str, ...] = ()
+
+    @property
+    def last(self) -> bool:
+        """Whether the layer is the last one before the sum."""
+        return self.place == self.layers - 1
+
+
+@dataclass(frozen=True)
 class Layer:
     """One Linear or convolution: the names of its tensors, and the shape that decides its fans.
 
     `block` is the shape (out, in, *kernel) of one group. A grouped convolution is a block-diagonal map, so each group
     is a convolution of its own: fan_in = in·|kernel| and fan_out = out·|kernel| of one block. (torch.nn.init counts
-    fan_out over all groups.) `nonlinearity` is what follows the layer, `linear` where nothing does.
+    fan_out over all groups.) `nonlinearity` is what follows the layer, `linear` where nothing does. `branch`
+    is None outside residual branches.
     """
 
     name: str
@@ -45,6 +66,7 @@ class Layer:
     nonlinearity: str = "linear"
     first: bool = False
     head: bool = False
+    branch: Branch | None = None
 
     @property
     def fan_in(self) -> int:
@@ -63,10 +85,25 @@ def weighted_layers(model: nn.Module, batch: tuple[Tensor, ...] | None = None) -
     The order is that of registration, or, where a `batch` of inputs is given, the order in which a forward pass meets
     the layers. Tied weights appear once; layers whose weight is frozen are left out.
 
+    Residual branches are what the model declares, for x + f(x) cannot be told from its modules. A module that adds
+    something to its input says of what by a method `residual_branch`: the submodules of f in forward order, and among
+    them the parameters, if any, that f is multiplied by:
+
+        class Block(nn.Module):
+            def forward(self, x):
+                return x + self.scale * self.outer(torch.relu(self.inner(x)))
+
+            def residual_branch(self):
+                return [self.inner, self.outer, self.scale]
+
+    A submodule of several layers stands for all of them. Where branches are nested, a layer is the innermost one's.
+
     Raises:
-        UsageError: the model has no weighted layer that could be filled, or its parameters hold no data yet.
+        UsageError: the model has no weighted layer that could be filled, its parameters hold no data yet, or a
+            `residual_branch` returns something else.
     """
     modules = dict(model.named_modules())
+    branches = _branches(model)
     names = _execution_order(model, batch) if batch is not None else list(modules)
     layers, seen = [], set[int]()
     for name in names:
@@ -74,12 +111,54 @@ def weighted_layers(model: nn.Module, batch: tuple[Tensor, ...] | None = None) -
         if layer is None or id(modules[name].weight) in seen or not modules[name].weight.requires_grad:
             continue
         seen.add(id(modules[name].weight))
-        layers.append(replace(layer, nonlinearity=_following(list(modules.values()), modules[name])))
+        nonlinearity = _following(list(modules.values()), modules[name])
+        layers.append(replace(layer, nonlinearity=nonlinearity, branch=branches.get(modules[name])))
     if not layers:
         raise UsageError(f"{type(model).__name__} has no trainable Linear or Conv layer: there is nothing to fill.")
     layers[0] = replace(layers[0], first=True)
     layers[-1] = replace(layers[-1], head=True)
     return layers
+
+
+def branch_scales(layers: Sequence[Layer]) -> list[str]:
+    """Name the parameters that multiply the residual branches of a model's layers."""
+    return list(dict.fromkeys(name for layer in layers if layer.branch for name in layer.branch.scales))
+
+
+def _branches(model: nn.Module) -> dict[nn.Module, Branch]:
+    """Say of each weighted module of a declared branch where in it it stands."""
+    declared = {
+        name: _declared(module)
+        for name, module in model.named_modules()
+        if callable(getattr(type(module), "residual_branch", None))
+    }
+    weighted = {name: layers for name, parts in declared.items() if (layers := _weighted(parts))}
+    names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    branches: dict[nn.Module, Branch] = {}
+    for name, layers in weighted.items():
+        scales = tuple(names[id(part)] for part in declared[name] if id(part) in names)
+        for place, layer in enumerate(layers):
+            branches[layer] = Branch(name, len(weighted), len(layers), place, scales)
+    return branches
+
+
+def _declared(module: nn.Module) -> list[nn.Module | nn.Parameter]:
+    """Return what a module says its branch is made of."""
+    declared = module.residual_branch()  # type: ignore[operator] # it is a method, says the caller
+    parts = list(declared) if isinstance(declared, Iterable) else [declared]
+    own = {id(part) for part in (*module.modules(), *module.parameters())} - {id(module)}
+    if not all(id(part) in own for part in parts):
+        raise UsageError(
+            f"{type(module).__name__}.residual_branch() is to return a list of the module's own submodules in forward "
+            "order, with the parameters that multiply the branch."
+        )
+    return parts
+
+
+def _weighted(parts: Sequence[nn.Module | nn.Parameter]) -> list[nn.Module]:
+    """List the layers that have weights, whether or not these can be filled."""
+    modules = [module for part in parts if isinstance(part, nn.Module) for module in part.modules()]
+    return [module for module in dict.fromkeys(modules) if isinstance(module, nn.Linear | CONVOLUTIONS | TRANSPOSED)]
 
 
 def _describe(name: str, module: nn.Module) -> Layer | None:

@@ -128,8 +128,15 @@ def deep_cnn(
 
 
 @MODELS.register()
-def resnet(shape: ImageShape, classes: int, /, depth: Depth = 20, width: Width = 16) -> nn.Module:
-    """A CIFAR ResNet (He et al. 2015, section 4.2) of depth 6n+2 without normalization, in three stages."""
+def resnet(
+    shape: ImageShape, classes: int, /, depth: Depth = 20, width: Width = 16, branch_scale: bool = False
+) -> nn.Module:
+    """A CIFAR ResNet (He et al. 2015, section 4.2) of depth 6n+2 without normalization, in three stages.
+
+    With `branch_scale` each residual branch is multiplied by a number of its own that is learned, 1 unless a scheme
+    says otherwise: the α of SkipInit and ReZero, and Fixup's multiplier. Fixup's scalar biases have no place beside the
+    bias that every convolution here has for each channel.
+    """
     _require_image("resnet", shape)
     if depth < 8 or (depth - 2) % 6:
         near = max(8, 6 * round((depth - 2) / 6) + 2)
@@ -139,7 +146,7 @@ def resnet(shape: ImageShape, classes: int, /, depth: Depth = 20, width: Width =
     for stage, outputs in enumerate((width, 2 * width, 4 * width), start=1):
         for block in range(1, (depth - 2) // 6 + 1):
             stride = 2 if block == 1 and stage > 1 else 1
-            layers[f"stage{stage}_block{block}"] = _Residual(channels, outputs, stride)
+            layers[f"stage{stage}_block{block}"] = _Residual(channels, outputs, stride, scaled=branch_scale)
             channels = outputs
     return _stack(**layers, pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=nn.Linear(channels, classes))
 
@@ -157,19 +164,29 @@ def build_model(text: str, shape: ImageShape, classes: int, device: str = "cpu")
 
 
 class _Residual(nn.Module):
-    """relu(x + conv2(relu(conv1(x)))), with a 1×1 convolution on the shortcut where the shape changes."""
+    """relu(x + α·conv2(relu(conv1(x)))), with a 1×1 convolution on the shortcut where the shape changes.
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    α is 1 and no parameter unless the branch is `scaled`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, scaled: bool) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
         self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride=stride)
         self.relu2 = nn.ReLU()
+        self.alpha = nn.Parameter(torch.ones(())) if scaled else None
 
     def forward(self, x: Tensor) -> Tensor:
         residual = self.conv2(self.relu1(self.conv1(x)))
+        if self.alpha is not None:
+            residual = self.alpha * residual
         return self.relu2(residual + self.shortcut(x))  # type: ignore[no-any-return] # nn.Module calls are untyped
+
+    def residual_branch(self) -> list[nn.Module | nn.Parameter]:
+        """What is added to the shortcut (see `weighted_layers`)."""
+        return [self.conv1, self.relu1, self.conv2, *([] if self.alpha is None else [self.alpha])]
 
 
 def _convolution(i: int, inputs: int, outputs: int, activation: Activation, norm: Norm) -> dict[str, nn.Module]:

@@ -16,13 +16,16 @@ from initbench.layers import weighted_layers
 from initbench.models import MODELS, build_model
 from initbench.randomness import generator
 from initbench.registry import Registry
-from initbench.schemes import SCHEMES, Preset, assign, parse_scheme
+from initbench.schemes import SCHEMES, Preset, Procedure, assign, parse_scheme
 from initbench.schemes.fill import draw
 
 SHAPE, CLASSES = (1, 8, 8), 10
-VALUES = {"constant": "constant(0.3)", "sparse": "sparse(0.4)"}  # for parameters without a default
+VALUES = {
+    "constant": "constant(0.3)", "sparse": "sparse(0.4)", "scaled": "scaled('kaiming_uniform', 0.5)",
+}  # fmt: skip # for parameters without a default
 ALL_SCHEMES = [VALUES.get(name, name) for name in SCHEMES] + ["kaiming_uniform; bias=constant(0.1)"]
 ALL_MODELS = [{"deep_cnn": "deep_cnn(depth=5)", "resnet": "resnet(depth=8)"}.get(name, name) for name in MODELS]
+ALL_MODELS.append("resnet(depth=8, branch_scale=True)")
 DETERMINISTIC = {
     "constant(0.3)", "ones", "zeros", "eye", "dirac", "partial_identity", "zero_hadamard", "idinit", "sinusoidal",
 }  # fmt: skip
@@ -51,9 +54,12 @@ def fits(scheme, model_text):
 MATRIX = [(scheme, model) for scheme in ALL_SCHEMES for model in ALL_MODELS if fits(scheme, model)]
 
 
-def test_the_matrix_leaves_out_only_dirac_on_models_without_convolutions():
+def test_the_matrix_leaves_out_only_what_cannot_be():
+    """Convolutions to fill with dirac, branches to close, and scales to close them by."""
     left_out = {(s, m) for s in ALL_SCHEMES for m in ALL_MODELS} - set(MATRIX)
-    assert left_out == {("dirac", "linear"), ("dirac", "mlp")}
+    without_branches = {("fixup", m) for m in ALL_MODELS if not m.startswith("resnet")}
+    without_scales = {("skipinit", m) for m in ALL_MODELS if "branch_scale=True" not in m}
+    assert left_out == {("dirac", "linear"), ("dirac", "mlp")} | without_branches | without_scales
 
 
 def test_every_function_of_torch_nn_init_is_there():
@@ -76,11 +82,12 @@ def test_any_scheme_on_any_model(scheme, model):
 def rule_of(scheme, layer):
     """The rule that a scheme of one part has for the weight of a layer."""
     maker = SCHEMES.build(scheme)
+    maker = maker.base if isinstance(maker, Procedure) else maker
     return maker.weight(layer) if isinstance(maker, Preset) else maker
 
 
 def test_the_rules_that_draw_nothing_say_so():
-    layer = weighted_layers(nn.Linear(4, 3))[0]
+    layer = replace(weighted_layers(nn.Linear(4, 3))[0], head=False)  # fixup's head is zero
     names = [VALUES.get(name, name) for name in SCHEMES]
     assert {name for name in names if rule_of(name, layer).deterministic} == DETERMINISTIC
 
@@ -339,7 +346,7 @@ def test_one_meaning_has_one_text(spelling, canonical):
 
 @given(
     parts=st.dictionaries(
-        st.sampled_from(["weight", "conv", "linear", "first", "head", "bias", "name:a.*", "name:*.b"]),
+        st.sampled_from(["weight", "conv", "linear", "first", "last", "head", "bias", "name:a.*", "name:*.b"]),
         st.sampled_from(["zeros", "constant(0.5)", "normal(std=0.25)", "uniform(a=-1.0)", "torch_default"]),
         min_size=1,
     ),

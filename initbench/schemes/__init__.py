@@ -10,6 +10,7 @@ from initbench.schemes import presets as presets
 from initbench.schemes import orthogonal as orthogonal
 from initbench.schemes import structured as structured
 from initbench.schemes import dead_relu as dead_relu
+from initbench.schemes import residual as residual
 from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme
 from initbench.schemes.fill import fill_model, fill_scheme, initialize
 from initbench.schemes.rule import SCHEMES, Passes, Preset, Procedure, Rule, Sample, where_it_fits

@@ -3,10 +3,11 @@
     kaiming_uniform                                        all weights; biases zero
     kaiming_uniform; bias=constant(0.1)                    a bare name is the `weight` part
     conv=kaiming_uniform; linear=xavier_uniform; head=zeros
+    kaiming_normal; last=zeros                             the last layer of each residual branch
     torch_default; name:conv1.*=orthogonal(gain='relu')    a glob over parameter names
 
-The most specific part wins: name > head > first > conv, linear > weight. A bias is zero unless a `name:` part, the
-`bias` part or a preset (`torch_default`, …) says otherwise. A weight that no part speaks for is torch_default's.
+The most specific part wins: name > head > last > first > conv, linear > weight. A bias is zero unless a `name:` part,
+the `bias` part or a preset (`torch_default`, …) says otherwise. A weight that no part speaks for is torch_default's.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from initbench.schemes.rule import SCHEMES, Maker, Preset, Procedure, Rule, wher
 from initbench.schemes.torch_init import zeros
 from initbench.spec import Spec, split_outside_brackets
 
-PARTS = ("weight", "conv", "linear", "first", "head", "bias")  # the order of the canonical text
+PARTS = ("weight", "conv", "linear", "first", "last", "head", "bias")  # the order of the canonical text
 GLOB = "name:"
 
 
@@ -95,8 +96,10 @@ def assign(scheme: Scheme, layers: list[Layer]) -> list[Assignment]:
     torch_default's and the assignment carries a notice.
 
     Raises:
-        UsageError: the scheme fits no layer at all, an explicit part does not fit, or a glob matches no parameter.
+        UsageError: the scheme fits no layer at all, an explicit part does not fit, a glob matches no parameter, or the
+            scheme is about residual branches that the model does not have.
     """
+    _require_branches(scheme, layers)
     assignments = [_weight(scheme, layer) for layer in layers]
     assignments += [_bias(scheme, layer) for layer in layers if layer.bias is not None]
     _require_some_fit(scheme, assignments)
@@ -124,7 +127,8 @@ def _rank(part: str) -> int:
 
 def _parts_for(layer: Layer) -> list[str]:
     """The parts that speak for a layer, the most specific first."""
-    return ["head"] * layer.head + ["first"] * layer.first + [layer.kind, "weight"]
+    last = layer.branch is not None and layer.branch.last
+    return ["head"] * layer.head + ["last"] * last + ["first"] * layer.first + [layer.kind, "weight"]
 
 
 def _globs_for(scheme: Scheme, parameter: str) -> list[str]:
@@ -167,6 +171,24 @@ def _bias(scheme: Scheme, layer: Layer) -> Assignment:
                 raise UsageError(f"'{part}={dict(scheme.parts)[part]}' cannot fill the bias '{layer.bias}'.")
             return Assignment(layer.bias, layer, maker)
     return Assignment(layer.bias, layer, zeros(), adjusted=scheme.procedure is not None)
+
+
+def _require_branches(scheme: Scheme, layers: list[Layer]) -> None:
+    branches = [layer.branch for layer in layers if layer.branch]
+    without_scale = next((f"the branch of '{branch.name}'" for branch in branches if not branch.scales), "")
+    for part, spec in scheme.parts:
+        maker = scheme.makers[part]
+        said = str(spec) if part == "weight" else f"{part}={spec}"
+        if not branches and (part == "last" or (isinstance(maker, Preset) and maker.branches)):
+            raise UsageError(
+                f"'{said}' is about residual branches, and this model declares none: use a resnet, or give your own "
+                "blocks a method residual_branch."
+            )
+        if isinstance(maker, Procedure) and maker.scales and (without_scale or not branches):
+            raise UsageError(
+                f"'{said}' sets the scales of residual branches, and {without_scale or 'this model'} declares none: "
+                "use resnet(branch_scale=True), or name the parameter in your own blocks' residual_branch."
+            )
 
 
 def _require_some_fit(scheme: Scheme, assignments: list[Assignment]) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from initbench.errors import InitbenchWarning, UsageError
-from initbench.layers import Layer, weighted_layers
+from initbench.layers import Layer, branch_scales, weighted_layers
 from initbench.randomness import generator, isolated, one_thread
 from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme
 from initbench.schemes.rule import NO_PASSES, Passes, Procedure, Rule, Sample
@@ -86,6 +86,8 @@ def _adjust(
     with one_thread(), isolated(int(torch.randint(2**62, (), generator=keyed))):
         passes = procedure.adjust(working, layers, Sample(inputs, labels), keyed)
     adjusted = {item.parameter for item in assignments if item.adjusted}
+    if procedure.scales:
+        adjusted.update(branch_scales([item.layer for item in assignments]))
     parameters = dict(model.named_parameters(remove_duplicate=False))
     with torch.no_grad():
         for name, value in working.named_parameters(remove_duplicate=False):

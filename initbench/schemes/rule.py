@@ -44,10 +44,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Preset:
-    """What a framework does to a whole layer: its weight and its bias."""
+    """What a framework does to a whole layer: its weight and its bias.
+
+    One that is about `branches` is refused where a model declares no residual branch.
+    """
 
     weight: Callable[[Layer], Rule]
     bias: Callable[[Layer], Rule]
+    branches: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,12 +81,14 @@ class Procedure:
     `base` fills first. `adjust(model, layers, sample, generator)` then changes the model in place: a float32 copy on
     the CPU, on one thread, whose mode, buffers and hooks are nobody's; only the values of parameters are taken back.
     `layers` are those that the procedure may touch, in forward order: a layer with a part of its own in the scheme's
-    text is not among them. `needs` says what of the sample it reads.
+    text is not among them. `needs` says what of the sample it reads. Of one that sets the `scales` of residual branches
+    those are taken back too, and a model that has none is refused.
     """
 
     base: Rule | Preset
     adjust: Adjust
     needs: Literal["nothing", "inputs", "labels"] = "inputs"
+    scales: bool = False
 
 
 Maker = Rule | Preset | Procedure

@@ -43,15 +43,17 @@ def idinit() -> Rule:
     """Copy inputs, again and again until every output has one: W[i, j] = 1 where i ≡ j mod fan_in (IDInit, Pan 2025).
 
     Kernels are flattened to (out, fan_in), so the outputs of a convolution copy the places of a patch, channel by
-    channel. This is the main-stem rule with τ = 1. Left out: the ε = 10⁻⁶ for the last layer of a residual branch, for
-    which a layer would have to know that it is one, and the small noise that loosens the identity.
+    channel. This is the main-stem rule with τ = 1; the last layer of a residual branch has ε = 10⁻⁶ for τ, so that the
+    branch is almost 0. Left out: the small noise that loosens the identity.
     """
 
-    def fill(tensor: Tensor, _layer: Layer, _generator: torch.Generator) -> None:
+    def fill(tensor: Tensor, layer: Layer, _generator: torch.Generator) -> None:
         flat = tensor.flatten(1)
         outputs, inputs = flat.shape
         offsets = torch.arange(outputs)[:, None] - torch.arange(inputs)
         flat.copy_(offsets % max(inputs, 1) == 0)
+        if layer.branch is not None and layer.branch.last:
+            flat.mul_(1e-6)
 
     return _fixed(fill)
 

@@ -1,0 +1,93 @@
+"""For residual networks without normalization: branches that start at nothing. And any scheme times a number.
+
+What a model's branches are, the model declares (`initbench.layers.weighted_layers`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import torch
+from pydantic import AfterValidator, FiniteFloat
+from torch import Tensor, nn
+
+from initbench.errors import UsageError
+from initbench.layers import Layer, branch_scales, weighted_layers
+from initbench.schemes.rule import NO_PASSES, SCHEMES, Passes, Preset, Procedure, Rule, Sample, Shape
+from initbench.schemes.torch_init import kaiming_normal, zeros
+
+
+@SCHEMES.register()
+def fixup() -> Preset:
+    """Draw kaiming_normal, times L^(-1/(2m-2)) in the L residual branches, their last layers and the head 0 (Fixup).
+
+    Zhang et al. 2019; m is the number of layers in a branch. What lies outside branches, shortcuts included, is
+    kaiming_normal; biases are zero. At step 0 a branch adds exactly 0 and the logits are 0. Fixup's multiplier of each
+    branch is resnet(branch_scale=True); its scalar biases, before every layer and activation, are left out: the biases
+    of the layers themselves, one for each unit, train in their stead.
+    """
+    return Preset(weight=_fixup_weight, bias=lambda _layer: zeros(), branches=True)
+
+
+@SCHEMES.register("rezero")
+def skipinit() -> Procedure:
+    """Draw kaiming_normal and multiply each residual branch by a learned scale that starts at 0 (SkipInit, ReZero).
+
+    De & Smith 2020 and Bachlechner et al. 2020, who draw the rest as they would without. A part of the scheme's text
+    changes what is drawn: "skipinit; conv=orthogonal". Only models that have such scales can be filled:
+    resnet(branch_scale=True).
+    """
+    return Procedure(base=kaiming_normal(), adjust=_close_branches, needs="nothing", scales=True)
+
+
+def _resolved(text: str) -> str:
+    return str(SCHEMES.resolve(text))
+
+
+@SCHEMES.register()
+def scaled(base: Annotated[str, AfterValidator(_resolved)], factor: FiniteFloat) -> Rule | Preset:
+    """Fill as the scheme `base` does and multiply by `factor`: head=scaled('kaiming_uniform', 0.1) damps the logits."""
+    maker = SCHEMES.build(base)
+    if isinstance(maker, Procedure):
+        raise UsageError(f"'{base}' is for a whole model and cannot be scaled: scale a scheme of one layer.")
+    if isinstance(maker, Rule):
+        return _times(maker, factor)
+    weight, bias = maker.weight, maker.bias
+    return replace(
+        maker, weight=lambda layer: _times(weight(layer), factor), bias=lambda layer: _times(bias(layer), factor)
+    )
+
+
+def _fixup_weight(layer: Layer) -> Rule:
+    branch = layer.branch
+    if layer.head or (branch is not None and branch.last):
+        return zeros()
+    if branch is None:
+        return kaiming_normal()
+    return _times(kaiming_normal(), branch.count ** (-1 / (2 * branch.layers - 2)))
+
+
+def _close_branches(model: nn.Module, _layers: Sequence[Layer], _sample: Sample, _generator: torch.Generator) -> Passes:
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    # Of all layers, and not only of those that the scheme's text leaves to it: a part speaks for weights, not scales.
+    for name in branch_scales(weighted_layers(model)):
+        nn.init.zeros_(parameters[name])
+    return NO_PASSES
+
+
+def _times(rule: Rule, factor: float) -> Rule:
+    def fill(tensor: Tensor, layer: Layer, generator: torch.Generator) -> None:
+        rule.fill(tensor, layer, generator)
+        tensor.mul_(factor)
+
+    def variance(shape: Shape) -> float:
+        return factor**2 * rule.variance(shape) if rule.variance else 0.0
+
+    return replace(
+        rule,
+        fill=fill,
+        mean=factor * rule.mean,
+        variance=variance if rule.variance else None,
+        deterministic=rule.deterministic or factor == 0,
+        degenerate=rule.degenerate or factor == 0,
+    )
