@@ -28,6 +28,7 @@ from initbench.randomness import generator, one_thread
 from initbench.recipe import DEFAULT_SCHEMES
 from initbench.schemes import Sample, assign, fill_scheme, parse_scheme
 from initbench.signals import Batch, batch_of, batch_size, observe, weight_laws
+from initbench.spec import is_reference
 
 STAMP_FILE = "inspection.json"
 SCAN_POINTS = 8
@@ -136,7 +137,7 @@ def ask(
     )
     places = _scan(model)
     builds = {text: _build(text, shape, classes) for text in places}
-    named = {_text(text): build for text, build in builds.items()}
+    named = {str(MODELS.resolve(text)): build for text, build in builds.items()}
     axis = "" if len(places) == 1 else _SCAN.search(model)[1]  # type: ignore[index] # a scan has matched
     return Questions(
         models=tuple(named),
@@ -177,7 +178,7 @@ def look(
 
 def default_schemes(model: str) -> tuple[str, ...]:
     """Return the schemes to look at where none is named: the user's own model also as it is built."""
-    return (AS_BUILT, *DEFAULT_SCHEMES) if usercode.is_reference(model) else DEFAULT_SCHEMES
+    return (AS_BUILT, *DEFAULT_SCHEMES) if is_reference(model) else DEFAULT_SCHEMES
 
 
 def folder_of(out: Path, asked: Questions, name: str | None = None) -> Path:
@@ -262,18 +263,12 @@ def _scan(model: str) -> dict[str, int]:
 
 
 def _build(text: str, shape: tuple[int, int, int] | None, classes: int) -> Build:
-    if usercode.is_reference(text):
-        return usercode.builder(text, shape, classes)
-    if shape is None:
+    if shape is None and not is_reference(text):
         raise UsageError(
             f"The model '{text}' takes images: give --input as channels×height×width, for example 3x32x32."
         )
     MODELS.resolve(text)
-    return lambda _seed: build_model(text, shape, classes)
-
-
-def _text(model: str) -> str:
-    return model if usercode.is_reference(model) else str(MODELS.resolve(model))
+    return lambda seed: build_model(text, shape, classes, seed=seed)
 
 
 def _from(dataset: Dataset) -> tuple[Batch, str, tuple[int, int, int], int]:

@@ -12,15 +12,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from initbench.errors import UsageError
+from initbench.own_model import ImageShape, adopt_model
+from initbench.randomness import derive, isolated
 from initbench.registry import Registry
 
-ImageShape = tuple[int, int, int]
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "selu", "gelu", "silu", "elu", "identity"]
 Norm = Literal["none", "batch", "layer"]
 Width = Annotated[int, Field(ge=1, le=16384)]
 Depth = Annotated[int, Field(ge=1, le=1000)]
 
-MODELS: Registry[nn.Module] = Registry("model", spelled_out=True)
+MODELS: Registry[nn.Module] = Registry("model", spelled_out=True, adopt=adopt_model)
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -151,15 +152,16 @@ def resnet(
     return _stack(**layers, pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=nn.Linear(channels, classes))
 
 
-def build_model(text: str, shape: ImageShape, classes: int, device: str = "cpu") -> nn.Module:
+def build_model(text: str, shape: ImageShape | None, classes: int, device: str = "cpu", seed: int = 0) -> nn.Module:
     """Build the model that `text` names, leaving the global random state as it was.
 
-    On the "meta" device no memory is taken and nothing is computed.
+    On the "meta" device no memory is taken and nothing is computed. `seed` governs what the model draws while it is
+    built, which a scheme may leave as it is: a user's embedding, say. `shape` is None where inputs are no images.
 
     Raises:
         UsageError: an unknown model or parameter, or a model that does not fit such images.
     """
-    with torch.random.fork_rng(devices=[]), torch.device(device):
+    with isolated(derive(seed, "build")), torch.device(device):
         return MODELS.build(text, shape, classes)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from initbench import datasets
+from initbench import datasets, usercode
 from initbench.datasets import Dataset
 from initbench.environment import choose_device
 from initbench.errors import ConfigurationError, InitbenchError, UsageError
@@ -19,7 +19,8 @@ from initbench.layers import weighted_layers
 from initbench.models import MODELS, build_model
 from initbench.optimizers import OPTIMIZERS
 from initbench.recipe import DEFAULT_BASELINE, Claim, Draft, Mistake, Recipe, Trial, check
-from initbench.schemes import assign, parse_scheme
+from initbench.schemes import SCHEMES, assign, parse_scheme
+from initbench.spec import is_reference
 
 SettingKey = tuple[str, str, str]  # dataset, model, optimizer
 SMALL_MODEL = 20_000_000  # parameters, 80 MB
@@ -109,6 +110,11 @@ def _canonical(draft: Draft) -> Recipe:
     return recipe.model_copy(update=canonical)
 
 
+def names_code(text: str) -> bool:
+    """Say whether a scheme or a model names code of the user's in any of its parts."""
+    return ".py:" in text or any(is_reference(part.rpartition("=")[2]) for part in text.split(";"))
+
+
 def _claim(claim: Claim, canonical: Mapping[str, Sequence[str]]) -> Claim:
     """Give the names in a claim their canonical text; a claim is about what the recipe compares."""
     sides = {"better": str(parse_scheme(claim.better)), "than": str(parse_scheme(claim.than))}
@@ -139,6 +145,9 @@ def _resolve_all(draft: Draft, key: str, resolve: Callable[[str], object]) -> tu
     values, mistakes = [], []
     for text in texts:
         if not isinstance(text, str):
+            continue
+        if names_code(text) and draft.mistake(key, "").in_file:
+            mistakes.append(draft.mistake(key, f"'{text}' is code, which only a flag may name: give it with -s or -m."))
             continue
         try:
             values.append(str(resolve(text)))
@@ -224,21 +233,25 @@ def _require_logits(model: str, dataset: Dataset) -> None:
     A large one runs on the meta device, where it takes no memory; a small one does not, because torch would import its
     compiler for that (1.3 s).
     """
-    meta = build_model(model, dataset.shape, dataset.classes, device="meta").eval()
+    where = "cpu" if names_code(model) else "meta"  # what the user's code does on meta tensors is not ours to say
+    meta = build_model(model, dataset.shape, dataset.classes, device=where).eval()
     small = sum(parameter.numel() for parameter in meta.parameters()) <= SMALL_MODEL
     built = build_model(model, dataset.shape, dataset.classes).eval() if small else meta
     try:
         with torch.no_grad():
-            logits = built(torch.zeros(2, *dataset.shape, device="cpu" if small else "meta"))
-    except RuntimeError as error:
-        raise UsageError(f"The model '{model}' does not fit {dataset.name}: {error}") from None
+            logits = built(torch.zeros(2, *dataset.shape, device="cpu" if small else where))
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError) as error:
+        said = usercode.where(error) if names_code(model) else error
+        raise UsageError(f"The model '{model}' does not fit {dataset.name}: {said}") from None
+    if not isinstance(logits, torch.Tensor):
+        raise UsageError(f"The model '{model}' gives {type(logits).__name__}, not a tensor of logits.")
     if logits.shape != (2, dataset.classes):
         raise UsageError(f"The model '{model}' gives {tuple(logits.shape)}, not (2, {dataset.classes}) logits.")
 
 
 def _notices_of(model: str, scheme: str, dataset: Dataset) -> list[str]:
     """Return what a scheme does not fit in a model, as sentences."""
-    built = build_model(model, dataset.shape, dataset.classes, device="meta")
+    built = build_model(model, dataset.shape, dataset.classes, device="cpu" if names_code(model) else "meta")
     assignments = assign(parse_scheme(scheme), weighted_layers(built))
     return [f"{model}: {notice}" for notice in dict.fromkeys(item.notice for item in assignments) if notice]
 
@@ -262,8 +275,12 @@ class _Grid:
 
     def trial(self, dataset: Dataset, model: str, optimizer: str, **rest: Any) -> Trial:  # noqa: ANN401 - Trial checks
         """Return one cell."""
+        code = usercode.own_code((model,), MODELS.group) | usercode.own_code(
+            parse_scheme(rest["scheme"]).names, SCHEMES.group
+        )
         return Trial(
             model=model,
+            code=tuple(sorted(code.items())) or None,
             dataset=dataset.name,
             fingerprint=dataset.fingerprint,
             optimizer=optimizer,

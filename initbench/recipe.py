@@ -27,7 +27,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from initbench.errors import ConfigurationError, UsageError
-from initbench.registry import did_you_mean, in_words
+from initbench.registry import in_words
+from initbench.spec import did_you_mean
 
 # Part of every trial's id: raised when the same trial would no longer give the same numbers.
 TRIAL_FORMAT = 2
@@ -171,7 +172,8 @@ class Trial(Frozen):
     """One model × dataset × scheme × optimizer × lr × seed, with all that can change its numbers.
 
     Names are canonical (`registry.Registry.resolve`); `device` is the type (cpu, cuda, mps), never `auto`. `seed`
-    governs weights and data order; `order_seed`, where it is given, the data order in its place.
+    governs weights and data order; `order_seed`, where it is given, the data order in its place. `code` holds a hash of
+    each piece of the user's own code that the model or the scheme names.
     """
 
     model: str
@@ -187,6 +189,7 @@ class Trial(Frozen):
     evaluations: int = 30
     precision: str = "float32"
     device: str = "cpu"
+    code: tuple[tuple[str, str], ...] | None = None
 
     @property
     def id(self) -> str:

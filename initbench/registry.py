@@ -7,9 +7,11 @@ set comes after it, typed, with a default where there is one:
     def mlp(shape: ImageShape, classes: int, /, depth: Positive = 8, width: Positive = 64) -> nn.Module: ...
 
 so adding a scheme, a model, a dataset or an optimizer is one function in one file.
+
+A name may also be code of the user's, `path/to/file.py:function` or `package.module:function`, or that of an entry
+point of the group `initbench.<kind>s` in an installed package: such an object is adopted when it is asked for.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,12 +19,14 @@ from typing import Any, Generic, TypeVar
 
 import pydantic
 
+from initbench import usercode
 from initbench.errors import UsageError
-from initbench.spec import Spec, parse
+from initbench.spec import Spec, did_you_mean, is_reference, parse
 
 T = TypeVar("T")
 Factory = Callable[..., T]
 F = TypeVar("F", bound=Callable[..., Any])
+Adopt = Callable[[str, Any], Factory[T]]  # (name, the user's object) -> a factory like those of the registry
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,13 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
     """A mapping from names to entries that resolves aliases and checks parameters.
 
     `spelled_out` keeps defaults in the canonical text: a table that says `mlp(depth=8, width=64)` needs no footnote.
+    `adopt` makes a factory of an object of the user's; without it only registered names are known.
     """
 
-    def __init__(self, kind: str, *, spelled_out: bool = False) -> None:
+    def __init__(self, kind: str, *, spelled_out: bool = False, adopt: Adopt[T] | None = None) -> None:
         self.kind = kind
         self.spelled_out = spelled_out
+        self.adopt = adopt
         self._entries: dict[str, Entry[T]] = {}
         self._aliases: dict[str, str] = {}
 
@@ -72,6 +78,11 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
 
         return add
 
+    @property
+    def group(self) -> str:
+        """The group of entry points by which installed packages add to this registry."""
+        return f"initbench.{self.kind}s"
+
     def __getitem__(self, name: str) -> Entry[T]:
         return self._entries[self._aliases.get(name, name)]
 
@@ -82,14 +93,17 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         return len(self._entries)
 
     def find(self, name: str) -> Entry[T]:
-        """Return the entry of `name` or of the alias `name`.
+        """Return the entry of `name` or of the alias `name`, or adopt the user's code that it stands for.
 
         Raises:
             UsageError: nothing has that name; the message holds the nearest one.
+            ConfigurationError: the user's code raises while it is imported.
         """
         if name in self._entries or name in self._aliases:
             return self[name]
-        known = [*self._entries, *self._aliases]
+        if self.adopt is not None and (is_reference(name) or name in usercode.entry_points(self.group)):
+            return Entry(self.kind, name, self.adopt(name, usercode.load(name, self.group)), (), {})
+        known = [*self._entries, *self._aliases, *usercode.entry_points(self.group)]
         raise UsageError(
             f"Unknown {self.kind} '{name}'{did_you_mean(name, known)} (`initbench list {self.kind}s` shows all)."
         )
@@ -119,13 +133,7 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
     def build(self, text: str | Spec, *supplied: Any) -> T:  # noqa: ANN401 - each kind supplies its own
         """Call the factory that `text` names, with what the program supplies and the user's values."""
         spec = self.resolve(text)
-        return self[spec.name].factory(*supplied, *spec.args, **spec.kwargs)
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """Return ', did you mean …?' or nothing."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f": did you mean '{near[0]}'?" if near else ""
+        return self.find(spec.name).factory(*supplied, *spec.args, **spec.kwargs)
 
 
 def _bind(entry: Entry[Any], spec: Spec) -> dict[str, Any]:

@@ -4,10 +4,14 @@
     constant(0.1)                        a name with a value
     kaiming_normal(mode='fan_out')       a name with a named value
 
+    my_file.py:my_init                   code of the user's, as does package.module:my_init
+
 Nothing is evaluated: a text that holds anything but literals is refused.
 """
 
 import ast
+import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +20,7 @@ from initbench.errors import UsageError
 
 QUOTES = "'\""
 OPENING, CLOSING = "([{", ")]}"
+REFERENCE = re.compile(r"(?P<home>[^:;=()'\"]+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ def parse(text: str) -> Spec:
     Raises:
         UsageError: the text is not of that form, or a value is not a literal.
     """
+    if is_reference(text):
+        return Spec(text.strip())
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
@@ -52,6 +59,17 @@ def parse(text: str) -> Spec:
     args = tuple(_literal(node, text) for node in tree.args)
     kwargs = {_keyword(item, text): _literal(item.value, text) for item in tree.keywords}
     return Spec(tree.func.id, args, kwargs)
+
+
+def is_reference(text: str) -> bool:
+    """Say whether a text names code of the user's and not an entry of a registry."""
+    return REFERENCE.fullmatch(text.strip()) is not None
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """Return ', did you mean …?' or nothing."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f": did you mean '{near[0]}'?" if near else ""
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:

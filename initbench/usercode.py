@@ -3,80 +3,66 @@
 Nothing stored is ever a reason to import: reports read plain data.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
-import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache, lru_cache
+from importlib import metadata
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from torch import nn
-
-from initbench.errors import ConfigurationError, UsageError
-from initbench.models import ImageShape
-from initbench.randomness import isolated
-from initbench.registry import did_you_mean
+from initbench.errors import ConfigurationError, InitbenchError, UsageError
+from initbench.spec import REFERENCE, did_you_mean, is_reference
 
 _LIBRARY = sysconfig.get_path("stdlib")
-_REFERENCE = re.compile(r"(?P<home>.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 
 
-def is_reference(text: str) -> bool:
-    """Say whether a text names user code and not an entry of a registry."""
-    return _REFERENCE.fullmatch(text.strip()) is not None
-
-
-def load(reference: str) -> Any:  # noqa: ANN401 - whatever the user's file holds
-    """Import the module and return what has that name in it.
+def load(name: str, group: str = "") -> Any:  # noqa: ANN401 - whatever the user's code holds
+    """Import and return what a reference or an entry point of `group` names; once, unless the file has changed.
 
     Raises:
         UsageError: no such file, module or name.
         ConfigurationError: the user's code raises while it is imported; the message has its line.
     """
-    found = _REFERENCE.fullmatch(reference.strip())
+    found = REFERENCE.fullmatch(name.strip())
     if found is None:
-        raise UsageError(f"'{reference}' is not of the form path/to/file.py:name or package.module:name.")
-    module = _module(found["home"])
+        with told(f"the entry point {name}"):
+            return entry_points(group)[name].load()
+    module = _module(found["home"], _changed(found["home"]))
     if not hasattr(module, found["name"]):
         names = [name for name in vars(module) if not name.startswith("_")]
         raise UsageError(f"{found['home']} has no '{found['name']}'{did_you_mean(found['name'], names) or '.'}")
     return getattr(module, found["name"])
 
 
-def builder(reference: str, shape: ImageShape | None, classes: int) -> Callable[[int], nn.Module]:
-    """Return a function from a seed to a new model, as the user's builder makes it.
+@cache
+def entry_points(group: str) -> Mapping[str, EntryPoint]:
+    """Return the entry points of a group by name; nothing of theirs is imported."""
+    return {point.name: point for point in metadata.entry_points(group=group)}
 
-    The builder may take (shape, classes), (shape) or nothing; the global random state is seeded for it, and left as it
-    was.
 
-    Raises:
-        UsageError: not callable, or needs other arguments.
+def source_hash(reference: str, group: str = "") -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of the file that holds the user's code: part of a trial's identity.
+
+    What that file imports is not covered.
     """
-    build = load(reference)
-    if isinstance(build, nn.Module):
-        raise UsageError(f"'{reference}' is a model, not a function that builds one: each seed needs a new one.")
-    if not callable(build):
-        raise UsageError(f"'{reference}' is {type(build).__name__}, not a function that builds a model.")
-    arguments = _fitting(build, reference, shape, classes)
-    home = reference.strip().rpartition(":")[0]
+    found = REFERENCE.fullmatch(reference.strip())
+    is_file = found is not None and found["home"].endswith(".py")
+    path = Path(found["home"]).expanduser() if found and is_file else Path(_source(load(reference, group), reference))
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
-    def built(seed: int) -> nn.Module:
-        try:
-            with isolated(seed), _beside(home):
-                model = build(*arguments)
-        except (Exception, SystemExit) as error:
-            raise ConfigurationError(f"{reference} raised {where(error)}.") from error
-        if not isinstance(model, nn.Module):
-            raise UsageError(f"{reference} returned {type(model).__name__}, not a torch.nn.Module.")
-        return model
 
-    return built
+def own_code(texts: Iterable[str], group: str) -> dict[str, str]:
+    """Return the hash of each reference or entry point among some names."""
+    return {text: source_hash(text, group) for text in texts if is_reference(text) or text in entry_points(group)}
 
 
 def where(error: BaseException) -> str:
@@ -90,19 +76,47 @@ def where(error: BaseException) -> str:
     return f"{said} ({own[-1].filename}, line {own[-1].lineno}: {own[-1].line})" if own else said
 
 
-def _module(home: str) -> ModuleType:
-    is_file = home.endswith(".py")
+@contextmanager
+def told(home: str, did: str = "does not import:") -> Iterator[None]:
+    """Turn whatever the user's code raises into a sentence with its line; the global random state stays as it was.
+
+    Raises:
+        ConfigurationError: the block raised anything but an error of ours.
+    """
+    import torch  # noqa: PLC0415 - this module is loaded where plain data are read, which needs no torch
+
     try:
-        with isolated(0), _beside(home):
-            return _from_file(Path(home).expanduser()) if is_file else importlib.import_module(home)
-    except ModuleNotFoundError as error:
-        if not is_file and error.name and f"{home}.".startswith(f"{error.name}."):
-            raise UsageError(f"No module named '{error.name}': is it installed, or a file.py:name?") from None
-        raise ConfigurationError(f"{home} does not import: {where(error)}.") from error
-    except UsageError:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    except InitbenchError:
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigurationError(f"{home} does not import: {where(error)}.") from error
+        raise ConfigurationError(f"{home} {did} {where(error)}.") from error
+
+
+def _changed(home: str) -> int:
+    """Return when a file was last written, 0 for a module: a file that was changed is loaded anew."""
+    path = Path(home).expanduser()
+    return path.stat().st_mtime_ns if home.endswith(".py") and path.is_file() else 0
+
+
+@lru_cache(maxsize=64)
+def _module(home: str, _changed_at: int) -> ModuleType:
+    is_file = home.endswith(".py")
+    with told(home), beside(home):
+        try:
+            return _from_file(Path(home).expanduser()) if is_file else importlib.import_module(home)
+        except ModuleNotFoundError as error:
+            if not is_file and error.name and f"{home}.".startswith(f"{error.name}."):
+                raise UsageError(f"No module named '{error.name}': is it installed, or a file.py:name?") from None
+            raise
+
+
+def _source(loaded: Any, reference: str) -> str:  # noqa: ANN401 - the user's object
+    try:
+        return inspect.getsourcefile(loaded) or ""
+    except TypeError:
+        raise UsageError(f"'{reference}' has no source file: name a function that is written in Python.") from None
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -123,7 +137,7 @@ def _from_file(path: Path) -> ModuleType:
 
 
 @contextmanager
-def _beside(home: str) -> Iterator[None]:
+def beside(home: str) -> Iterator[None]:
     """Have the folder of a file on the path, as `python file.py` would, and for a module the current one, as `-m`."""
     folder = str(Path(home).expanduser().parent.resolve()) if home.endswith(".py") else str(Path.cwd())
     sys.path.insert(0, folder)
@@ -132,23 +146,3 @@ def _beside(home: str) -> Iterator[None]:
     finally:
         with suppress(ValueError):  # the file may have tidied the path itself
             sys.path.remove(folder)
-
-
-def _fitting(build: Callable[..., Any], reference: str, shape: ImageShape | None, classes: int) -> tuple[Any, ...]:
-    """Return the first of (shape, classes), (shape,) and () that the builder's signature takes."""
-    try:
-        signature = inspect.signature(build)
-    except ValueError:
-        raise UsageError(
-            f"'{reference}' does not say what arguments it takes: write a function that calls it."
-        ) from None
-    offers: list[tuple[Any, ...]] = [(shape, classes), (shape,), ()] if shape is not None else [()]
-    required = [p for p in signature.parameters.values() if p.default is p.empty and p.kind <= p.POSITIONAL_OR_KEYWORD]
-    for offer in offers:
-        try:
-            signature.bind(*offer)
-        except TypeError:
-            continue
-        if len(offer) == len(required) or not required:
-            return offer if required else ()
-    raise UsageError(f"{reference}{signature} takes neither (shape, classes), (shape) nor nothing.")

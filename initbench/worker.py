@@ -10,6 +10,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+from initbench import usercode
 from initbench.datasets import Dataset
 from initbench.engines import Group, autograd
 from initbench.environment import describe
@@ -68,7 +69,7 @@ def train_group(group: Group, dataset: Dataset) -> list[Record]:
     try:
         return autograd.train(group, dataset, _report)
     except Exception as error:  # noqa: BLE001 - the reason is recorded, and the run leaves with exit code 3
-        return [failed(trial, dataset, _reason(error)) for trial in group]
+        return [failed(trial, dataset, _reason(error, trial)) for trial in group]
 
 
 def failed(trial: Trial, dataset: Dataset, reason: str) -> Record:
@@ -85,6 +86,9 @@ def failed(trial: Trial, dataset: Dataset, reason: str) -> Record:
     )
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, trial: Trial) -> str:
+    """Name the error and its place: a line of the user's own code where the trial has such code."""
+    if trial.code:
+        return usercode.where(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"

@@ -14,8 +14,7 @@ from initbench.analysis.settings import within
 from initbench.analysis.summary import SETTING, SUMMARY_COLUMNS
 from initbench.errors import UsageError
 from initbench.recipe import Claim, Metric
-from initbench.registry import did_you_mean
-from initbench.spec import CLOSING, OPENING, QUOTES
+from initbench.spec import CLOSING, OPENING, QUOTES, did_you_mean
 
 Status = Literal["supported", "refuted", "undecided"]
 

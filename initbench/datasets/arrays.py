@@ -1,13 +1,16 @@
 """What every dataset is once it is parsed, the registry of those that have a name, and the checks that all pass."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initbench.errors import DataError
 from initbench.registry import Registry
+from initbench.usercode import told
 
 Array = NDArray[np.generic]
 Labels = NDArray[np.int64]
@@ -25,7 +28,20 @@ class Arrays:
     test_labels: Array
 
 
-DATASETS: Registry[Arrays] = Registry("dataset")
+def _adopt(name: str, function: Any) -> Callable[[Path], Arrays]:  # noqa: ANN401 - a package's object
+    """Return the factory of a package's function () -> (x_train, y_train, x_test, y_test), images (n, C, H, W)."""
+
+    def read(_root: Path) -> Arrays:
+        with told(f"the dataset '{name}'", "raised"):
+            arrays = [np.asarray(part) for part in function()]
+        if len(arrays) != 4:
+            raise DataError(f"The dataset '{name}' gave {len(arrays)} arrays, not x_train, y_train, x_test, y_test.")
+        return check(Arrays(*arrays), name)
+
+    return read
+
+
+DATASETS: Registry[Arrays] = Registry("dataset", adopt=_adopt)
 
 
 def check(arrays: Arrays, where: object) -> Arrays:

@@ -84,7 +84,7 @@ def _train_one(trial: Trial, dataset: Dataset, observe: Observe) -> Record:
 
 def initialized(trial: Trial, dataset: Dataset) -> tuple[nn.Module, list[Assignment], Passes]:
     """Build the trial's model and initialize it; the passes are what that cost beside drawing."""
-    model = build_model(trial.model, dataset.shape, dataset.classes)
+    model = build_model(trial.model, dataset.shape, dataset.classes, seed=trial.seed)
     scheme = parse_scheme(trial.scheme)
     assignments = assign(scheme, weighted_layers(model))
     passes = fill_scheme(model, scheme, assignments, trial.seed, sample_for(scheme, dataset, trial.seed))

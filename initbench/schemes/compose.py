@@ -16,11 +16,10 @@ from functools import cached_property
 
 from initbench.errors import UsageError
 from initbench.layers import Layer
-from initbench.registry import did_you_mean
 from initbench.schemes.presets import torch_default
 from initbench.schemes.rule import SCHEMES, Maker, Preset, Procedure, Rule, where_it_fits
 from initbench.schemes.torch_init import zeros
-from initbench.spec import Spec, split_outside_brackets
+from initbench.spec import Spec, did_you_mean, is_reference, split_outside_brackets
 
 PARTS = ("weight", "conv", "linear", "first", "last", "head", "bias")  # the order of the canonical text
 GLOB = "name:"
@@ -39,6 +38,11 @@ class Scheme:
     def makers(self) -> dict[str, Maker]:
         """What each part's factory returned."""
         return {part: SCHEMES.build(spec) for part, spec in self.parts}
+
+    @property
+    def names(self) -> list[str]:
+        """The name in each part."""
+        return [spec.name for _, spec in self.parts]
 
     @property
     def procedure(self) -> Procedure | None:
@@ -114,6 +118,8 @@ def _split_part(piece: str, text: str) -> tuple[str, str]:
     if not piece.strip():
         raise UsageError(f"The scheme '{text}' has an empty part: remove the extra ';'.")
     if not rest:
+        return "weight", piece
+    if is_reference(piece):
         return "weight", piece
     if part not in PARTS and not part.startswith(GLOB):
         near = did_you_mean(part, list(PARTS))

@@ -86,6 +86,9 @@ def _adjust(
     with one_thread(), isolated(int(torch.randint(2**62, (), generator=keyed))):
         passes = procedure.adjust(working, layers, Sample(inputs, labels), keyed)
     adjusted = {item.parameter for item in assignments if item.adjusted}
+    if procedure.whole:
+        assigned = {item.parameter for item in assignments if not item.adjusted}
+        adjusted = {name for name, parameter in model.named_parameters() if parameter.requires_grad} - assigned
     if procedure.scales:
         adjusted.update(branch_scales([item.layer for item in assignments]))
     parameters = dict(model.named_parameters(remove_duplicate=False))

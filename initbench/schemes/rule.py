@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -82,17 +82,27 @@ class Procedure:
     the CPU, on one thread, whose mode, buffers and hooks are nobody's; only the values of parameters are taken back.
     `layers` are those that the procedure may touch, in forward order: a layer with a part of its own in the scheme's
     text is not among them. `needs` says what of the sample it reads. Of one that sets the `scales` of residual branches
-    those are taken back too, and a model that has none is refused.
+    those are taken back too, and a model that has none is refused; of a `whole` one, every trainable parameter is that
+    has no part of its own.
     """
 
     base: Rule | Preset
     adjust: Adjust
     needs: Literal["nothing", "inputs", "labels"] = "inputs"
     scales: bool = False
+    whole: bool = False
 
 
 Maker = Rule | Preset | Procedure
-SCHEMES: Registry[Maker] = Registry("scheme")
+
+
+def _adopt(reference: str, function: Any) -> Callable[[], Maker]:  # noqa: ANN401 - the user's object
+    from initbench.schemes.own import adopt_scheme  # noqa: PLC0415 - it is made of what this module defines
+
+    return adopt_scheme(reference, function)
+
+
+SCHEMES: Registry[Maker] = Registry("scheme", adopt=_adopt)
 
 
 def fans(shape: Shape) -> tuple[int, int]:
