@@ -33,6 +33,8 @@ def load(name: str, group: str = "") -> Any:  # noqa: ANN401 - whatever the user
         ConfigurationError: the user's code raises while it is imported; the message has its line.
     """
     found = REFERENCE.fullmatch(name.strip())
+    if found is None and name not in entry_points(group):
+        raise UsageError(f"'{name}' is not of the form path/to/file.py:name or package.module:name.")
     if found is None:
         with told(f"the entry point {name}"):
             return entry_points(group)[name].load()

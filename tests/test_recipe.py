@@ -55,6 +55,7 @@ OTHERS = {
     "evaluations": 31,
     "precision": "float64",
     "device": "cuda",
+    "code": (("mine.py:init", "f00e"),),
 }
 
 

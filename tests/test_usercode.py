@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from initbench.errors import ConfigurationError, InitbenchError, UsageError
-from initbench.usercode import builder, is_reference, load
+from initbench.models import build_model
+from initbench.spec import is_reference
+from initbench.usercode import load
 
 SHAPE = (3, 8, 8)
 BUILDERS = """
@@ -64,7 +66,7 @@ def write(folder, name="mine.py", text=BUILDERS):
 
 
 def made(reference, shape=SHAPE, seed=0):
-    return builder(str(reference), shape, 10)(seed)
+    return build_model(str(reference), shape, 10, seed=seed)
 
 
 def refusal(reference, kind=InitbenchError, shape=SHAPE):
@@ -340,8 +342,7 @@ def test_each_call_reads_the_file_anew(here):
 def test_the_same_seed_gives_the_same_weights_and_random_state_stays(here):
     write(here, text="import torch\ntorch.manual_seed(1)\ntorch.rand(3)\n" + BUILDERS)
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002 - the global state
-    build = builder("mine.py:nothing", SHAPE, 10)
-    first, again, other = build(0), build(0), build(1)
+    first, again, other = (made("mine.py:nothing", seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first.weight, again.weight)
     assert first is not again
     assert not torch.equal(first.weight, other.weight)
