@@ -2,12 +2,15 @@
 
 import copy
 import hashlib
+import itertools
 import json
 import re
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from initbench import datasets, usercode
+from initbench import datasets, executors, usercode
 from initbench.analysis.inspection import AS_BUILT, Inspection, Observed
 from initbench.datasets import Dataset
 from initbench.datasets.batches import resident
-from initbench.errors import InitbenchWarning, UsageError
+from initbench.environment import cores
+from initbench.errors import ConfigurationError, InitbenchWarning, UsageError
 from initbench.folder import refuse_foreign, write_stamp
 from initbench.layers import weighted_layers
 from initbench.models import MODELS, build_model
@@ -32,8 +36,10 @@ from initbench.spec import is_reference
 
 STAMP_FILE = "inspection.json"
 SCAN_POINTS = 8
+PATIENCE = 3.0  # seconds: about twice what it takes to start another process
 CLASSES = 10  # of made-up labels, where no dataset says
 
+Place = tuple[str, str, int]  # a model, a scheme, a seed
 Build = Callable[[int], nn.Module]
 _SCAN = re.compile(r"(\w+)\s*=\s*(\d+)\.\.(\d+)")
 _INPUT = re.compile(r"(\d+(?:x\d+)*)(?::(\d+))?")
@@ -41,7 +47,10 @@ _INPUT = re.compile(r"(\d+(?:x\d+)*)(?::(\d+))?")
 
 @dataclass(frozen=True)
 class Questions:
-    """What is asked: models by text, schemes in canonical form, seeds, the batch and what it is in words."""
+    """What is asked: models by text, schemes in canonical form, seeds, the batch and what it is in words.
+
+    `again` asks the same in another process, where that can be: models and batches do not travel, their names do.
+    """
 
     models: tuple[str, ...]
     builds: dict[str, Build]
@@ -51,6 +60,7 @@ class Questions:
     source: str
     axis: str = ""
     places: dict[str, int] | None = None
+    again: "partial[Questions] | None" = None
 
     @cached_property
     def first(self) -> dict[str, nn.Module]:
@@ -148,21 +158,23 @@ def ask(
         source=source,
         axis=axis,
         places=dict(zip(named, places.values(), strict=True)) if axis else None,
+        again=partial(ask, model, tuple(schemes), seeds, dataset=dataset, data_dir=data_dir, inputs=tuple(inputs)),
     )
 
 
 def look(
     name: str, asked: Questions, told: Callable[[str], object] = lambda _text: None, command: str = ""
 ) -> Inspection:
-    """Inspect every model, scheme and seed; `told` hears of each before it is looked at."""
+    """Inspect every model, scheme and seed; `told` hears of each before it is looked at.
+
+    Raises:
+        UsageError: a model that cannot be looked at, or a scheme that does not fit it.
+        ConfigurationError: the user's own code raises, or ends the process it runs in.
+    """
     observed, notices = [], []
-    for text in asked.models:
-        for scheme in asked.schemes:
-            told(f"{text}: {scheme}")
-            for seed in asked.seeds:
-                seen, noticed = _one(asked, text, scheme, seed)
-                observed.append(seen)
-                notices += noticed
+    for seen, noticed in _looks(asked, list(itertools.product(asked.models, asked.schemes, asked.seeds)), told):
+        observed.append(seen)
+        notices += noticed
     return Inspection(
         name=name,
         source=asked.source,
@@ -202,6 +214,46 @@ def stamp(folder: Path, asked: Questions) -> None:
     write_stamp(folder, STAMP_FILE, {"schema": 1, **_question(asked)})
 
 
+def _looks(
+    asked: Questions, places: Sequence[Place], told: Callable[[str], object]
+) -> Iterator[tuple[Observed, list[str]]]:
+    """Look at one place after the other, and from when that would take long, in other processes as well."""
+    began = time.monotonic()
+    for done, place in enumerate(places):
+        left = (time.monotonic() - began) * (len(places) - done) / done if done else 0.0
+        if asked.again is not None and left > PATIENCE:
+            yield from _shared(asked, asked.again, places[done:], told)
+            return
+        told(f"{place[0]}: {place[1]}")
+        yield _one(asked, *place)
+
+
+def _shared(
+    asked: Questions, again: "partial[Questions]", places: Sequence[Place], told: Callable[[str], object]
+) -> Iterator[tuple[Observed, list[str]]]:
+    """Look from the front while other processes, once they have started, look from the back."""
+    key = again.args, tuple(sorted(again.keywords.items()))
+    with executors.processes(max(1, cores() - 1)) as workers:
+        futures = [workers.executor.submit(_elsewhere, *key, place) for place in reversed(places)]
+        for place, future in zip(places, reversed(futures), strict=True):
+            told(f"{place[0]}: {place[1]}")
+            try:
+                yield _one(asked, *place) if future.cancel() else future.result()
+            except BrokenProcessPool:
+                raise ConfigurationError(f"The process that looked at {place[0]} with {place[1]} died.") from None
+
+
+def _elsewhere(
+    args: tuple[Any, ...], keywords: tuple[tuple[str, Any], ...], place: Place
+) -> tuple[Observed, list[str]]:
+    return _one(_asked_again(args, keywords), *place)
+
+
+@lru_cache(maxsize=1)  # a process looks at many places of one question
+def _asked_again(args: tuple[Any, ...], keywords: tuple[tuple[str, Any], ...]) -> Questions:
+    return ask(*args, **dict(keywords))
+
+
 def _question(asked: Questions) -> dict[str, Any]:
     return {
         "models": asked.models,
@@ -223,7 +275,8 @@ def _one(asked: Questions, text: str, scheme: str, seed: int) -> tuple[Observed,
         assignments = assign(parsed, weighted_layers(model))
         fill_scheme(model, parsed, assignments, seed, Sample(asked.batch.inputs, asked.batch.labels))
     with one_thread():
-        step_zero = observe(model, asked.batch, weight_laws(model, assignments), histograms=seed == asked.seeds[0])
+        laws = weight_laws(model, assignments)
+        step_zero = observe(model, asked.batch, laws, histograms=seed == asked.seeds[0], own=True)
     notices = [f"{text}: {item.notice}" for item in assignments if item.notice]
     return Observed(text, scheme, seed, step_zero), notices
 

@@ -20,7 +20,9 @@ from initbench.errors import UsageError
 
 QUOTES = "'\""
 OPENING, CLOSING = "([{", ")]}"
-REFERENCE = re.compile(r"(?P<home>(?:[A-Za-z]:)?[^:;=()'\"]+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
+REFERENCE = re.compile(
+    r"(?P<home>(?:[A-Za-z]:)?[^:;=()'\"]+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)"
+)
 
 
 @dataclass(frozen=True)

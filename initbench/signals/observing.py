@@ -29,7 +29,14 @@ from initbench.signals.statistics import UNKNOWN
 MOST_CLASSES = 1000  # an output of more columns, or of other than two dimensions, is not taken for logits
 
 
-def observe(model: nn.Module, batch: Batch, weights: Mapping[str, WeightLaw], *, histograms: bool = False) -> StepZero:
+def observe(
+    model: nn.Module,
+    batch: Batch,
+    weights: Mapping[str, WeightLaw],
+    *,
+    histograms: bool = False,
+    own: bool = False,
+) -> StepZero:
     """Measure an initialized model over one batch, in training mode, and predict what can be predicted.
 
     Args:
@@ -37,11 +44,12 @@ def observe(model: nn.Module, batch: Batch, weights: Mapping[str, WeightLaw], *,
         batch: inputs; without labels, or where outputs are no logits, gradients are those of a random functional.
         weights: the law of each parameter by name, for the predictions.
         histograms: keep those of each layer's output too.
+        own: the model is a copy already, that nobody else will use.
 
     Raises:
         UsageError: the model raises on the batch, or uses no parameter.
     """
-    working = copy.deepcopy(model).cpu().train()
+    working = (model if own else copy.deepcopy(model)).cpu().train()
     working.zero_grad(set_to_none=True)
     listener = Listener(working, weights, histograms=histograms)
     with isolated(0):
