@@ -23,6 +23,7 @@ from initbench.schemes import SCHEMES, assign, parse_scheme
 from initbench.spec import is_reference
 
 SettingKey = tuple[str, str, str]  # dataset, model, optimizer
+CODE_IN_FILE = "code is imported when a flag names it, never because a file does: give it with -s or -m."
 SMALL_MODEL = 20_000_000  # parameters, 80 MB
 
 
@@ -99,6 +100,9 @@ def _canonical(draft: Draft) -> Recipe:
         mistakes += wrong
         canonical[key] = tuple(dict.fromkeys(values))
     for i, claim in enumerate(recipe.claims if recipe else ()):
+        if any(map(names_code, (claim.better, claim.than, str(claim.where.get("model", ""))))):
+            mistakes.append(draft.mistake("claims", CODE_IN_FILE, f"[{i}]"))
+            continue
         try:
             canonical.setdefault("claims", []).append(_claim(claim, canonical))
         except UsageError as error:
@@ -147,7 +151,7 @@ def _resolve_all(draft: Draft, key: str, resolve: Callable[[str], object]) -> tu
         if not isinstance(text, str):
             continue
         if names_code(text) and draft.mistake(key, "").in_file:
-            mistakes.append(draft.mistake(key, f"'{text}' is code, which only a flag may name: give it with -s or -m."))
+            mistakes.append(draft.mistake(key, f"'{text}': {CODE_IN_FILE}"))
             continue
         try:
             values.append(str(resolve(text)))

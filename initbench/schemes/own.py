@@ -47,6 +47,7 @@ def _names(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def _fill(function: Callable[..., Any], tensor: Tensor, layer: Layer, generator: torch.Generator) -> None:
+    tensor.zero_()  # what memory held before is not for a function to see, by which two runs would differ
     result = function(tensor, layer, generator)
     if isinstance(result, Tensor) and result is not tensor:
         if result.shape != tensor.shape:

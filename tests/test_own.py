@@ -1,0 +1,167 @@
+"""Bring your own: schemes, models and datasets by reference and by entry point, as the README shows them."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import initbench
+from initbench.errors import ConfigurationError, UsageError
+from initbench.models import build_model
+from initbench.schemes import parse_scheme
+from initbench.usercode import entry_points, source_hash
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+QUICK = {"steps": 30, "seeds": 2, "jobs": 1, "out": "out"}
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """The README's file, in the current folder."""
+    code = next(
+        block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "def build" in block
+    )
+    path = tmp_path / "mine.py"
+    path.write_text(code)
+    return path
+
+
+def test_the_example_of_the_readme_runs_as_it_says(mine):
+    command = re.search(r"\$ initbench (compare -m mine.py:build .*)", README.read_text())[1]
+    result = subprocess.run(
+        [sys.executable, "-m", "initbench", *command.split(), "--steps", "40", "--seeds", "2", "--json", "-q"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)["summary"]
+    assert [row["scheme"] for row in summary] == ["mine.py:small_head", "mine.py:unit_outputs", "torch_default"]
+    assert all(row["finished"] == 2 for row in summary)
+
+
+def test_a_rule_of_the_users_fills_by_its_own_generator(mine):
+    models = [build_model("mlp(depth=2, width=16)", (1, 8, 8), 10) for _ in range(2)]
+    state = torch.get_rng_state()
+    for model, seed in zip(models, (0, 1), strict=True):
+        initbench.initialize(model, "mine.py:small_head; bias=constant(0.5)", seed=seed)
+    again = initbench.initialize(build_model("mlp(depth=2, width=16)", (1, 8, 8), 10), "mine.py:small_head", seed=0)
+    assert torch.equal(models[0].linear1.weight, again.linear1.weight)
+    assert not torch.equal(models[0].linear1.weight, models[1].linear1.weight)
+    assert float(models[0].head.bias.detach()[0]) == 0.5
+    assert float(again.head.weight.detach().std()) < 0.3 * float(again.linear2.weight.detach().std())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_whole_scheme_of_the_users_sees_images_and_its_cost_is_counted(mine):
+    comparison = initbench.compare(["mine.py:unit_outputs"], model="mine.py:build", **QUICK)
+    assert all(record.initialization_steps > 0 for record in comparison.records)
+    assert all(record.outcome.status == "finished" for record in comparison.records)
+    with pytest.raises(UsageError, match="looks at training data"):
+        initbench.initialize(build_model("mlp", (1, 8, 8), 10), "mine.py:unit_outputs")
+
+
+def test_editing_the_file_makes_other_trials(mine):
+    first = initbench.compare(["mine.py:small_head", "kaiming"], **QUICK)
+    again = initbench.compare(["mine.py:small_head", "kaiming"], **QUICK)
+    assert [r.trial.id for r in first.records] == [r.trial.id for r in again.records]
+    mine.write_text(mine.read_text().replace("0.1 if", "0.2 if"))
+    edited = initbench.compare(["mine.py:small_head", "kaiming"], **QUICK)
+    changed = {r.trial.scheme for r in edited.records} - {r.trial.scheme for r in first.records}
+    assert not changed
+    same = {r.trial.id for r in first.records} & {r.trial.id for r in edited.records}
+    assert {r.trial.scheme for r in edited.records if r.trial.id in same} == {"kaiming_uniform"}
+
+
+def test_what_the_users_code_raises_is_a_failed_trial_with_its_line_and_the_others_go_on(tmp_path):
+    (tmp_path / "bad.py").write_text("def fails(tensor, layer, generator):\n    raise ValueError('not today')\n")
+    comparison = initbench.compare(["bad.py:fails", "kaiming"], **QUICK)
+    failed = [record.outcome for record in comparison.records if record.outcome.status == "failed"]
+    assert len(failed) == 2
+    assert "ValueError: not today" in failed[0].reason
+    assert "bad.py, line 2: raise ValueError('not today')" in failed[0].reason
+    assert sum(record.outcome.status == "finished" for record in comparison.records) == 2
+
+
+def test_a_recipe_cannot_name_code(mine, tmp_path):
+    witness = tmp_path / "ran"
+    mine.write_text(f"open({str(witness)!r}, 'w').close()\n" + mine.read_text())
+    (tmp_path / "r.toml").write_text('schemes = ["mine.py:small_head", "kaiming; head=mine.py:small_head"]\n')
+    with pytest.raises(ConfigurationError, match="never because a file does"):
+        initbench.compare(recipe="r.toml", **QUICK)
+    (tmp_path / "m.toml").write_text('model = "mine.py:build"\n')
+    with pytest.raises(ConfigurationError, match="never because a file does"):
+        initbench.compare(recipe="m.toml", **QUICK)
+    claim = '[[claims]]\ntext = "x"\nmetric = "test_accuracy"\nbetter = "mine.py:small_head"\nthan = "kaiming"\n'
+    (tmp_path / "c.toml").write_text('schemes = ["kaiming"]\n' + claim)
+    with pytest.raises(ConfigurationError, match="never because a file does"):
+        initbench.compare(recipe="c.toml", **QUICK)
+    assert not witness.exists()
+
+
+def test_reading_what_is_stored_imports_nothing(mine):
+    initbench.compare(["mine.py:small_head"], model="mine.py:build", name="own", **QUICK)
+    mine.unlink()
+    comparison = initbench.load("out/own")
+    assert len(comparison.records) == 2
+    assert comparison.report("report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def f(x, y): pass", "takes neither"),
+        ("f = 3", "is int, not a function"),
+        ("def f(tensor, layer, generator): return tensor[:1]", "returned"),
+    ],
+)
+def test_what_is_no_scheme_is_said(tmp_path, code, said):
+    (tmp_path / "odd.py").write_text(code + "\n")
+    with pytest.raises(UsageError, match=said):
+        initbench.initialize(build_model("mlp", (1, 8, 8), 10), "odd.py:f")
+
+
+def test_a_rule_may_return_its_values(tmp_path):
+    (tmp_path / "gives.py").write_text("def f(tensor, layer, generator): return 0 * tensor + layer.fan_in\n")
+    model = initbench.initialize(build_model("mlp(depth=1, width=4)", (1, 8, 8), 10), "gives.py:f")
+    assert float(model.head.weight.detach().mean()) == 4.0
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An installed package with entry points of all three kinds."""
+    (tmp_path / "addon.py").write_text(
+        "import numpy as np\nfrom torch import nn\n"
+        "def tiny(tensor, layer, generator): tensor.normal_(0, 1e-3, generator=generator)\n"
+        "def one_layer(shape, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], classes))\n"
+        "def stripes():\n"
+        "    y = np.arange(400) % 4\n"
+        "    x = (np.random.default_rng(0).random((400, 1, 4, 4)) * 99).astype('uint8')\n"
+        "    x[np.arange(400), 0, y] += 150\n"
+        "    return x[:300], y[:300], x[300:], y[300:]\n"
+    )
+    info = tmp_path / "addon-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: addon\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[initbench.schemes]\ntiny = addon:tiny\n[initbench.models]\none_layer = addon:one_layer\n"
+        "[initbench.datasets]\nstripes = addon:stripes\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry_points.cache_clear()
+    yield
+    entry_points.cache_clear()
+
+
+def test_a_package_adds_by_entry_points(package):
+    comparison = initbench.compare(["tiny", "kaiming"], model="one_layer", dataset="stripes", batch_size=32, **QUICK)
+    assert {record.outcome.status for record in comparison.records} == {"finished"}
+    assert comparison.records[0].data.classes == 4
+    tiny = next(record for record in comparison.records if record.trial.scheme == "tiny")
+    assert tiny.trial.code == (("one_layer", source_hash("one_layer", "initbench.models")),
+                               ("tiny", source_hash("tiny", "initbench.schemes")))  # fmt: skip
+    with pytest.raises(UsageError, match="did you mean 'tiny'"):
+        parse_scheme("tinyy")
