@@ -30,7 +30,7 @@ from initbench.record import Final
 TRIALS = (
     "trial, dataset, model, scheme, optimizer, lr, batch_size, steps, seed, device, outcome, initial_loss, "
     "final_train_loss, final_train_accuracy, final_val_loss, final_val_accuracy, test_loss, test_accuracy, "
-    "generalization_gap, steps_to_target, seconds_init, seconds_train"
+    "generalization_gap, steps_to_target, seconds_init, seconds_train, initialization_steps"
 )
 CURVES = "trial, scheme, lr, seed, step, epoch, train_loss, val_loss, val_accuracy"
 LAYERS = (
@@ -45,7 +45,8 @@ SUMMARY = (
     "test_accuracy, test_accuracy_low, test_accuracy_high, test_n, "
     "initial_loss, initial_loss_low, initial_loss_high, initial_loss_n, "
     "final_val_loss, final_val_loss_low, final_val_loss_high, final_val_loss_n, "
-    "generalization_gap, generalization_gap_low, generalization_gap_high, generalization_gap_n, seconds_train"
+    "generalization_gap, generalization_gap_low, generalization_gap_high, generalization_gap_n, seconds_train, "
+    "initialization_steps, steps_with_initialization, seconds_with_initialization"
 )
 
 

@@ -32,7 +32,7 @@ HEAVY = {"torch", "torchvision", "pandas", "matplotlib", "scipy", "sklearn", "nu
 TRIALS_CSV = (
     "trial, dataset, model, scheme, optimizer, lr, batch_size, steps, seed, device, outcome, initial_loss, "
     "final_train_loss, final_train_accuracy, final_val_loss, final_val_accuracy, test_loss, test_accuracy, "
-    "generalization_gap, steps_to_target, seconds_init, seconds_train"
+    "generalization_gap, steps_to_target, seconds_init, seconds_train, initialization_steps"
 )
 CURVES_CSV = "trial, scheme, lr, seed, step, epoch, train_loss, val_loss, val_accuracy"
 LAYERS_CSV = (

@@ -35,6 +35,7 @@ TRIAL_COLUMNS = {
     "steps_to_target": "Int64",
     "seconds_init": "float64",
     "seconds_train": "float64",
+    "initialization_steps": "float64",
 }
 CURVE_COLUMNS = {
     "trial": "str",
@@ -122,6 +123,7 @@ def _trial_row(record: Record, target: float) -> dict[str, Any]:
         record.trial.model_dump()
         | {
             "trial": record.trial.id,
+            "initialization_steps": record.initialization_steps,
             "outcome": record.outcome.status,
             "initial_loss": next((point.val_loss for point in record.curve if point.step == 0), None),
             "steps_to_target": next((point.step for point in record.curve if point.val_accuracy >= target), None),

@@ -38,6 +38,9 @@ SUMMARY_COLUMNS = {
         for column, kind in ((mean, "float64"), (f"{mean}_low", "float64"), (f"{mean}_high", "float64"), (n, "int64"))
     },
     "seconds_train": "float64",
+    "initialization_steps": "float64",
+    "steps_with_initialization": "float64",
+    "seconds_with_initialization": "float64",
 }
 
 
@@ -47,7 +50,9 @@ def summarize(trials: pd.DataFrame, learned: Iterable[str], schemes: Sequence[st
     Settings come in the order in which the trials have them, schemes in the order of `schemes`; `learned` holds trial
     ids. `steps_to_target` is a Kaplan-Meier median over the trials that did not fail, missing where half of them
     never reach the target: those, the diverged among them, are censored at their budget of steps.
-    `seconds_train` is the median of the finished trials.
+    `seconds_train` is the median of the finished trials. `steps_with_initialization` and `seconds_with_initialization`
+    are such medians to the target too, the cost of the initialization counted in; training time is spread evenly over
+    its steps.
     """
     marked = trials.assign(learned=trials["trial"].isin(list(learned)))
     rows = []
@@ -82,7 +87,25 @@ def _convergence(trials: pd.DataFrame) -> dict[str, Any]:
     reached = watched["steps_to_target"].notna()
     steps = watched["steps_to_target"].fillna(watched["steps"])
     median = censored_median(steps.to_numpy(dtype=np.float64), reached.to_numpy(dtype=bool))
-    return {"reached": int(reached.sum()), "steps_to_target": None if median is None else int(median)}
+    return {
+        "reached": int(reached.sum()),
+        "steps_to_target": None if median is None else int(median),
+        **_whole_cost(watched, steps, reached),
+    }
+
+
+def _whole_cost(watched: pd.DataFrame, steps: pd.Series, reached: pd.Series) -> dict[str, Any]:
+    """Return medians of what it took to reach the target from an untouched model, censored like the steps are."""
+    seconds = watched["seconds_init"] + watched["seconds_train"] * steps / watched["steps"]
+    with_init = steps + watched["initialization_steps"]
+    medians = [
+        censored_median(cost.to_numpy(dtype=np.float64), reached.to_numpy(dtype=bool)) for cost in (with_init, seconds)
+    ]
+    return {
+        "initialization_steps": watched["initialization_steps"].mean(),
+        "steps_with_initialization": medians[0],
+        "seconds_with_initialization": medians[1],
+    }
 
 
 def _mean(trials: pd.DataFrame, column: str) -> dict[str, float | int | None]:

@@ -14,6 +14,8 @@ from initbench.analysis.survival import Survival
 from initbench.analysis.text import printable, spreadsheet
 from initbench.analysis.wording import verdict_head, verdict_lines
 
+WITH_INITIALIZATION = "initialization included (steps / time)"
+
 
 @dataclass(frozen=True)
 class DisplayTable:
@@ -76,10 +78,11 @@ def _display(comparison: Comparison, panel: Panel) -> DisplayTable:
     rows = [by_scheme[scheme] for scheme in survivals]
     failed = any(row["failed"] for row in rows)
     rates = panel.rule == "own lr"
-    columns = [_cells(row, comparison.baseline, survivals[row["scheme"]]) for row in rows]
+    costly = any(row["initialization_steps"] > 0 for row in rows)
+    columns = [_cells(row, comparison.baseline, survivals[row["scheme"]], costly=costly) for row in rows]
     return DisplayTable(
         setting=printable(str(panel)),
-        headers=("scheme", *["lr"] * rates, *_headers(comparison, panel), *["failed"] * failed),
+        headers=("scheme", *["lr"] * rates, *_headers(comparison, panel, costly=costly), *["failed"] * failed),
         rows=tuple(
             (cells[0], *[f"{row['lr']:g}"] * rates, *cells[1:], *[str(row["failed"])] * failed)
             for row, cells in zip(rows, columns, strict=True)
@@ -90,17 +93,18 @@ def _display(comparison: Comparison, panel: Panel) -> DisplayTable:
     )
 
 
-def _headers(comparison: Comparison, panel: Panel) -> tuple[str, ...]:
+def _headers(comparison: Comparison, panel: Panel, *, costly: bool) -> tuple[str, ...]:
     classes = next(record.data.classes for record in comparison.records if record.trial.dataset == panel.dataset)
     loss = f"loss at step 0 (ln {classes} = {math.log(classes):.3f})"
-    return "learned", "steps to target", "test accuracy", loss, "diverged"
+    return "learned", "steps to target", *[WITH_INITIALIZATION] * costly, "test accuracy", loss, "diverged"
 
 
-def _cells(row: dict[Any, Any], baseline: str, survival: Survival) -> tuple[str, ...]:
+def _cells(row: dict[Any, Any], baseline: str, survival: Survival, *, costly: bool) -> tuple[str, ...]:
     return (
         printable(row["scheme"]) + (" (baseline)" if row["scheme"] == baseline else ""),
         f"{row['learned']}/{row['n']}",
         _steps_cell(row, survival),
+        *[_whole_cost_cell(row)] * costly,
         _mean_of(row, "test_accuracy"),
         _mean_of(row, "initial_loss"),
         str(row["diverged"]),
@@ -121,6 +125,12 @@ def _steps_cell(row: dict[Any, Any], survival: Survival) -> str:
     between = survival.median.interval
     said = f"{median}" if between is None else f"{median} {ends(between.low, between.high, 0)}"
     return f"{said} ({row['reached']}/{watched})"
+
+
+def _whole_cost_cell(row: dict[Any, Any]) -> str:
+    if pd.isna(row["steps_with_initialization"]):
+        return NOTHING
+    return f"{row['steps_with_initialization']:.0f} / {row['seconds_with_initialization']:.2g} s"
 
 
 def _decimals(half: float) -> int:
