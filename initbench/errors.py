@@ -7,6 +7,7 @@ traceback and leaves with `exit_code`.
     ├── UsageError          2  what was typed: an unknown name, a parameter out of range
     ├── ConditionMet        5  what `--fail-if` names came true
     ├── TrialsFailed        3  some trials failed; the others are stored
+    ├── NotConforming       4  a scheme breaks what every scheme must keep
     └── ConfigurationError  4  a recipe, a folder, a device
         └── DataError       4  a data file that is absent, damaged or of another shape
 """
@@ -36,6 +37,10 @@ class ConditionMet(InitbenchError):  # noqa: N818 - the name says the outcome, a
     """A condition of `--fail-if` holds."""
 
     exit_code = 5
+
+
+class NotConforming(InitbenchError):  # noqa: N818 - the name says the outcome, as the exit code does
+    """A scheme fails checks of the conformance suite."""
 
 
 class ConfigurationError(InitbenchError):

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from initbench.cli.check import check
 from initbench.cli.compare import compare
 from initbench.cli.data import app as data
 from initbench.cli.doctor import doctor
@@ -50,6 +51,7 @@ def program(
 app.command("run")(run)
 app.command("compare")(compare)
 app.command("inspect")(inspect)
+app.command("check")(check)
 app.command("report")(report)
 app.command("export")(export)
 app.command("list")(listing)

@@ -162,7 +162,12 @@ def orthogonal(gain: Gain = 1.0) -> Rule:
 def sparse(sparsity: Share, std: NonNegative = 0.01) -> Rule:
     """Fill with N(0, std²), a share of each column zero, kernels flattened to (out, fan_in) (Martens 2010)."""
 
-    def fill(tensor: Tensor, _layer: Layer, generator: torch.Generator) -> None:
+    def fill(tensor: Tensor, layer: Layer, generator: torch.Generator) -> None:
+        if sparsity < 1 and variance(tensor.shape) == 0 < std:
+            raise UsageError(
+                f"sparse({sparsity:g}) would zero all of the layer '{layer.name}' (outputs: {tensor.shape[0]}): "
+                "give that layer a part of its own."
+            )
         # torch 2.13 draws the mask from the global generator whatever `generator` says (pull request 196941), so the
         # global generator is seeded from ours for the time of the call.
         mask_seed = int(torch.randint(2**62, (), generator=generator))

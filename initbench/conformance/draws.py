@@ -1,0 +1,186 @@
+"""Values: finite, of their seed alone, of every layer its own, and the same in every precision and place."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from initbench import usercode
+from initbench.conformance.evidence import (
+    Case,
+    Evidence,
+    blocks_of,
+    declared_variance,
+    filled,
+    filled_model,
+    gap,
+    is_drawn,
+    values_of,
+)
+from initbench.conformance.findings import ERRORS, SKIP, SLACK, Found, found, no_law
+from initbench.schemes import Assignment
+from initbench.signals.statistics import row_faults
+
+OUTLIER = 100.0  # declared standard deviations; the heaviest published tail, Beta(2, 1) among 288 others, reaches 18
+LIMITS = {torch.float64: 1e-6, torch.bfloat16: 0.01}  # of the largest entry: two roundings
+LEAST_ALIKE = 8  # entries that are not zero, in which two draws cannot agree by accident
+
+
+def is_finite(evidence: Evidence) -> Found:
+    """No entry is infinite or not a number."""
+    faults, largest, where = [], 0.0, ""
+    for case, item in filled(evidence):
+        for values in (case.after.values[item.parameter], case.other[item.parameter]):
+            wrong = int((~values.isfinite()).sum())
+            if wrong:
+                faults.append(f"{wrong} entries of {case.at(item.parameter)} are not finite")
+            elif values.numel() and float(values.abs().max()) >= largest:
+                largest, where = float(values.abs().max()), case.at(item.parameter)
+    return found(faults, f"largest entry {largest:.3g}, in {where}")
+
+
+def has_no_outliers(evidence: Evidence) -> Found:
+    """No entry lies `OUTLIER` declared standard deviations out."""
+    faults, furthest, where = [], 0.0, ""
+    for case, item in filled(evidence):
+        variance = declared_variance(item)
+        if not variance > 0:
+            continue
+        for values in (case.after.values[item.parameter], case.other[item.parameter]):
+            out = float((values - item.rule.mean).abs().max()) / math.sqrt(variance)
+            if out > OUTLIER:
+                faults.append(f"an entry of {case.at(item.parameter)} lies {out:.0f} standard deviations out")
+            elif out >= furthest:
+                furthest, where = out, case.at(item.parameter)
+    if not where and not faults:
+        return SKIP, no_law(evidence)
+    return found(faults, f"furthest entry {furthest:.1f} declared standard deviations out, in {where}")
+
+
+def follows_the_seed(evidence: Evidence) -> Found:
+    """One seed gives one set of weights, whatever they were before; another seed another unless declared."""
+    faults, same, drawn = [], 0, 0
+    for case in evidence.cases:
+        for item in case.assignments:
+            first, again, other = (v[item.parameter] for v in (case.after.values, case.again, case.other))
+            at = case.at(item.parameter)
+            if not torch.equal(first, again):
+                faults.append(f"{at} differs between two fills with seed 0 by {gap(first, again):.3g}")
+            elif is_drawn(item) and torch.equal(first, other):
+                faults.append(f"{at} is the same with seeds 0 and 1, and is not declared deterministic")
+            elif not item.adjusted and item.rule.deterministic and not torch.equal(first, other):
+                faults.append(f"{at} is declared deterministic and differs between seeds 0 and 1")
+            same, drawn = same + 1, drawn + (is_drawn(item) and not item.adjusted)
+    return found(faults, f"{same} tensors the same again with seed 0; {drawn} drawn ones another with seed 1")
+
+
+def draws_each_layer_apart(evidence: Evidence) -> Found:
+    """No two layers of one shape, and no two groups of a layer, hold the same values, be it times a number."""
+    faults, pairs = [], 0
+    for case in evidence.cases:
+        seen: dict[tuple[int, ...], list[tuple[str, Tensor]]] = {}
+        for item in case.assignments:
+            if item.is_bias or not is_drawn(item):
+                continue
+            for block in blocks_of(item.layer, case.after.values[item.parameter]):
+                if int(block.count_nonzero()) < LEAST_ALIKE:
+                    continue
+                unit = block / block.norm()
+                for name, earlier in seen.setdefault(tuple(block.shape), []):
+                    pairs += 1
+                    if torch.allclose(unit, earlier, rtol=1e-4, atol=1e-6):
+                        faults.append(f"{name} and {case.at(item.parameter)} hold the same values")
+                seen[tuple(block.shape)].append((item.parameter, unit))
+    if not pairs:
+        return SKIP, "no two blocks of one shape that are drawn"
+    return found(faults, f"{pairs} pairs of blocks of one shape, no two alike")
+
+
+def has_rows_of_its_own(evidence: Evidence) -> Found:
+    """No row is zero, or a multiple of another, unless the rule is declared degenerate."""
+    faults, rows, declared = [], 0, 0
+    for case in evidence.cases:
+        for item in case.assignments:
+            if item.is_bias:
+                continue
+            counts = [_faulty_rows(block) for block in blocks_of(item.layer, case.after.values[item.parameter])]
+            zero, same, opposite = map(sum, zip(*counts, strict=True))
+            if item.rule.degenerate:
+                declared += zero + same + opposite > 0
+                continue
+            rows += item.layer.block[0] * item.layer.groups
+            if zero or same or opposite:
+                faults.append(f"{case.at(item.parameter)} has {zero} zero, {same} equal and {opposite} opposite rows")
+    by_design = f"declared degenerate: {declared} tensors hold zero, equal or opposite rows" if declared else ""
+    if not rows:
+        return SKIP, by_design or "declared degenerate"
+    return found(faults, "; ".join(filter(None, [f"{rows} rows, none zero, equal or opposite", by_design])))
+
+
+def works_in_every_precision(evidence: Evidence) -> Found:
+    """float64 and bfloat16 give the same weights as float32: up to rounding, or for float64 of the same size."""
+    faults, worst = [], 0.0
+    for case in evidence.cases[: 2 if evidence.subject.procedure else None]:
+        for dtype, limit in LIMITS.items():
+            try:
+                values = values_of(filled_model(evidence.subject, case.specimen, seed=0, dtype=dtype))
+            except Exception as error:  # noqa: BLE001 - whatever a scheme raises is what is to be told
+                faults.append(f"in {dtype} it raises {usercode.where(error)}")
+                continue
+            for item in case.assignments:
+                off = _rounding(case, item, values[item.parameter], dtype)
+                worst = max(worst, off)
+                if not off <= limit:
+                    faults.append(f"{case.at(item.parameter)} differs in {dtype} by {off:.2g} of its largest entry")
+    faults += [] if evidence.subject.procedure else _size_in_double(evidence)
+    return found(faults, f"finite in float32, float64 and bfloat16; bfloat16 within {worst:.1g} of the largest entry")
+
+
+def same_on_the_accelerator(evidence: Evidence) -> Found:
+    """The weights on an accelerator are those on the CPU, bit for bit."""
+    kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else ""
+    if not kind:
+        return SKIP, "no accelerator here"
+    faults = []
+    for case in evidence.cases[: 2 if evidence.subject.procedure else None]:
+        values = values_of(filled_model(evidence.subject, case.specimen, seed=0, device=kind))
+        faults += [
+            f"{case.at(item.parameter)} differs on {kind} by {gap(case.after.values[item.parameter], own):.3g}"
+            for item in case.assignments
+            if not torch.equal(own := values[item.parameter], case.after.values[item.parameter])
+        ]
+    return found(faults, f"the same bits on cpu and {kind}")
+
+
+def _faulty_rows(block: Tensor) -> tuple[int, int, int]:
+    """Count zero, equal and opposite rows; with one input every row is a multiple of every other, and none counts."""
+    rows = block.flatten(1)
+    if rows.shape[1] > 1:
+        return row_faults(rows)
+    return int((rows == 0).all(dim=1).sum()), 0, 0
+
+
+def _rounding(case: Case, item: Assignment, values: Tensor, dtype: torch.dtype) -> float:
+    """Return the largest difference from the float32 values, as a share of the largest; 0 where they may differ."""
+    if values.dtype != dtype or not bool(values.isfinite().all()):
+        return math.inf
+    if item.adjusted or (dtype == torch.float64 and is_drawn(item)):
+        return 0.0
+    wanted = case.after.values[item.parameter]
+    return gap(wanted, values) / max(float(wanted.abs().max()), torch.finfo(torch.float32).tiny)
+
+
+def _size_in_double(evidence: Evidence) -> list[str]:
+    """Say which tensors have another second moment in float64 than draws in float32 have."""
+    faults, filled = [], dict[str, dict[str, Tensor]]()
+    for law in evidence.laws:
+        name = law.case.specimen.name
+        if name not in filled:
+            filled[name] = values_of(filled_model(evidence.subject, law.case.specimen, seed=0, dtype=torch.float64))
+        moment = float((filled[name][law.item.parameter] - law.item.rule.mean).square().mean())
+        usual, spread = float(law.moments.mean()), float(law.moments.std())
+        if abs(moment - usual) > (ERRORS + 1) * spread + SLACK * usual + 1e-12 * law.item.rule.mean**2:
+            faults.append(
+                f"{law.case.at(law.item.parameter)} has second moment {moment:.4g} in float64, not {usual:.4g}"
+            )
+    return faults
