@@ -1,6 +1,7 @@
 """The whole command line on tiny settings, mostly in this process; and what it keeps from loading."""
 
 import csv
+import inspect
 import json
 import os
 import shlex
@@ -22,7 +23,7 @@ from initbench.datasets import DATASETS
 from initbench.models import MODELS
 from initbench.optimizers import OPTIMIZERS
 from initbench.recipe import DEFAULT_SCHEMES, Recipe
-from initbench.schemes import SCHEMES
+from initbench.schemes import SCHEMES, parse_scheme
 
 ROOT = Path(__file__).parents[1]
 TINY = ("-m", "linear", "--steps", "6", "--jobs", "1")
@@ -566,18 +567,71 @@ def test_a_disk_that_fills_up_is_named_and_leaves_nothing_half_written(tmp_path,
 # --- what there is ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("kind", "registry"),
-    [("schemes", SCHEMES), ("models", MODELS), ("datasets", DATASETS), ("optimizers", OPTIMIZERS)],
-)
-def test_list_shows_every_name_with_its_parameters(monkeypatch, kind, registry):
+REGISTRIES = {"schemes": SCHEMES, "models": MODELS, "datasets": DATASETS, "optimizers": OPTIMIZERS}
+ENTRIES = [(kind, name) for kind, registry in REGISTRIES.items() for name in registry]
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_list_shows_every_name(monkeypatch, kind):
     monkeypatch.setenv("COLUMNS", "300")
     result = initbench_("list", kind)
-    for entry in registry.values():
-        assert any(line.startswith(entry.signature) for line in result.stdout.splitlines())
+    for entry in REGISTRIES[kind].values():
+        shown = entry.name if kind == "schemes" else entry.signature
+        assert any(line.startswith(shown) and entry.summary in line for line in result.stdout.splitlines())
         for alias in entry.aliases:
             assert alias in result.stdout
     assert result.stderr == ""
+
+
+def test_list_schemes_says_for_each_what_it_fills_and_needs_and_what_is_unusual(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    rows = {line.split()[0]: line for line in initbench_("list", "schemes").stdout.splitlines() if line.strip()}
+    assert [rows[name].split()[1] for name in ("kaiming_uniform", "eye", "dirac", "fixup", "skipinit")] == [
+        "any", "Linear", "Conv", "resnet", "resnet",
+    ]  # fmt: skip
+    assert {name for name in SCHEMES if "Draws nothing." in rows[name]} == {
+        "constant", "ones", "zeros", "eye", "dirac", "partial_identity", "zero_hadamard", "idinit", "sinusoidal",
+    }  # fmt: skip
+    assert "Rows may be equal, opposite or 0." in rows["looks_linear"]
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_list_schemes_keeps_its_columns_at_any_width(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = initbench_("list", "schemes").stdout.splitlines()
+    assert max(map(len, lines)) <= columns
+    table = lines[1 : lines.index("", 1)]
+    assert {line.split()[0] for line in table if not line.startswith(" ")} == set(SCHEMES)
+
+
+@pytest.mark.parametrize(("kind", "name"), ENTRIES)
+def test_list_shows_the_whole_page_of_a_name(monkeypatch, kind, name):
+    monkeypatch.setenv("COLUMNS", "300")
+    entry = REGISTRIES[kind][name]
+    shown = initbench_("list", kind, name).stdout
+    assert shown.startswith(entry.signature)
+    assert " ".join(inspect.getdoc(entry.factory).split()) in " ".join(shown.split())
+    for parameter in entry.parameters:
+        assert any(line.startswith(f"{parameter} ") for line in shown.splitlines())
+    for alias in entry.aliases:
+        assert initbench_("list", kind, alias).stdout == shown
+        assert alias in shown
+    if kind == "schemes":
+        assert "Fills: " in shown
+        example = next(line for line in shown.splitlines() if line.startswith("initbench check"))
+        parse_scheme(shlex.split(example)[2])
+
+
+@pytest.mark.parametrize(("kind", "name", "near"), [("schemes", "kaimin", "kaiming"), ("datasets", "mnst", "mnist")])
+def test_a_page_that_does_not_exist_names_the_nearest(kind, name, near):
+    assert f"did you mean '{near}'" in initbench_("list", kind, name, code=2).stderr
+
+
+def test_list_experiments_shows_a_recipe_by_its_name():
+    Path("experiments").mkdir()
+    Path("experiments", "depth.toml").write_text('question = "[red]How deep?[/red]"\n')
+    assert initbench_("list", "experiments", "depth").stdout.strip() == 'question = "[red]How deep?[/red]"'
+    assert "did you mean 'depth'" in initbench_("list", "experiments", "deep", code=2).stderr
 
 
 def test_list_experiments_says_where_it_looked_when_there_are_none(tmp_path):
@@ -648,7 +702,7 @@ def test_every_command_has_help_that_names_all_its_options(path):
 
 def test_the_tree_of_commands_is_what_the_design_has_so_far():
     names = {" ".join(path) for path in commands()}
-    assert {"run", "compare", "report", "list", "data list", "data fetch", "new experiment", "doctor"} <= names
+    assert {"run", "compare", "check", "report", "list", "data list", "data fetch", "new experiment", "doctor"} <= names
 
 
 # --- hostile names ---------------------------------------------------------------------------------------------------

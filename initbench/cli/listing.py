@@ -1,5 +1,6 @@
-"""`initbench list`: the names that can be used."""
+"""`initbench list`: the names that can be used, and all that is to be said of one."""
 
+import inspect
 import tomllib
 from enum import StrEnum
 from pathlib import Path
@@ -8,9 +9,36 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from initbench.cli import console
+from initbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from initbench.registry import Registry
+    from initbench.registry import Entry, Registry
+    from initbench.schemes.rule import Maker
+
+FOLDER = Path("experiments")
+COMPOSING = (
+    "\nCompose by part: 'conv=kaiming_uniform; linear=xavier_uniform; bias=constant(0.1); head=zeros'."
+    "\nParts: weight (a bare name), conv, linear, first, last, head, bias, name:<glob>; the most specific wins. `last`"
+    " is the last layer of each residual branch."
+    "\nA bias is zero unless a part or a preset (torch_default, …) says otherwise. Where a bare scheme does not fit a"
+    " layer, that layer keeps torch_default's weights and a notice says so; a named part that does not fit is an error."
+    "\n\n`initbench list schemes NAME` shows the parameters of one, its paper, and what it is meant for;"
+    " `initbench check NAME` holds it against what every scheme must keep."
+)
+# What a parameter without a default is given in an example, by its JSON type.
+EXAMPLES: dict[str, Any] = {"number": 0.1, "integer": 2, "string": "kaiming_normal", "boolean": True}
+COMMANDS = {
+    "scheme": ('initbench inspect -s "{}"{}', 'initbench check "{}"'),
+    "model": ('initbench inspect -m "{}"',),
+    "dataset": ("initbench compare -d {}",),
+    "optimizer": ('initbench compare -o "{}"',),
+}
+MODELS = {"Conv": " -m cnn", "resnet": ' -m "resnet(branch_scale=True)"'}  # where the default model does not fit
+NEEDS = {
+    "nothing": "no data",
+    "inputs": "a batch of inputs",
+    "labels": "a batch of inputs with labels",
+}
 
 
 class What(StrEnum):
@@ -23,21 +51,29 @@ class What(StrEnum):
     EXPERIMENTS = "experiments"
 
 
+Name = Annotated[str | None, typer.Argument(help="Show all there is to say of this one.")]
+
+
 @console.command
-def listing(what: Annotated[What, typer.Argument(help="What to list.")]) -> None:
-    """List schemes, models, datasets, optimizers or experiments, with their parameters and defaults."""
+def listing(what: Annotated[What, typer.Argument(help="What to list.")], name: Name = None) -> None:
+    """List schemes, models, datasets, optimizers or experiments; with a NAME, show the whole page of one.
+
+    initbench list schemes
+
+    initbench list schemes kaiming_normal
+    """
     if what is What.EXPERIMENTS:
-        _show_experiments(Path("experiments"))
+        _show_experiments(name)
+        return
+    registry = _registry(what)
+    if name is not None:
+        _show_page(registry.find(name))
+    elif what is What.SCHEMES:
+        _show_schemes(registry)
+        console.show_text(COMPOSING)
     else:
-        _show_registry(_registry(what))
-    if what is What.SCHEMES:
-        console.show_text(
-            "\nCompose by part: 'conv=kaiming_uniform; linear=xavier_uniform; bias=constant(0.1); head=zeros'."
-            "\nParts: weight (a bare name), conv, linear, first, head, bias, name:<glob>; the most specific wins."
-            "\nA bias is zero unless a part or a preset (torch_default, …) says otherwise. Where a bare scheme does not"
-            "\nfit a layer, that layer keeps torch_default's weights and a notice says so; a named part that does not"
-            "\nfit is an error."
-        )
+        rows = [(entry.signature, entry.summary + _also(entry)) for entry in registry.values()]
+        console.show_table("", (registry.kind, "what it is"), rows)
 
 
 def _registry(what: What) -> "Registry[Any]":
@@ -55,23 +91,142 @@ def _registry(what: What) -> "Registry[Any]":
     return registries[what]
 
 
-def _show_registry(registry: "Registry[Any]") -> None:
-    rows = [
-        (entry.signature, entry.summary + (f" Also: {', '.join(entry.aliases)}." if entry.aliases else ""))
-        for entry in registry.values()
-    ]
-    console.show_table("", (registry.kind, "what it is"), rows)
-
-
-def _show_experiments(folder: Path) -> None:
+def _show_schemes(registry: "Registry[Maker]") -> None:
     rows = []
-    for path in sorted(folder.glob("*.toml")):
-        try:
-            question = str(tomllib.loads(path.read_text(encoding="utf-8")).get("question", ""))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
-            question = "(cannot be read)"
-        rows.append((str(path), question))
-    if rows:
-        console.show_table("", ("recipe", "question"), rows)
+    for entry in registry.values():
+        traits = Traits(registry.build(_example(entry)))
+        remarks = "".join(f" {remark}" for remark in traits.remarks)
+        rows.append((entry.name, traits.layers, traits.data, entry.summary + remarks + _also(entry)))
+    console.show_table("", ("scheme", "for", "data", "what it does"), rows)
+
+
+def _also(entry: "Entry[Any]") -> str:
+    return f" Also: {', '.join(entry.aliases)}." if entry.aliases else ""
+
+
+class Traits:
+    """What a scheme declares of itself, in words."""
+
+    def __init__(self, maker: "Maker") -> None:
+        from initbench.layers import Layer
+        from initbench.schemes import Preset, Procedure
+
+        layer = Layer("layer", "linear", "layer.weight", "layer.bias", (8, 8))
+        self.procedure = maker if isinstance(maker, Procedure) else None
+        filling = maker.base if isinstance(maker, Procedure) else maker
+        self.branches = isinstance(filling, Preset) and filling.branches
+        self.rule = filling.weight(layer) if isinstance(filling, Preset) else filling
+
+    @property
+    def layers(self) -> str:
+        """The layers that can be filled, in one word."""
+        if self.branches or (self.procedure is not None and self.procedure.scales):
+            return "resnet"
+        linear, conv = self.rule.fits(2), self.rule.fits(4)
+        return "any" if linear and conv else "Linear" if linear else "Conv"
+
+    @property
+    def data(self) -> str:
+        """What of a batch is looked at, in one word."""
+        needs = self.procedure.needs if self.procedure is not None else "nothing"
+        return "-" if needs == "nothing" else needs
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is unusual and declared."""
+        drawn = not self.rule.deterministic or self.procedure is not None
+        rows = "Rows may be equal, opposite or 0." if self.rule.degenerate and self.procedure is None else ""
+        return [text for text in ("" if drawn else "Draws nothing.", rows) if text]
+
+
+def _show_page(entry: "Entry[Any]") -> None:
+    """Show everything about one entry: how to write it, what it is, what it takes and needs, what to type next."""
+    console.show_text(entry.signature, style="bold")
+    if entry.aliases:
+        console.show_text(f"also: {', '.join(entry.aliases)}")
+    console.show_text(f"\n{_reflowed(inspect.getdoc(entry.factory) or '')}\n")
+    if entry.parameters:
+        console.show_table(
+            "", ("parameter", "default", "takes"), [_parameter(*item) for item in entry.parameters.items()]
+        )
+        console.show_text()
+    example, model = _example(entry), ""
+    if entry.kind == "scheme":
+        model = _show_traits(example)
+    for command in COMMANDS[entry.kind]:
+        console.show_text(command.format(example, model))
+
+
+def _show_traits(example: str) -> str:
+    """Show what a scheme declares, and return the option for a model that it fits."""
+    from initbench.schemes import SCHEMES, where_it_fits
+
+    traits = Traits(SCHEMES.build(example))
+    fits = "residual networks that declare their branches" if traits.layers == "resnet" else where_it_fits(traits.rule)
+    needs = NEEDS[traits.procedure.needs if traits.procedure is not None else "nothing"]
+    console.show_text(" ".join([f"Fills: {fits}. Needs: {needs}.", *traits.remarks]) + "\n")
+    return MODELS.get(traits.layers, "")
+
+
+def _reflowed(text: str) -> str:
+    """Join the lines of each paragraph, for the terminal to fold; an indented one keeps its lines."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(p if "\n " in p or p.startswith(" ") else " ".join(p.split("\n")) for p in paragraphs)
+
+
+def _parameter(name: str, parameter: inspect.Parameter) -> tuple[str, str, str]:
+    default = "(needed)" if parameter.default is parameter.empty else repr(parameter.default)
+    return name, default, _in_words(_json_schema(parameter))
+
+
+def _json_schema(parameter: inspect.Parameter) -> dict[str, Any]:
+    import pydantic
+
+    return pydantic.TypeAdapter(parameter.annotation).json_schema()
+
+
+def _in_words(schema: dict[str, Any]) -> str:
+    """Say what a parameter takes, from the JSON schema of its type."""
+    if "anyOf" in schema:
+        return " or ".join(map(_in_words, schema["anyOf"]))
+    if "enum" in schema:
+        return ", ".join(map(repr, schema["enum"]))
+    words = {"number": "a number", "integer": "a whole number", "boolean": "True or False", "string": "a quoted text"}
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
+    return " ".join(filter(None, [words.get(schema.get("type", ""), "a value"), " and ".join(bounds)]))
+
+
+def _example(entry: "Entry[Any]") -> str:
+    """Write an entry with a value for what has no default."""
+    needed = [p for p in entry.parameters.values() if p.default is p.empty]
+    values = [repr(EXAMPLES.get(_json_schema(p).get("type", ""), 1)) for p in needed]
+    return f"{entry.name}({', '.join(values)})" if values else entry.name
+
+
+def _show_experiments(name: str | None) -> None:
+    paths = {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
+    if name is not None:
+        _show_recipe(name, paths)
+    elif paths:
+        console.show_table("", ("recipe", "question"), [(str(path), _question(path)) for path in paths.values()])
     else:
-        console.say(f"No recipes in {folder.resolve()}: `initbench new experiment NAME` writes one.")
+        console.say(f"No recipes in {FOLDER.resolve()}: `initbench new experiment NAME` writes one.")
+
+
+def _show_recipe(name: str, paths: dict[str, Path]) -> None:
+    from initbench.registry import did_you_mean
+
+    if name not in paths:
+        raise UsageError(f"No recipe '{name}' in {FOLDER.resolve()}{did_you_mean(name, list(paths)) or '.'}")
+    try:
+        console.show_text(paths[name].read_text(encoding="utf-8").rstrip())
+    except (UnicodeDecodeError, OSError):
+        raise UsageError(f"{paths[name]} cannot be read as text.") from None
+
+
+def _question(path: Path) -> str:
+    try:
+        return str(tomllib.loads(path.read_text(encoding="utf-8")).get("question", ""))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
+        return "(cannot be read)"

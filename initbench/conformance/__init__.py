@@ -5,6 +5,7 @@ makes one of a scheme's text; a test makes its own, with a defect. Each check is
 in one sentence what it saw: the figure, and the layer that it was seen in.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,7 +55,8 @@ def conformance(scheme: str | Subject) -> list[Result]:
         UsageError: an unknown scheme or parameter, or one that fits none of the suite's models.
     """
     subject = scheme if isinstance(scheme, Subject) else subject_of(scheme)
-    with restored(), one_thread():
+    with restored(), one_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one fill of each model is listened to
         evidence = gather(subject)
         if evidence.refusals and not evidence.cases and not evidence.raised:
             raise UsageError(

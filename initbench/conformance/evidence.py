@@ -4,6 +4,7 @@ import contextlib
 import math
 import random
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from initbench import usercode
 from initbench.conformance.specimens import SPECIMENS, Specimen
-from initbench.errors import UsageError
+from initbench.errors import InitbenchWarning, UsageError
 from initbench.layers import Layer, weighted_layers
 from initbench.schemes import Assignment, Sample, assign, fill_scheme, parse_scheme
 
@@ -62,6 +63,7 @@ class Case:
     again: dict[str, Tensor]
     other: dict[str, Tensor]
     files: tuple[str, ...]
+    warned: tuple[str, ...]
 
     def at(self, name: str) -> str:
         """Name a tensor for a sentence."""
@@ -202,7 +204,12 @@ def _case(subject: Subject, specimen: Specimen) -> Case:
             parameter.grad = torch.ones_like(parameter)
     model.register_forward_hook(lambda *_: None)
     before = _state(model)
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),
+        warnings.catch_warnings(record=True) as heard,
+    ):
+        warnings.simplefilter("always")
         subject.fill(model, 0, sample)
         files = tuple(sorted(path.name for path in Path(folder).iterdir()))
     after = _state(model)
@@ -210,7 +217,8 @@ def _case(subject: Subject, specimen: Specimen) -> Case:
     _seed_everything(1)
     again = values_of(filled_model(subject, specimen, seed=0, prior=PRIORS[1]))
     other = values_of(filled_model(subject, specimen, seed=1))
-    return Case(specimen, assignments, before, after, again, other, files)
+    warned = tuple(str(warning.message) for warning in heard if issubclass(warning.category, InitbenchWarning))
+    return Case(specimen, assignments, before, after, again, other, files, warned)
 
 
 @torch.no_grad()

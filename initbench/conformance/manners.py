@@ -18,7 +18,11 @@ def says_what_it_cannot_fill(evidence: Evidence) -> Found:
             if bool(kept.any()) and not item.notice:
                 some = "all" if bool(kept.all()) else "some"
                 faults.append(f"{case.at(item.parameter)} is left as it was ({some} entries), and nothing says so")
-    notices = {item.notice: case for case in evidence.cases for item in case.assignments if item.notice}
+    notices = {
+        text: case
+        for case in evidence.cases
+        for text in (*case.warned, *(item.notice for item in case.assignments if item.notice))
+    }
     filled = f"{sum(len(case.assignments) for case in evidence.cases)} tensors of {len(evidence.cases)} models filled"
     noted = [f"a notice on '{case.specimen.name}': {notice}" for notice, case in notices.items()]
     refused = [f"refuses '{name}': {text}" for name, text in evidence.refusals.items()]

@@ -19,6 +19,8 @@ def randomized_asymmetric() -> Preset:
 
     Which one is itself drawn, each of the fan_in + 1 places (fan_in without bias) being as likely: a unit whose bias is
     the positive one has no Beta weight. So weight and bias are one draw, shared by the two rules (`Rule.joint`).
+
+    For ReLU, in deep and narrow networks above all. "Dying ReLU and Initialization".
     """
     return Preset(weight=_weight, bias=_bias)
 

@@ -22,6 +22,8 @@ def delta_orthogonal(gain: Gain = 1.0) -> Rule:
     Where out >= in the columns are orthonormal, and the norm of every input is multiplied by gain. Where out < in,
     which the paper leaves out, no matrix keeps every norm: the rows are orthonormal, so inputs outside their span are
     lost, and the mean square per unit is kept on average. On Linear layers it is `orthogonal`.
+
+    For tanh and linear convolutions without normalization, very deep ones too; gain='relu' is for ReLU.
     """
     factor = gain_of(gain)
     return _centred(lambda _outputs, _inputs: factor)
@@ -33,6 +35,9 @@ def scaled_orthogonal(gain: Gain = 1.0) -> Rule:
 
     The scaled uniform orthogonal (SUO) weights of deep kernel shaping: the mean square per unit is multiplied by gain²
     for every input where out >= in, and on average where out < in.
+
+    For activations that deep kernel shaping has transformed to keep the mean square; without it, choose the gain as for
+    `orthogonal`: 'relu' for ReLU.
     """
     factor = gain_of(gain)
     return _centred(lambda outputs, inputs: factor * max(math.sqrt(outputs / inputs), 1.0) if inputs else factor)

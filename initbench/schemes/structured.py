@@ -13,7 +13,11 @@ from initbench.schemes.torch_init import WEIGHTS
 
 @SCHEMES.register()
 def partial_identity() -> Rule:
-    """Copy as many inputs as fit, on Linear layers as `eye` and on convolutions as `dirac`; what is left over is 0."""
+    """Copy as many inputs as fit, on Linear layers as `eye` and on convolutions as `dirac`; what is left over is 0.
+
+    For linear layers and ReLU, which passes what is not negative unchanged. Zhao et al. 2022 (ZerO) show what is wrong
+    with it: behind a layer that widens, training changes weights in no more directions than there are inputs.
+    """
     return _fixed(lambda tensor, _layer, _generator: _copy_inputs(tensor))
 
 
@@ -24,6 +28,8 @@ def zero_hadamard() -> Rule:
     W = 2^(-c/2)·I·H·I for c = ⌈log₂ out⌉, so the first `in` columns of Sylvester's H cut to `out` rows; kernels are
     filled in the centre. The published code scales so; the paper's algorithm, with m for c, says 2^(-(m-1)/2). The mean
     square of white inputs is multiplied by in/2^c. Where out exceeds the least power of two >= in, rows repeat.
+
+    For ReLU, in residual and in plain networks.
     """
 
     def fill(tensor: Tensor, _layer: Layer, _generator: torch.Generator) -> None:
@@ -45,6 +51,8 @@ def idinit() -> Rule:
     Kernels are flattened to (out, fan_in), so the outputs of a convolution copy the places of a patch, channel by
     channel. This is the main-stem rule with τ = 1; the last layer of a residual branch has ε = 10⁻⁶ for τ, so that the
     branch is almost 0. Left out: the small noise that loosens the identity.
+
+    For ReLU, in residual and in plain networks.
     """
 
     def fill(tensor: Tensor, layer: Layer, _generator: torch.Generator) -> None:
@@ -65,6 +73,9 @@ def sinusoidal() -> Rule:
     "Sinusoidal Initialization, Time for a New Start"; kernels are flattened to (out, fan_in). Rows i and fan_in - i of
     a square layer are opposite, and zero where i is fan_in or half of it: 256 → 256 has rank 127. Of 256 → 512, 508
     rows have an equal and the rank is 128. A layer of at most two inputs and two outputs is zero.
+
+    For ReLU, by its variance (He et al. 2015); the paper (Fernández-Hernández et al. 2025, arXiv:2505.12909) tries it
+    with other activations too.
     """
 
     def fill(tensor: Tensor, _layer: Layer, _generator: torch.Generator) -> None:
@@ -85,6 +96,8 @@ def looks_linear() -> Rule:
     A unit that has no partner keeps its row, and the next layer starts with 0 for it: still linear, and it can learn.
     It stays linear across convolutions and mean-pooling, but not across max-pooling, between layers of unlike groups,
     or where an odd number of channels is flattened.
+
+    For ReLU and leaky ReLU alone, which are linear on either side of 0.
     """
 
     def fill(tensor: Tensor, layer: Layer, generator: torch.Generator) -> None:

@@ -27,7 +27,11 @@ WEIGHTS = (2, 5)  # dimensions of Linear and Conv weights: a bias has no fan
 
 @SCHEMES.register()
 def uniform(a: FiniteFloat = 0.0, b: FiniteFloat = 1.0) -> Rule:
-    """Fill with U(a, b); torch's default range (0, 1) has no zero mean."""
+    """Fill with U(a, b); torch's default range (0, 1) has no zero mean.
+
+    torch.nn.init.uniform_; no paper. Its variance (b-a)²/12 does not look at the fans, so it is for no activation in
+    particular: what a layer does to a signal depends on how wide it is.
+    """
     _ordered("uniform", a, b)
     return Rule(
         lambda tensor, _layer, generator: nn.init.uniform_(tensor, a, b, generator=generator),
@@ -38,7 +42,11 @@ def uniform(a: FiniteFloat = 0.0, b: FiniteFloat = 1.0) -> Rule:
 
 @SCHEMES.register()
 def normal(mean: FiniteFloat = 0.0, std: NonNegative = 1.0) -> Rule:
-    """Fill with N(mean, std²)."""
+    """Fill with N(mean, std²).
+
+    torch.nn.init.normal_. Its variance does not look at the fans, so it is for no activation in particular:
+    normal(std=0.01), of AlexNet (Krizhevsky et al. 2012), keeps a signal behind ReLU where a unit has 20,000 inputs.
+    """
     return Rule(
         lambda tensor, _layer, generator: nn.init.normal_(tensor, mean, std, generator=generator),
         mean=mean,
@@ -48,7 +56,11 @@ def normal(mean: FiniteFloat = 0.0, std: NonNegative = 1.0) -> Rule:
 
 @SCHEMES.register()
 def trunc_normal(mean: FiniteFloat = 0.0, std: NonNegative = 1.0, a: FiniteFloat = -2.0, b: FiniteFloat = 2.0) -> Rule:
-    """Fill with N(mean, std²) cut to [a, b], which are absolute values and not multiples of std."""
+    """Fill with N(mean, std²) cut to [a, b], which are absolute values and not multiples of std.
+
+    torch.nn.init.trunc_normal_; no paper. For no activation in particular, as its variance does not look at the fans.
+    What is cut off is missing from the variance, by 23 % at two standard deviations: `lecun_normal` corrects for it.
+    """
     _ordered("trunc_normal", a, b)
     if std == 0:
         raise UsageError("trunc_normal needs std > 0: write constant(mean) for a distribution without spread.")
@@ -62,25 +74,40 @@ def trunc_normal(mean: FiniteFloat = 0.0, std: NonNegative = 1.0, a: FiniteFloat
 
 @SCHEMES.register()
 def constant(val: FiniteFloat) -> Rule:
-    """Fill with one value: all units of a layer then stay identical through training."""
+    """Fill with one value: all units of a layer then stay identical through training.
+
+    torch.nn.init.constant_. For biases with any activation: bias=constant(0.1) is a habit that opens ReLU units at the
+    start. For weights it is the scheme to show what symmetry costs.
+    """
     return _one_value(lambda tensor, _layer, _generator: nn.init.constant_(tensor, val), val)
 
 
 @SCHEMES.register()
 def ones() -> Rule:
-    """Fill with ones."""
+    """Fill with ones.
+
+    torch.nn.init.ones_. As weights it is `constant(1.0)`, of no use with any activation but as a warning.
+    """
     return _one_value(lambda tensor, _layer, _generator: nn.init.ones_(tensor), 1.0)
 
 
 @SCHEMES.register()
 def zeros() -> Rule:
-    """Fill with zeros."""
+    """Fill with zeros.
+
+    torch.nn.init.zeros_. For biases, and for heads with any activation: head=zeros starts at a loss of ln(classes).
+    Where all weights are zero, a ReLU network learns nothing but its last bias.
+    """
     return _one_value(lambda tensor, _layer, _generator: nn.init.zeros_(tensor), 0.0)
 
 
 @SCHEMES.register()
 def eye() -> Rule:
-    """Make Linear layers copy as many inputs as fit (the identity); Conv layers keep torch_default's weights."""
+    """Make Linear layers copy as many inputs as fit (the identity); Conv layers keep torch_default's weights.
+
+    torch.nn.init.eye_. For linear layers and ReLU, which passes what is not negative unchanged (Le et al. 2015, there
+    for recurrent weights). What is left over where a layer widens is zero.
+    """
     return Rule(
         lambda tensor, _layer, _generator: nn.init.eye_(tensor),
         dimensions=(2, 2),
@@ -91,7 +118,11 @@ def eye() -> Rule:
 
 @SCHEMES.register()
 def dirac(groups: PositiveInt = 1) -> Rule:
-    """Make convolutions copy as many channels as fit (Dirac delta); Linear layers keep torch_default's weights."""
+    """Make convolutions copy as many channels as fit (Dirac delta); Linear layers keep torch_default's weights.
+
+    torch.nn.init.dirac_. For linear layers and ReLU, which passes what is not negative unchanged (Zagoruyko &
+    Komodakis 2017). `groups` copies channels group by group.
+    """
 
     def fill(tensor: Tensor, layer: Layer, _generator: torch.Generator) -> None:
         if tensor.shape[0] % groups:
@@ -106,7 +137,11 @@ def dirac(groups: PositiveInt = 1) -> Rule:
 
 @SCHEMES.register("xavier", "glorot_uniform")
 def xavier_uniform(gain: Gain = 1.0) -> Rule:
-    """Fill with U(±gain·√(6/(fan_in+fan_out))), of variance gain²·2/(fan_in+fan_out) (Glorot & Bengio 2010)."""
+    """Fill with U(±gain·√(6/(fan_in+fan_out))), of variance gain²·2/(fan_in+fan_out) (Glorot & Bengio 2010).
+
+    For tanh and what else is nearly linear around 0: halfway between keeping the variance of signals and of gradients.
+    Behind ReLU every square layer halves the mean square.
+    """
     factor = gain_of(gain)
     return Rule(
         lambda tensor, _layer, generator: nn.init.xavier_uniform_(tensor, factor, generator=generator),
@@ -117,7 +152,11 @@ def xavier_uniform(gain: Gain = 1.0) -> Rule:
 
 @SCHEMES.register("glorot_normal")
 def xavier_normal(gain: Gain = 1.0) -> Rule:
-    """Fill with N(0, gain²·2/(fan_in+fan_out)) (Glorot & Bengio 2010)."""
+    """Fill with N(0, gain²·2/(fan_in+fan_out)) (Glorot & Bengio 2010).
+
+    For tanh and what else is nearly linear around 0: halfway between keeping the variance of signals and of gradients.
+    Behind ReLU every square layer halves the mean square.
+    """
     factor = gain_of(gain)
     return Rule(
         lambda tensor, _layer, generator: nn.init.xavier_normal_(tensor, factor, generator=generator),
@@ -128,7 +167,11 @@ def xavier_normal(gain: Gain = 1.0) -> Rule:
 
 @SCHEMES.register("kaiming", "he_uniform")
 def kaiming_uniform(a: FiniteFloat = 0.0, mode: Mode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu") -> Rule:
-    """Fill with U(±gain·√(3/fan)), of variance gain²/fan; gain √2 for ReLU (He et al. 2015)."""
+    """Fill with U(±gain·√(3/fan)), of variance gain²/fan; gain √2 for ReLU (He et al. 2015).
+
+    For ReLU, and leaky ReLU of slope `a`; `nonlinearity` takes the gain of others. mode='fan_in' keeps the mean
+    square of signals from layer to layer, 'fan_out' that of gradients.
+    """
 
     def fill(tensor: Tensor, _layer: Layer, generator: torch.Generator) -> None:
         nn.init.kaiming_uniform_(tensor, a, mode, nonlinearity, generator=generator)
@@ -138,7 +181,11 @@ def kaiming_uniform(a: FiniteFloat = 0.0, mode: Mode = "fan_in", nonlinearity: N
 
 @SCHEMES.register("he_normal")
 def kaiming_normal(a: FiniteFloat = 0.0, mode: Mode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu") -> Rule:
-    """Fill with N(0, gain²/fan); gain √2 for ReLU (He et al. 2015). Keras and JAX cut theirs at two sigma."""
+    """Fill with N(0, gain²/fan); gain √2 for ReLU (He et al. 2015). Keras and JAX cut theirs at two sigma.
+
+    For ReLU, and leaky ReLU of slope `a`; `nonlinearity` takes the gain of others. mode='fan_in' keeps the mean
+    square of signals from layer to layer, 'fan_out' that of gradients.
+    """
 
     def fill(tensor: Tensor, _layer: Layer, generator: torch.Generator) -> None:
         nn.init.kaiming_normal_(tensor, a, mode, nonlinearity, generator=generator)
@@ -148,7 +195,12 @@ def kaiming_normal(a: FiniteFloat = 0.0, mode: Mode = "fan_in", nonlinearity: No
 
 @SCHEMES.register()
 def orthogonal(gain: Gain = 1.0) -> Rule:
-    """Fill with gain times a random (semi-)orthogonal matrix, kernels flattened to (out, fan_in) (Saxe et al. 2013)."""
+    """Fill with gain times a random (semi-)orthogonal matrix, kernels flattened to (out, fan_in) (Saxe et al. 2013).
+
+    For linear layers and tanh; gain='relu' is for ReLU. All min(out, fan_in) singular values are gain, so in a linear
+    network no direction vanishes. Where a layer widens, the mean square is multiplied by fan_in/out as well
+    (`scaled_orthogonal` mends that), and a convolution is not an orthogonal map (`delta_orthogonal` is).
+    """
     factor = gain_of(gain)
     return Rule(
         lambda tensor, _layer, generator: nn.init.orthogonal_(tensor, factor, generator=generator),
@@ -160,7 +212,12 @@ def orthogonal(gain: Gain = 1.0) -> Rule:
 
 @SCHEMES.register()
 def sparse(sparsity: Share, std: NonNegative = 0.01) -> Rule:
-    """Fill with N(0, std²), a share of each column zero, kernels flattened to (out, fan_in) (Martens 2010)."""
+    """Fill with N(0, std²), a share of each column zero, kernels flattened to (out, fan_in) (Martens 2010).
+
+    For units that saturate, tanh and sigmoid: in the paper each has the same small number of inputs, so that its sum
+    stays small however wide the layer is. torch, as here, zeroes ⌈sparsity·out⌉ entries of each column instead; a layer
+    of which that is all is refused.
+    """
 
     def fill(tensor: Tensor, layer: Layer, generator: torch.Generator) -> None:
         if sparsity < 1 and variance(tensor.shape) == 0 < std:
