@@ -215,7 +215,7 @@ def _show_experiments(name: str | None) -> None:
 
 
 def _show_recipe(name: str, paths: dict[str, Path]) -> None:
-    from initbench.registry import did_you_mean
+    from initbench.spec import did_you_mean
 
     if name not in paths:
         raise UsageError(f"No recipe '{name}' in {FOLDER.resolve()}{did_you_mean(name, list(paths)) or '.'}")

@@ -11,6 +11,9 @@ from initbench.schemes import orthogonal as orthogonal
 from initbench.schemes import structured as structured
 from initbench.schemes import dead_relu as dead_relu
 from initbench.schemes import residual as residual
+from initbench.schemes import data_driven as data_driven
+from initbench.schemes import analytic as analytic
+from initbench.schemes import learned as learned
 from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme
 from initbench.schemes.fill import fill_model, fill_scheme, initialize
 from initbench.schemes.rule import SCHEMES, Passes, Preset, Procedure, Rule, Sample, where_it_fits
