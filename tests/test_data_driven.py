@@ -249,7 +249,8 @@ def test_no_input_makes_weights_that_are_not_finite(scheme, value):
 @pytest.mark.parametrize("scheme", PROCEDURES)
 def test_one_image_is_enough(scheme, sample):
     one = Sample((sample.inputs[0][:1],), sample.labels[:1])
-    for model in ("mlp(depth=2)", "cnn(norm='batch')"):
+    normalized = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10))
+    for model in ("mlp(depth=2)", "cnn(norm='batch')", normalized):
         assert all(value.isfinite().all() for value in weights(quietly(model, scheme, one)).values())
 
 
@@ -515,6 +516,30 @@ def test_autoinit_says_where_there_is_no_signal():
         filled("mlp(depth=2)", "autoinit; name:linear1.weight=zeros", Sample((torch.zeros(1, 1, 8, 8),)))
 
 
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.hidden = nn.Embedding(50, 64), nn.Linear(64, 512)
+        self.head = nn.Linear(512, 10)
+
+    def forward(self, tokens):
+        return self.head(functional.relu(self.hidden(self.embedding(tokens).mean(1))))
+
+
+@pytest.mark.parametrize("scheme", PROCEDURES)
+def test_inputs_may_be_indices(scheme):
+    tokens = torch.randint(50, (40, 7), generator=torch.Generator().manual_seed(0))
+    model = Tokens()
+    embedding = model.embedding.weight.clone()
+    quietly(model, scheme, Sample((tokens,), tokens[:, 0] % 10))
+    assert torch.equal(model.embedding.weight, embedding)
+    base = filled(Tokens(), base_of(scheme), Sample((tokens,)))
+    changed = {
+        name for name in ("hidden", "head") if not torch.equal(*(getattr(it, name).weight for it in (model, base)))
+    }
+    assert changed == ({"hidden"} if scheme == "sign_flip" else {"hidden", "head"})
+
+
 # MetaInit
 
 
@@ -535,11 +560,13 @@ def test_the_gradient_quotient_falls(model, sample):
 
 
 def test_the_gradient_quotient_is_the_formula():
-    weight = torch.tensor([1.0, -2.0, 3.0], requires_grad=True)
-    curvature = torch.tensor([1.0, 0.5, 0.0])
-    loss = (curvature * weight**2).sum() / 2 + 2 * weight.sum()  # g = cw + 2, Hg = cg
-    expected = (((1 - curvature) * (g := curvature * weight + 2)) / (g + 1e-5) - 1).abs().mean()
-    torch.testing.assert_close(gradient_quotient(loss, [weight]), expected)
+    # g = cw + 2 and Hg = cg; the last entries are near their minimum, where ε counts.
+    weight = torch.tensor([1.0, -2.0, 3.0, -4.00004, -3.99998], dtype=torch.float64, requires_grad=True)
+    c = torch.tensor([1.0, 0.5, 0.0, 0.5, 0.5], dtype=torch.float64)
+    loss = (c * weight**2).sum() / 2 + 2 * weight.sum()
+    g = c * weight.detach() + 2
+    expected = ((g - c * g) / (g + 1e-5 * torch.tensor([1, 1, 1, -1, 1])) - 1).abs().mean()
+    torch.testing.assert_close(gradient_quotient(loss, [weight]).detach(), expected)
 
 
 def test_metainit_changes_norms_alone_and_looks_at_no_data(sample):
