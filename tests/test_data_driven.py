@@ -516,6 +516,21 @@ def test_autoinit_says_where_there_is_no_signal():
         filled("mlp(depth=2)", "autoinit; name:linear1.weight=zeros", Sample((torch.zeros(1, 1, 8, 8),)))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("scheme", PROCEDURES)
+def test_inputs_have_the_precision_of_the_model(scheme, dtype, sample):
+    model = build_model("mlp(depth=2)", SHAPE, CLASSES).to(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InitbenchWarning)
+        initialize(model, scheme, batch=sample.inputs[0].to(dtype), labels=sample.labels)
+    assert all(value.isfinite().all() for value in model.parameters())
+
+
+def test_tied_weights_of_another_order_are_adjusted_without_a_batch_too(sample):
+    model = filled(Own().eval(), "lsuv", sample)
+    assert float(outputs(model, sample.inputs)["again"].std()) == pytest.approx(1.0, abs=1e-3)
+
+
 class Tokens(nn.Module):
     def __init__(self):
         super().__init__()

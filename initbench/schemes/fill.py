@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -79,10 +80,16 @@ def _adjust(
     """Run a procedure on a float32 copy on the CPU and take back the parameters, so that nothing else can change."""
     working = copy.deepcopy(model).cpu().float()
     working.zero_grad(set_to_none=True)
-    inputs = tuple(tensor.detach().cpu() for tensor in sample.inputs)
+    inputs = tuple(t.detach().cpu().float() if t.is_floating_point() else t.cpu() for t in sample.inputs)
     labels = sample.labels.cpu() if sample.labels is not None else None
-    own = {item.layer.name for item in assignments if item.adjusted and not item.is_bias}
-    layers = [layer for layer in weighted_layers(working, inputs or None) if layer.name in own]
+    # By identity: a tied weight goes by the name of the layer met first, which depends on the order they are listed in.
+    tensors = dict(working.named_parameters(remove_duplicate=False))
+    own = {id(tensors[item.parameter]) for item in assignments if item.adjusted}
+    layers = [
+        replace(layer, bias=layer.bias if layer.bias is not None and id(tensors[layer.bias]) in own else None)
+        for layer in weighted_layers(working, inputs or None)
+        if id(tensors[layer.weight]) in own
+    ]
     with one_thread(), isolated(int(torch.randint(2**62, (), generator=keyed))):
         passes = procedure.adjust(working, layers, Sample(inputs, labels), keyed)
     adjusted = {item.parameter for item in assignments if item.adjusted}
