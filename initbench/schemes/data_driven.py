@@ -128,7 +128,8 @@ def sign_flip(base: Base = "kaiming_normal") -> Procedure:
     function; other layers, such as those before a normalization, are left alone. Signs aside, weights are the base's.
     Of a layer used several times the first use counts.
 
-    It needs inputs, and costs one forward pass over them.
+    More units open than before, so each layer passes on more than the half that He's variance counts on: the signal of
+    a deep network grows. It needs inputs, and costs one forward pass over them.
     """
 
     def adjust(model: nn.Module, layers: Sequence[Layer], sample: Sample, _generator: torch.Generator) -> Passes:
