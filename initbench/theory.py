@@ -1,8 +1,7 @@
 """Closed forms of signal propagation: what a draw of weights does to a signal, on average, before anything is trained.
 
 A unit's pre-activation z is normal in the limit of width, so the laws are Gaussian integrals of an activation φ:
-E[φ(z)²], E[φ'(z)²] and E[φ(z_a)·φ(z_b)] of two inputs. Beside them stand the laws that are exact at any width. T1 to
-T14 are the rows of reference/schemes.md, 3.1; tests/test_theory.py holds each of them against draws.
+E[φ(z)²], E[φ'(z)²] and E[φ(z_a)·φ(z_b)] of two inputs. Beside them stand laws that are exact at any width, T1 to T14.
 """
 
 import math

@@ -173,7 +173,7 @@ def test_an_exception_is_the_trials_outcome(digits):
     assert "compose.py" in record.outcome.reason
 
 
-# Exact statements of schemes.md, section 3.1.
+# Exact statements, whatever the data.
 
 
 def test_constant_weights_keep_all_units_of_a_layer_identical_through_training(digits):

@@ -98,7 +98,7 @@ def test_an_activation_in_place_does_not_change_what_is_measured():
      "kaiming_uniform(mode='fan_out')", "sparse(0.5, std=0.2)"],
 )  # fmt: skip
 def test_predicted_moments_hold_on_average_over_seeds(scheme):
-    """E over weights is exact at any width (schemes.md T1); the mean of 60 seeds must lie within 4 standard errors."""
+    """E over weights is exact at any width; the mean of 60 seeds must lie within 4 standard errors."""
     runs = [statistics_of("mlp(depth=3, width=48)", scheme, seed)[1] for seed in range(60)]
     for i in range(4):
         predicted = runs[0][i].forward_moment_predicted
@@ -123,7 +123,7 @@ def test_where_no_closed_form_is_known_nothing_is_predicted(scheme):
 
 
 def test_torch_default_loses_the_signal_and_the_inputs_become_one():
-    """schemes.md 3.1: the moment falls to the floor that the bias sets, and the cosine goes to 1."""
+    """The moment falls to the floor that the bias sets, and the cosine goes to 1."""
     _, layers = statistics_of("mlp(depth=20, width=256)", "torch_default")
     assert layers[19].cosine > 0.999
     assert layers[19].forward_moment < 0.01 * layers[0].forward_moment

@@ -1,4 +1,4 @@
-"""The closed forms of schemes.md 3.1 against draws of the weights, and the integrals against another quadrature.
+"""The closed forms T1 to T14 against draws of the weights, and the integrals against another quadrature.
 
 Where draws decide, generators are fixed and the mean must lie within 4 standard errors of the law.
 """
