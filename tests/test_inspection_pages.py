@@ -298,6 +298,13 @@ def test_the_report_of_a_comparison_has_the_same_section():
     assert "Before the first step" not in render_report(a_comparison([finished(a_trial())]), [], [])
 
 
+def test_the_page_says_which_network_it_is_about():
+    one = of_observed([Observed("mlp", "zeros", 0, a_network())])
+    assert "mlp; 64 images of digits" in Page(render_inspection(one, [], [])).text
+    scan = Page(render_inspection(a_scan("depth", [2, 30]), [], [])).text
+    assert "mlp(depth=2) … mlp(depth=30); 64 images of digits" in scan
+
+
 def test_a_real_network_is_written(tmp_path):
     model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.LayerNorm(16), torch.nn.Linear(16, 3))
     batch = Batch((torch.linspace(-1, 1, 256).view(32, 8),), torch.arange(32) % 3)

@@ -56,10 +56,11 @@ _NETWORK_HEADS = {
 
 def render_inspection(inspection: Inspection, drawn: Iterable[Picture], beside: Sequence[str]) -> str:
     """Return the page; `beside` are the names of the files in its folder that it links to."""
+    ends = dict.fromkeys((*inspection.models[:1], *inspection.models[-1:]))
     return page(
         "inspection.html.j2",
         name=printable(inspection.name),
-        source=printable(inspection.source),
+        source=printable("; ".join(filter(None, (" … ".join(ends), inspection.source)))),
         notices=[printable(notice) for notice in inspection.notices],
         before=step_zero_section(("model", "scheme"), inspection.checks),
         scan=_scan(inspection) if inspection.axis else (),
