@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 
 from initbench.errors import ConfigurationError
 from initbench.randomness import one_thread
+from initbench.recipe import Precision, Trial
 from initbench.record import Environment
 
 
@@ -64,17 +65,38 @@ def cores() -> int:
 
 
 @contextmanager
-def reproducible(device: str) -> Iterator[None]:
+def reproducible(device: str, precision: Precision = "float32") -> Iterator[None]:
     """Fix what could change the bits of a trial, and put it back afterwards.
 
     On the CPU, one thread: sums over several depend on how many there are, and small networks are slower with them. On
-    CUDA, full float32 in convolutions (cuDNN would take TF32 unasked) and algorithms chosen without timing.
+    CUDA, TF32 where `precision` asks for it and nowhere else (cuDNN would take it unasked in convolutions), and
+    algorithms chosen without timing.
     """
-    cudnn = torch.backends.cudnn
-    before = cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
-    cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = False, False, True
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
+    tf32 = precision == "tf32"
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = tf32, tf32, False, True
     try:
         with one_thread() if device == "cpu" else nullcontext():
             yield
     finally:
-        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before
+
+
+def in_precision(trial: Trial) -> AbstractContextManager[object]:
+    """Compute a model's forward pass in the trial's precision: its weights stay float32, whatever that is."""
+    if trial.precision == "bfloat16":
+        return torch.autocast(trial.device, torch.bfloat16)
+    return nullcontext()
+
+
+def check_precision(precision: Precision, device: str) -> None:
+    """Refuse a precision that the device does not have.
+
+    Raises:
+        ConfigurationError: TF32 without an NVIDIA GPU of the Ampere generation or later.
+    """
+    if precision == "tf32" and (device != "cuda" or torch.cuda.get_device_capability() < (8, 0)):
+        raise ConfigurationError(
+            f"{device_name(device)} has no TF32: choose float32 or bfloat16, or an NVIDIA GPU of compute capability 8."
+        )

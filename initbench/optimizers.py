@@ -1,15 +1,16 @@
 """Optimizers: torch.optim's, under its names and defaults; the learning rate is an axis of its own.
 
-A factory takes what the user sets and returns a function of (parameters, lr). Nothing of torch.optim is built while a
-recipe is checked, for its first optimizer imports torch's compiler (1.3 s).
+A factory takes what the user sets and returns an `Optimizer`. Nothing of torch.optim is built while a recipe is
+checked, for its first optimizer imports torch's compiler (1.3 s).
 """
 
 from collections.abc import Callable
-from typing import Annotated
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, FiniteFloat
-from torch import nn
 
 from initbench.errors import UsageError
 from initbench.registry import Registry
@@ -17,40 +18,64 @@ from initbench.registry import Registry
 NonNegative = Annotated[FiniteFloat, Field(ge=0)]
 Decay = Annotated[FiniteFloat, Field(ge=0, lt=1)]
 Positive = Annotated[FiniteFloat, Field(gt=0)]
-MakeOptimizer = Callable[[list[nn.Parameter], float], torch.optim.Optimizer]
 
-OPTIMIZERS: Registry[MakeOptimizer] = Registry("optimizer")
+
+@dataclass(frozen=True)
+class Optimizer:
+    """`make(parameters, lr=…)` is torch.optim's own.
+
+    `momentum` is that of plain SGD (0 without), whose update an engine may fold into the weight gradient's product;
+    None for every other rule. `fused` says whether torch has it in one pass over memory, `capturable` whether it has to
+    be told that a CUDA graph will hold it.
+    """
+
+    make: Callable[..., torch.optim.Optimizer]
+    momentum: float | None = None
+    fused: bool = True
+    capturable: bool = True
+
+    def open(self, groups: list[dict[str, Any]], *, captured: bool = False) -> torch.optim.Optimizer:
+        """Open the optimizer over torch's parameter groups in its fastest form."""
+        wanted = {"fused": self.fused, "capturable": captured and self.capturable}
+        return self.make(groups, **{flag: True for flag, on in wanted.items() if on})
+
+
+OPTIMIZERS: Registry[Optimizer] = Registry("optimizer")
 
 
 @OPTIMIZERS.register()
-def sgd(momentum: Decay = 0.0, weight_decay: NonNegative = 0.0, nesterov: bool = False) -> MakeOptimizer:
+def sgd(momentum: Decay = 0.0, weight_decay: NonNegative = 0.0, nesterov: bool = False) -> Optimizer:
     """Stochastic gradient descent, with momentum on request."""
     if nesterov and not momentum:
         raise UsageError("sgd(nesterov=True) needs momentum: write for example sgd(momentum=0.9, nesterov=True).")
-    return lambda parameters, lr: torch.optim.SGD(
-        parameters, lr, momentum, weight_decay=weight_decay, nesterov=nesterov
+    plain = not weight_decay and not nesterov
+    return Optimizer(
+        partial(torch.optim.SGD, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov),
+        momentum=momentum if plain else None,
+        capturable=False,
     )
 
 
 @OPTIMIZERS.register()
-def adam(
-    beta1: Decay = 0.9, beta2: Decay = 0.999, eps: Positive = 1e-8, weight_decay: NonNegative = 0.0
-) -> MakeOptimizer:
+def adam(beta1: Decay = 0.9, beta2: Decay = 0.999, eps: Positive = 1e-8, weight_decay: NonNegative = 0.0) -> Optimizer:
     """Adam (Kingma & Ba 2015); its weight decay is added to the gradient."""
-    return lambda parameters, lr: torch.optim.Adam(parameters, lr, (beta1, beta2), eps, weight_decay)
+    return Optimizer(partial(torch.optim.Adam, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay))
 
 
 @OPTIMIZERS.register()
 def adamw(
     beta1: Decay = 0.9, beta2: Decay = 0.999, eps: Positive = 1e-8, weight_decay: NonNegative = 0.01
-) -> MakeOptimizer:
+) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
-    return lambda parameters, lr: torch.optim.AdamW(parameters, lr, (beta1, beta2), eps, weight_decay)
+    return Optimizer(partial(torch.optim.AdamW, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay))
 
 
 @OPTIMIZERS.register()
 def rmsprop(
     alpha: Decay = 0.99, eps: Positive = 1e-8, weight_decay: NonNegative = 0.0, momentum: Decay = 0.0
-) -> MakeOptimizer:
+) -> Optimizer:
     """RMSprop (Tieleman & Hinton 2012)."""
-    return lambda parameters, lr: torch.optim.RMSprop(parameters, lr, alpha, eps, weight_decay, momentum)
+    return Optimizer(
+        partial(torch.optim.RMSprop, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum),
+        fused=False,
+    )

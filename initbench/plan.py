@@ -13,7 +13,7 @@ import torch
 
 from initbench import datasets, usercode
 from initbench.datasets import Dataset
-from initbench.environment import choose_device
+from initbench.environment import check_precision, choose_device
 from initbench.errors import ConfigurationError, InitbenchError, UsageError
 from initbench.layers import weighted_layers
 from initbench.models import MODELS, build_model
@@ -177,9 +177,14 @@ def _baseline(recipe: Recipe) -> str:
 
 def _device(draft: Draft, recipe: Recipe) -> str:
     try:
-        return choose_device(recipe.device)
+        device = choose_device(recipe.device)
     except ConfigurationError as error:
         raise ConfigurationError(str(draft.mistake("device", str(error)))) from None
+    try:
+        check_precision(recipe.precision, device)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(draft.mistake("precision", str(error)))) from None
+    return device
 
 
 def _misfits(draft: Draft, recipe: Recipe, prepared: list[Dataset]) -> list[Mistake]:
@@ -291,6 +296,7 @@ class _Grid:
             batch_size=self.recipe.batch_size,
             steps=steps_of(self.recipe, dataset),
             device=self.device,
+            precision=self.recipe.precision,
             **rest,
         )
 

@@ -31,7 +31,7 @@ from initbench.registry import in_words
 from initbench.spec import did_you_mean
 
 # Part of every trial's id: raised when the same trial would no longer give the same numbers.
-TRIAL_FORMAT = 2
+TRIAL_FORMAT = 3
 
 DEFAULT_SCHEMES = (
     "torch_default",
@@ -106,6 +106,7 @@ Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), AfterValidator(_dis
 TuningSeeds = Annotated[tuple[Seed, ...], BeforeValidator(_tuning_seeds), AfterValidator(_distinct)]
 RunName = Annotated[str, AfterValidator(_folder_name)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 class Frozen(BaseModel):
@@ -165,6 +166,7 @@ class Recipe(Frozen):
     target: Annotated[FiniteFloat, Field(gt=0, lt=1)] | None = None
     baseline: Text | None = None
     device: Device = "auto"
+    precision: Precision = "float32"
     claims: Annotated[tuple[Claim, ...], BeforeValidator(_listed)] = ()
 
 
@@ -187,7 +189,7 @@ class Trial(Frozen):
     seed: int
     order_seed: int | None = None
     evaluations: int = 30
-    precision: str = "float32"
+    precision: Precision = "float32"
     device: str = "cpu"
     code: tuple[tuple[str, str], ...] | None = None
 

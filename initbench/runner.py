@@ -74,9 +74,13 @@ def run(
     records = stored_records(trials, out, observer)
     todo = [trial for trial in trials if trial.id not in records]
     observer.started(todo, len(records))
+    # All that is asked for is grouped, so that a trial is trained in the same company after an interruption.
+    groups = [g for g in group_trials(trials, plan.datasets) if any(trial.id not in records for trial in g)]
     # Closed at once when this loop is left by an exception, so that no worker trains on for nobody.
-    with closing(_train(group_trials(todo), plan, jobs, observer)) as trained:
+    with closing(_train(groups, plan, jobs, observer)) as trained:
         for record in trained:
+            if record.trial.id in records:
+                continue
             store.write(out, record)
             records[record.trial.id] = record
             observer.finished(record)

@@ -102,7 +102,7 @@ def kurtosis(act: Activation, variance: float) -> float:
     """Return E[φ⁴]/E[φ²]² − 1 for z ~ N(0, variance): 5 for ReLU, 2 for linear, whatever the variance."""
     if act.slope is not None:
         return 6 * (1 + act.slope**4) / (1 + act.slope**2) ** 2 - 1
-    knots = np.array([max(variance, 1e-30)])  # the limit at 0, where φ(0)⁴ would be 0/0
+    knots = np.clip([variance], 1e-30, 1e30)  # the limits at 0 and ∞, where φ⁴ leaves floating point
     fourth, second = (float(_quadrature(act.value, 0.0, knots, power)[0]) for power in (4, 2))
     return fourth / second**2 - 1
 
@@ -133,11 +133,11 @@ def _nodes() -> tuple[Floats, Floats]:
     return np.concatenate([-right[::-1], right]), np.concatenate([weight[::-1], weight])
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _quadrature(function: Callable[[Floats], Floats], mean: float, variance: Floats, power: int) -> Floats:
     """Integrate function(z)^power over z ~ N(mean, variance): (g,) -> (g,), split at z = 0."""
     offsets, weights = _nodes()
-    # At variance 0, z keeps its sign and no size: its square is 0 in floating point.
-    std = np.maximum(np.sqrt(variance), 1e-170)[:, None]
+    std = np.maximum(np.sqrt(variance), 1e-170)[:, None]  # at variance 0, z keeps its sign, and its square is 0
     x = offsets - np.clip(mean / std, -9.0, 9.0)
     return np.asarray((function(mean + std * x) ** power * _density(x)) @ weights)
 

@@ -6,13 +6,14 @@ import signal
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from initbench import usercode
+from initbench import engines, usercode
 from initbench.datasets import Dataset
-from initbench.engines import Group, autograd
+from initbench.engines import Group
 from initbench.environment import describe
 from initbench.recipe import Trial
 from initbench.record import Outcome, Record, Timings
@@ -32,13 +33,14 @@ class _Reporter:
         self.stop = threading.Event()
         self.last = 0.0
 
-    def __call__(self, trial: Trial, step: int) -> None:
+    def __call__(self, group: Sequence[Trial], step: int) -> None:
         if self.stop.is_set():
             raise Stopped
         now = time.monotonic()
         if self.queue is not None and now - self.last >= REPORT_EVERY:
             self.last = now
-            self.queue.put((trial.id, step))
+            for trial in group:
+                self.queue.put((trial.id, step))
 
 
 _report = _Reporter()
@@ -67,21 +69,23 @@ def _leave_with_parent() -> None:
 def train_group(group: Group, dataset: Dataset) -> list[Record]:
     """Train a group; whatever a trial raises becomes its outcome, so that one trial never takes others along."""
     try:
-        return autograd.train(group, dataset, _report)
+        return engines.train(group, dataset, _report)
     except Exception as error:  # noqa: BLE001 - the reason is recorded, and the run leaves with exit code 3
-        return [failed(trial, dataset, _reason(error, trial)) for trial in group]
+        if len(group) == 1:
+            return [failed(group[0], dataset, _reason(error, group[0]))]
+    return [record for trial in group for record in train_group((trial,), dataset)]  # who it was shows alone
 
 
 def failed(trial: Trial, dataset: Dataset, reason: str) -> Record:
     """Return the record of a trial that failed for a `reason`."""
     return Record(
         trial=trial,
-        data=autograd.data_facts(dataset),
+        data=engines.data_facts(dataset),
         layers=(),
         curve=(),
         final=None,
         outcome=Outcome(status="failed", reason=reason),
-        environment=describe(trial.device, autograd.NAME),
+        environment=describe(trial.device, "none"),
         timings=Timings(seconds_init=0.0, seconds_train=0.0),
     )
 

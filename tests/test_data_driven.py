@@ -11,10 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 import initbench
-from initbench import datasets
+from initbench import datasets, engines
 from initbench.datasets.batches import resident
-from initbench.engines import autograd
-from initbench.engines.autograd import INITIALIZATION_IMAGES
+from initbench.engines.training import INITIALIZATION_IMAGES
 from initbench.errors import InitbenchWarning, UsageError
 from initbench.layers import weighted_layers
 from initbench.models import build_model
@@ -756,7 +755,7 @@ def trial(digits, scheme, **changes):
 
 def test_lsuv_makes_a_deep_network_learn_and_its_cost_is_on_record(digits):
     learned, stuck = (
-        autograd.train([trial(digits, scheme)], digits, lambda _trial, _step: None)[0]
+        engines.train([trial(digits, scheme)], digits, lambda _group, _step: None)[0]
         for scheme in ("lsuv", "torch_default")
     )
     assert learned.outcome.status == stuck.outcome.status == "finished"

@@ -11,13 +11,15 @@ from torch import nn
 from torch.nn import functional
 
 from initbench import datasets
-from initbench.datasets.batches import resident
-from initbench.engines import autograd
+from initbench.datasets.batches import Split, resident
+from initbench.engines import autograd, evaluation, training
+from initbench.engines.evaluation import Course, Probe, _first_bad, look
 from initbench.engines.schedule import evaluation_sample, evaluation_steps
 from initbench.environment import reproducible
 from initbench.models import MODELS, build_model
 from initbench.optimizers import OPTIMIZERS
 from initbench.recipe import Trial
+from initbench.record import Outcome
 from initbench.schemes import initialize
 from initbench.worker import train_group
 
@@ -37,7 +39,16 @@ def trial_of(dataset, **changes):
 
 
 def train(dataset, **changes):
-    return autograd.train([trial_of(dataset, **changes)], dataset, lambda _trial, _step: None)[0]
+    """Train with the reference engine, whatever engine would be chosen."""
+    return training.train([trial_of(dataset, **changes)], dataset, lambda _group, _step: None, autograd.ENGINE)[0]
+
+
+def stepper_of(model):
+    trial = Trial(
+        model="linear", dataset="x", fingerprint="x", scheme="zeros", optimizer="sgd", lr=1.0, batch_size=1, steps=1,
+        seed=0,
+    )  # fmt: skip
+    return autograd.Autograd([model], [trial])
 
 
 TORCH_OPTIMIZERS = {
@@ -104,17 +115,17 @@ def test_a_seed_governs_weights_and_order_and_another_seed_changes_both(digits):
 
 def test_all_schemes_of_a_seed_see_the_same_batches(digits, monkeypatch):
     seen = []
-    take = autograd.Split.take
+    fill = Split._fill
 
-    def spy(self, index):
+    def spy(self, into, index):
         seen[-1].append(index.clone())
-        return take(self, index)
+        return fill(self, into, index)
 
-    monkeypatch.setattr(autograd.Split, "take", spy)
+    monkeypatch.setattr(Split, "_fill", spy)
     for scheme in ("kaiming_uniform", "orthogonal", "constant(0.1)"):
         seen.append([])
         train(digits, scheme=scheme)
-    assert len(seen[0]) > 50
+    assert len(seen[0]) == 50
     assert all(len(other) == len(seen[0]) for other in seen)
     assert all(torch.equal(a, b) for other in seen[1:] for a, b in zip(seen[0], other, strict=True))
 
@@ -124,10 +135,10 @@ def test_an_epoch_is_a_permutation_in_whole_batches(digits):
     per_epoch = len(split) // 32
     order = split._order(0, 0)
     assert torch.equal(order.sort().values, torch.arange(len(split)))
-    batches = list(split.batches(0, 32, per_epoch + 1))
-    assert all(len(labels) == 32 for _, labels in batches)
-    assert torch.equal(batches[1][1], split.labels[order[32:64]])
-    assert torch.equal(batches[per_epoch][1], split.labels[split._order(0, 1)[:32]])
+    batches = [labels[0].clone() for _, labels in split.batches([0], 32, per_epoch + 1)]
+    assert all(len(labels) == 32 for labels in batches)
+    assert torch.equal(batches[1], split.labels[order[32:64]])
+    assert torch.equal(batches[per_epoch], split.labels[split._order(0, 1)[:32]])
 
 
 def test_batches_are_standardized_by_the_training_split(digits):
@@ -158,11 +169,22 @@ def test_divergence_at_step_0_leaves_no_curve(digits):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_the_first_loss_that_is_not_finite_is_found_even_when_later_ones_are(bad):
-    point = autograd.Point(step=5, epoch=1.0, train_loss=1.0, val_loss=1.0, val_accuracy=0.5)
-    losses = torch.tensor([1.0, 2.0, bad, 1.0, bad])
-    assert autograd._first_non_finite(losses, point) == 2
-    assert autograd._first_non_finite(torch.ones(5), point) is None
-    assert autograd._first_non_finite(torch.ones(5), point.model_copy(update={"val_loss": bad})) == 5
+    losses = torch.tensor([[1.0, 2.0, bad, 1.0, bad], [1.0] * 5, [1.0] * 4 + [bad]])
+    assert _first_bad(losses).tolist() == [2, 5, 4]
+    assert _first_bad(losses[:, :0]).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_an_evaluation_that_is_not_finite_ends_a_curve_and_leaves_the_others(bad):
+    class Fixed:
+        def logits(self, images):
+            return torch.stack([torch.zeros(len(images), 2), torch.full((len(images), 2), bad)])
+
+    courses = [Course(), Course()]
+    probe = Probe(torch.zeros(4, 1), torch.tensor([0, 1, 0, 1]))
+    look(courses, Fixed(), probe, torch.ones(2, 3), 1.0)
+    assert [course.outcome for course in courses] == [None, Outcome(status="diverged", step=3)]
+    assert [len(course.curve) for course in courses] == [1, 0]
 
 
 def test_an_exception_is_the_trials_outcome(digits):
@@ -181,9 +203,9 @@ def test_constant_weights_keep_all_units_of_a_layer_identical_through_training(d
     split = resident(digits, "train", "cpu")
     stepper = torch.optim.SGD(model.parameters(), 0.05)
     with reproducible("cpu"):
-        for images, labels in split.batches(0, 64, 20):
+        for images, labels in split.batches([0], 64, 20):
             stepper.zero_grad()
-            functional.cross_entropy(model(images), labels).backward()
+            functional.cross_entropy(model(images[0]), labels[0]).backward()
             stepper.step()
     for layer in (model.linear1, model.linear2):
         rows = layer.weight.detach()
@@ -239,13 +261,14 @@ def test_evaluate_is_the_mean_over_all_images_whatever_the_chunks(digits, monkey
     images, labels = split.take(torch.arange(len(split)))
     logits = model(images)
     expected = functional.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).double().mean().item()
-    monkeypatch.setattr(autograd, "EVALUATION_BATCH", 7)
-    assert autograd.evaluate(model, split, split.sample(len(split))) == pytest.approx(expected, rel=1e-5)
+    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 7)
+    loss, accuracy = evaluation.evaluate(stepper_of(model), split, split.sample(len(split)))
+    assert (float(loss), float(accuracy)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_batch_norm_and_mode_are_as_evaluation_needs_them(digits):
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 10))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     split = resident(digits, "val", "cpu")
-    autograd.evaluate(model, split, split.sample(20))
+    evaluation.evaluate(stepper_of(model), split, split.sample(20))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

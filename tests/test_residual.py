@@ -8,8 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 import initbench
-from initbench import datasets
-from initbench.engines import autograd
+from initbench import datasets, engines
 from initbench.errors import UsageError
 from initbench.layers import weighted_layers
 from initbench.models import build_model
@@ -438,4 +437,4 @@ def train(scheme, model):
         steps=120,
         seed=3,
     )
-    return autograd.train([trial], digits, lambda _trial, _step: None)[0]
+    return engines.train([trial], digits, lambda _group, _step: None)[0]

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from initbench import datasets
+from initbench import datasets, engines
 from initbench.comparing import Place, carry_out, draft_of, prepare
 from initbench.datasets.batches import resident
-from initbench.engines import autograd
+from initbench.engines.training import EARLY_STEPS
 from initbench.environment import reproducible
 from initbench.errors import UsageError
 from initbench.folder import load
@@ -63,7 +63,7 @@ def test_a_grid_is_extended_once_where_the_best_rate_stands_at_its_edge(tmp_path
 def test_a_tuned_comparison_is_not_trained_again(tmp_path, monkeypatch):
     changes = {"lr": [0.01, 0.1], "tuning_seeds": 1}
     first = carry_out(prepared(tmp_path, **changes))
-    monkeypatch.setattr(autograd, "train", None)  # training again would fail
+    monkeypatch.setattr(engines, "train", None)  # training again would fail
     second = carry_out(prepared(tmp_path, **changes))
     assert second.records == first.records
     assert second.tuning == first.tuning
@@ -94,7 +94,7 @@ def test_an_order_seed_gives_the_batches_of_a_trial_with_that_seed():
     plain = Trial(**common, seed=4)
     crossed = Trial(**common, seed=9, order_seed=4)
     assert plain.id != crossed.id
-    curves = [autograd.train([trial], digits, lambda *_: None)[0].curve for trial in (plain, crossed)]
+    curves = [engines.train([trial], digits, lambda *_: None)[0].curve for trial in (plain, crossed)]
     assert curves[0] == curves[1], "zero weights do not depend on the seed, so only the order is left"
 
 
@@ -104,12 +104,12 @@ def test_the_first_steps_are_kept_one_by_one():
         model="mlp(depth=1, width=8, activation='relu')", dataset=digits.name, fingerprint=digits.fingerprint,
         scheme="kaiming_uniform", optimizer="sgd", lr=0.1, batch_size=32, steps=60, seed=1,
     )  # fmt: skip
-    early = autograd.train([trial], digits, lambda *_: None)[0].early
-    assert len(early.losses) == len(early.gradient_norms) == autograd.EARLY_STEPS
+    early = engines.train([trial], digits, lambda *_: None)[0].early
+    assert len(early.losses) == len(early.gradient_norms) == EARLY_STEPS
     with reproducible("cpu"):
         model = initialize(build_model(trial.model, digits.shape, 10), "kaiming_uniform", seed=1)
-        for step, (images, labels) in enumerate(resident(digits, "train", "cpu").batches(1, 32, 5)):
-            loss = functional.cross_entropy(model(images), labels)
+        for step, (images, labels) in enumerate(resident(digits, "train", "cpu").batches([1], 32, 5)):
+            loss = functional.cross_entropy(model(images[0]), labels[0])
             gradients = torch.autograd.grad(loss, list(model.parameters()))
             norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
             assert early.losses[step] == pytest.approx(loss.item(), rel=1e-5)

@@ -1,16 +1,32 @@
-"""Engines: what trains a group of trials. So far the reference alone."""
+"""Engines: what trains a group of trials. `autograd` is the reference; the others give its answer sooner."""
 
 from collections.abc import Sequence
 
-from initbench.engines import autograd
+import torch
+
+from initbench.datasets import Dataset
+from initbench.engines import training
+from initbench.engines.choosing import Group, choose, group_trials
+from initbench.engines.training import Observe, data_facts
 from initbench.recipe import Trial
-
-Group = tuple[Trial, ...]
-
-
-def group_trials(trials: Sequence[Trial]) -> list[Group]:
-    """Divide trials into the units of work of the engines that will train them; the reference takes them one by one."""
-    return [(trial,) for trial in trials]
+from initbench.record import Record
 
 
-__all__ = ["Group", "autograd", "group_trials"]
+def train(group: Sequence[Trial], dataset: Dataset, observe: Observe) -> list[Record]:
+    """Train a group with the engine of its trials, in halves where the device's memory does not hold it.
+
+    `observe(group, step)` is called after every step and may raise to stop.
+    """
+    try:
+        return training.train(group, dataset, observe, choose(group[0], dataset))
+    except torch.OutOfMemoryError:
+        if len(group) == 1:
+            raise
+    # Outside of the clause: the exception would hold the frames that hold the memory (pytorch issue 27600).
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = len(group) // 2
+    return [*train(group[:half], dataset, observe), *train(group[half:], dataset, observe)]
+
+
+__all__ = ["Group", "data_facts", "group_trials", "train"]

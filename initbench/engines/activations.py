@@ -1,0 +1,100 @@
+"""Nonlinearities and their derivatives as ATen has them, in place and without a graph: what closed-form training needs.
+
+Most derivatives follow from the output alone (tanh' = 1 - tanh²), so the pre-activation is overwritten; GELU and SiLU
+are not monotonic, their derivatives need the input.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ATEN = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Nonlinearity:
+    """`apply(z, out=h)`, and `backward(∂h, kept)` that turns ∂h into ∂z in place.
+
+    `kept` is the output h, which may lie where z was, unless `keeps_input`.
+    """
+
+    apply: Callable[..., object]
+    backward: Callable[[Tensor, Tensor], object]
+    keeps_input: bool = False
+
+
+def nonlinearity_of(module: nn.Module) -> Nonlinearity | None:
+    """Return the closed form of an activation module, None where there is none."""
+    known = _KNOWN.get(type(module))
+    return known(module) if known else None
+
+
+def _nothing(*_: Tensor, out: Tensor | None = None) -> None:
+    """The identity, in place."""
+
+
+IDENTITY = Nonlinearity(_nothing, _nothing)
+
+
+def _relu(_: nn.Module) -> Nonlinearity:
+    def backward(gradient: Tensor, h: Tensor) -> None:
+        ATEN.threshold_backward.grad_input(gradient, h, 0, grad_input=gradient)
+
+    return Nonlinearity(partial(torch.clamp_min, min=0), backward)
+
+
+def _leaky_relu(module: Any) -> Nonlinearity:  # noqa: ANN401 - the module's own class has untyped attributes
+    slope = module.negative_slope
+
+    def backward(gradient: Tensor, h: Tensor) -> None:
+        ATEN.leaky_relu_backward.grad_input(gradient, h, slope, True, grad_input=gradient)
+
+    return Nonlinearity(lambda z, out: ATEN.leaky_relu.out(z, slope, out=out), backward)
+
+
+def _elu(alpha: float, scale: float) -> Nonlinearity:
+    def backward(gradient: Tensor, h: Tensor) -> None:
+        ATEN.elu_backward.grad_input(gradient, alpha, scale, 1, True, h, grad_input=gradient)
+
+    return Nonlinearity(lambda z, out: ATEN.elu.out(z, alpha, scale, 1, out=out), backward)
+
+
+def _gelu(module: Any) -> Nonlinearity:  # noqa: ANN401 - as above
+    kind = module.approximate
+
+    def backward(gradient: Tensor, z: Tensor) -> None:
+        ATEN.gelu_backward.grad_input(gradient, z, approximate=kind, grad_input=gradient)
+
+    return Nonlinearity(lambda z, out: ATEN.gelu.out(z, approximate=kind, out=out), backward, keeps_input=True)
+
+
+def _by_name(name: str, *, keeps_input: bool = False) -> Callable[[nn.Module], Nonlinearity]:
+    """Take a function and its derivative by ATen's names: no parameters."""
+    function, derivative = getattr(ATEN, name).out, getattr(ATEN, f"{name}_backward").grad_input
+
+    def backward(gradient: Tensor, kept: Tensor) -> None:
+        derivative(gradient, kept, grad_input=gradient)
+
+    made = Nonlinearity(function, backward, keeps_input)
+    return lambda _: made
+
+
+# Klambauer et al. 2017, eq. 2, to the digits that torch.selu has.
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
+
+_KNOWN: dict[type[nn.Module], Callable[[Any], Nonlinearity]] = {
+    nn.Identity: lambda _: IDENTITY,
+    nn.ReLU: _relu,
+    nn.LeakyReLU: _leaky_relu,
+    nn.Tanh: _by_name("tanh"),
+    nn.Sigmoid: _by_name("sigmoid"),
+    nn.SELU: lambda _: _elu(SELU_ALPHA, SELU_SCALE),
+    nn.ELU: lambda module: _elu(module.alpha, 1.0),
+    nn.GELU: _gelu,
+    nn.SiLU: _by_name("silu", keeps_input=True),
+}

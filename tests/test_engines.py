@@ -1,0 +1,382 @@
+"""Every engine against the reference, over random networks and optimizers; and what a group must never do."""
+
+import copy
+import itertools
+import math
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from initbench import datasets, engines
+from initbench.engines import autograd, choosing, closed_form, convolutional, grouped, training
+from initbench.engines.choosing import CACHE_LINE, STACK, choose, group_trials
+from initbench.models import ACTIVATIONS, MODELS
+from initbench.optimizers import OPTIMIZERS
+from initbench.recipe import Trial
+
+BATCH, CLASSES = 16, 5
+OPTIMIZER_TEXTS = (
+    "sgd", "sgd(momentum=0.9)", "sgd(weight_decay=0.01)", "sgd(momentum=0.8, weight_decay=0.1, nesterov=True)",
+    "adam", "adam(weight_decay=0.1)", "adamw", "rmsprop", "rmsprop(momentum=0.5)",
+)  # fmt: skip
+
+
+def silent(_group, _step):
+    """Observe nothing."""
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return datasets.prepare("digits")
+
+
+def trial_of(dataset=None, **changes):
+    name, fingerprint = (dataset.name, dataset.fingerprint) if dataset else ("made", "made")
+    values = {
+        "model": "mlp(depth=2, width=16, activation='relu')", "dataset": name, "fingerprint": fingerprint,
+        "scheme": "kaiming_uniform", "optimizer": "sgd", "lr": 0.05, "batch_size": BATCH, "steps": 50, "seed": 3,
+    }  # fmt: skip
+    return Trial(**(values | changes))
+
+
+def chain(sizes, activation):
+    layers = [nn.Flatten()]
+    for inputs, outputs in itertools.pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers[:-1])
+
+
+def small_cnn(norm, activation="relu"):
+    norms = {"none": nn.Identity, "batch": lambda: nn.BatchNorm2d(4), "group": lambda: nn.GroupNorm(2, 4)}
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), norms[norm](), ACTIVATIONS[activation](), nn.MaxPool2d(2),
+        nn.Conv2d(4, 6, 3, stride=2, bias=False), ACTIVATIONS[activation](), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(6, 7), ACTIVATIONS[activation](), nn.Linear(7, CLASSES),
+    )  # fmt: skip
+
+
+def batches(shape, orders, steps, dtype):
+    for _ in range(steps):
+        yield torch.randn(orders, BATCH, *shape, dtype=dtype), torch.randint(CLASSES, (orders, BATCH))
+
+
+def against_the_reference(opened, models, trials, shape, orders=1, steps=12):
+    """Return the largest relative differences of losses, gradient norms and final logits in float64."""
+    models = [model.double() for model in models]
+    reference = autograd.Autograd(copy.deepcopy(models), trials)
+    engine = opened(copy.deepcopy(models), trials, orders)
+    worst = [0.0, 0.0, 0.0]
+    for step, (images, labels) in enumerate(batches(shape, orders, steps, torch.float64)):
+        kept = step % 3 < 2  # both ways of updating, in turns
+        expected = reference.step(images, labels, gradients=True)
+        worst[0] = max(worst[0], relative(engine.step(images, labels, gradients=kept), expected))
+        if kept:
+            worst[1] = max(worst[1], relative(engine.gradient_norms(), reference.gradient_norms()))
+    looked_at = torch.randn(9, *shape, dtype=torch.float64)
+    worst[2] = relative(engine.logits(looked_at), reference.logits(looked_at))
+    return worst
+
+
+def relative(actual, expected):
+    return float(((actual - expected).abs() / (expected.abs() + 1e-6)).max())
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+# Closed form.
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sizes=st.lists(st.integers(1, 24), min_size=1, max_size=6),
+    activation=st.sampled_from(sorted(ACTIVATIONS)),
+    optimizer=st.sampled_from(OPTIMIZER_TEXTS),
+    members=st.integers(1, 5),
+    rates=st.lists(st.floats(1e-4, 0.1), min_size=5, max_size=5),
+)
+def test_closed_form_is_autograd_in_float64(sizes, activation, optimizer, members, rates):
+    models = [chain([6, *sizes, CLASSES], activation) for _ in range(members)]
+    trials = [trial_of(optimizer=optimizer, lr=rate) for rate in rates[:members]]
+    stacked = members > 1 or len(sizes) % 2 == 0
+    worst = against_the_reference(stacks(stacked=stacked), models, trials, (6, 1, 1), orders=members)
+    assert max(worst) < 1e-8, worst
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_closed_form_gradient_is_autograds_to_ten_digits(activation, stacked):
+    """One step of plain SGD, its update divided by the rate: the gradient itself, parameter by parameter."""
+    model, trial = chain([6, 11, 13, CLASSES], activation).double(), trial_of(lr=0.5)
+    engine = closed_form.ClosedForm([copy.deepcopy(model)], [trial], 1, stacked=stacked)
+    (images, labels), *_ = batches((6, 1, 1), 1, 1, torch.float64)
+    before = [p.value.clone() for p in engine.parameters]
+    engine.step(images, labels, gradients=False)
+    loss = nn.functional.cross_entropy(model(images[0]), labels[0])
+    for parameter, was, expected in zip(
+        engine.parameters, before, torch.autograd.grad(loss, list(model.parameters())), strict=True
+    ):
+        gradient = ((was - parameter.value) / trial.lr).view(expected.shape)
+        torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZER_TEXTS)
+@pytest.mark.parametrize(("members", "orders"), [(6, 2), (4, 1), (3, 3)])
+def test_members_that_share_batches_are_trained_as_if_each_had_its_own(optimizer, members, orders):
+    models = [chain([6, 9, 8, CLASSES], "gelu") for _ in range(members)]
+    trials = [trial_of(optimizer=optimizer, lr=0.01 * (k + 1)) for k in range(members)]
+    assert max(against_the_reference(stacks(stacked=True), models, trials, (6, 1, 1), orders=orders)) < 1e-9
+
+
+@pytest.mark.parametrize("lr", [1e-9, 1e9])
+def test_a_rate_too_extreme_to_be_folded_is_left_to_torch(lr):
+    engine = closed_form.ClosedForm([chain([6, 5], "relu")], [trial_of(lr=lr)], 1, stacked=False)
+    assert isinstance(engine.optimizer, torch.optim.SGD)
+
+
+def stacks(*, stacked):
+    return lambda models, trials, orders: closed_form.ClosedForm(models, trials, orders, stacked=stacked)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Linear(4, 4, bias=False)),
+        nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Tanh()),
+        nn.Sequential(nn.ReLU(), nn.Linear(4, 4)),
+        nn.Sequential(nn.Linear(4, 4), nn.Dropout()),
+        nn.Sequential(nn.Linear(4, 4), nn.Flatten()),
+        nn.Linear(4, 4),
+        nn.Sequential(nn.Sequential(nn.Linear(4, 4))),
+    ],
+)
+def test_what_is_no_plain_chain_has_no_closed_form(model):
+    assert closed_form.linear_stack(model) is None
+
+
+# Convolutions.
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "group"])
+@pytest.mark.parametrize("optimizer", ["sgd", "sgd(momentum=0.9, weight_decay=0.01)", "adam", "rmsprop"])
+@pytest.mark.parametrize(("members", "orders"), [(4, 2), (3, 3), (3, 1), (1, 1)])
+def test_grouped_convolutions_are_autograd_in_float64(norm, optimizer, members, orders):
+    models = [small_cnn(norm, "tanh") for _ in range(members)]
+    assert all(map(grouped.groupable, models))
+    trials = [trial_of(optimizer=optimizer, lr=0.002 * (k + 1)) for k in range(members)]
+    assert max(against_the_reference(grouped.Grouped, models, trials, (2, 9, 8), orders=orders)) < 1e-8
+
+
+@pytest.mark.parametrize("form", [convolutional.channels_last, convolutional.one_by_one, convolutional.streamed])
+@pytest.mark.parametrize("norm", ["none", "batch", "group"])
+def test_other_layouts_are_autograd_in_float64(form, norm):
+    models, trials = [small_cnn(norm) for _ in range(2)], [trial_of(lr=0.02), trial_of(lr=0.03)]
+    assert max(against_the_reference(form, models, trials, (2, 9, 8), orders=2)) < 1e-9
+
+
+def test_pooling_before_a_relu_changes_no_bit_of_output_or_gradient():
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 2), nn.Tanh(), nn.MaxPool2d(2)
+    )
+    swapped = convolutional.pooling_first(model)
+    assert [type(module).__name__ for module in swapped] == [
+        "Conv2d",
+        "MaxPool2d",
+        "ReLU",
+        "Conv2d",
+        "Tanh",
+        "MaxPool2d",
+    ]
+    images = torch.randn(50, 2, 9, 9)
+    images[0, :, :5] = 0  # ties
+    images[1, 0, 0, 0] = math.nan
+    results = []
+    for chain_ in (model, swapped):
+        model.zero_grad()
+        output = chain_(images)
+        output.square().sum().backward()
+        results.append([output.detach(), *(p.grad.clone() for p in model.parameters())])
+    assert all(torch.equal(a.nan_to_num(7), b.nan_to_num(7)) for a, b in zip(*results, strict=True))
+
+
+def test_the_form_of_a_group_of_convolutions_is_the_fastest_and_the_models_are_left_for_it(digits):
+    models = [small_cnn("none") for _ in range(2)]
+    before = [p.clone() for model in models for p in model.parameters()]
+    stepper = convolutional.fastest(models, [trial_of(), trial_of(seed=4)], 2, shape=(2, 9, 8))
+    assert stepper.name in {"autograd(in turn)", "autograd(streams)", "autograd(grouped)"}
+    assert all(torch.equal(a, b) for a, b in zip(before, (p for m in models for p in m.parameters()), strict=True))
+
+
+# Whole trials, as they are run.
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", MODELS)
+def test_the_chosen_engine_draws_the_references_curve(digits, name, optimizer):
+    small = {"deep_cnn": "deep_cnn(depth=5)", "resnet": "resnet(depth=8, width=4)", "cnn": "cnn(width=8, norm='layer')"}
+    rate = {"sgd": 0.02, "adam": 1e-4, "adamw": 1e-4, "rmsprop": 1e-5}[optimizer]
+    trial = trial_of(digits, model=str(MODELS.resolve(small.get(name, name))), optimizer=optimizer, lr=rate)
+    chosen = engines.train([trial], digits, silent)[0]
+    expected = training.train([trial], digits, silent, autograd.ENGINE)[0]
+    assert chosen.environment.engine != expected.environment.engine
+    for point, reference in zip(chosen.curve, expected.curve, strict=True):
+        assert point.train_loss == pytest.approx(reference.train_loss, rel=1e-4)
+        assert point.val_loss == pytest.approx(reference.val_loss, rel=1e-4)
+    assert chosen.early.losses == pytest.approx(expected.early.losses, rel=1e-4)
+    assert chosen.early.gradient_norms == pytest.approx(expected.early.gradient_norms, rel=1e-3)
+    assert chosen.layers == expected.layers
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "sgd(momentum=0.9)"])
+@pytest.mark.parametrize("size", [16, 32, 64])
+@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
+def test_company_changes_no_bit_of_a_trial(digits, optimizer, size, activation):
+    """Alone, in pairs, in another order, beside a member that diverges (a saturated one does not)."""
+    model = f"mlp(depth=3, width={size}, activation='{activation}')"
+    seeds = {"kaiming_uniform": 0, "xavier_normal": 1, "orthogonal": 1, "normal(std=1e30)": 0, "zeros": 2}
+    trials = [
+        trial_of(digits, model=model, optimizer=optimizer, scheme=scheme, seed=seed, lr=0.01 * (1 + seed), steps=60)
+        for scheme, seed in seeds.items()
+    ]
+    assert choose(trials[0], digits).members == STACK
+    alone = {trial: plain(engines.train([trial], digits, silent)[0]) for trial in trials}
+    assert activation == "tanh" or "diverged" in {record["outcome"]["status"] for record in alone.values()}
+    for company in (trials[:2], trials[::-1], trials[2:], trials):
+        assert [plain(record) for record in engines.train(company, digits, silent)] == [alone[t] for t in company]
+
+
+def plain(record):
+    return record.model_dump(exclude={"timings"})
+
+
+@pytest.mark.parametrize("opened", [stacks(stacked=True), grouped.Grouped], ids=["closed form", "grouped"])
+def test_a_diverging_member_changes_no_bit_of_its_neighbours(opened):
+    shape = (2, 9, 8)
+    build = (
+        (lambda: chain([144, 8, CLASSES], "relu")) if opened is not grouped.Grouped else (lambda: small_cnn("batch"))
+    )
+    models, trials = [build() for _ in range(3)], [trial_of(optimizer="sgd(momentum=0.9)")] * 3
+    outputs = []
+    for bad in (None, math.nan, math.inf):
+        changed = copy.deepcopy(models)
+        if bad is not None:
+            nn.init.constant_(next(changed[1].parameters()), bad)
+        torch.manual_seed(1)
+        engine = opened(changed, trials, 3)
+        losses = [engine.step(*batch, gradients=True) for batch in batches(shape, 3, 5, torch.float32)]
+        outputs.append(torch.cat([torch.stack(losses).T, engine.logits(torch.ones(2, *shape)).flatten(1)], dim=1))
+    for other in outputs[1:]:
+        assert torch.equal(outputs[0][[0, 2]], other[[0, 2]])
+        assert not other[1].isfinite().all()
+
+
+# Groups.
+
+
+def test_groups_hold_alike_trials_and_depend_on_nothing_else(digits):
+    schemes = ("kaiming_uniform", "orthogonal", "zeros")
+    trials = [
+        trial_of(digits, scheme=scheme, seed=seed, lr=lr, optimizer=optimizer)
+        for scheme, seed, lr, optimizer in itertools.product(schemes, range(3), (0.01, 0.1), ("sgd", "adam"))
+    ]
+    groups = group_trials(trials, {digits.fingerprint: digits})
+    assert groups == group_trials(trials, {digits.fingerprint: digits})
+    assert Counter(itertools.chain.from_iterable(groups)) == Counter(trials)
+    assert {len(group) for group in groups if group[0].optimizer == "adam"} == {1}
+    sizes = [len(group) for group in groups if group[0].optimizer == "sgd"]
+    assert max(sizes) <= STACK
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_code_of_the_users_goes_alone(digits):
+    trials = [trial_of(digits, seed=seed, code=(("mine.py:f", "0" * 16),)) for seed in range(4)]
+    assert [len(group) for group in group_trials(trials, {digits.fingerprint: digits})] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "closed_form(stacked)"),
+        ({"model": "mlp(depth=2, width=512, activation='relu')", "batch_size": 64}, "closed_form"),
+        ({"model": "mlp(depth=2, width=17, activation='relu')"}, "closed_form"),
+        ({"batch_size": 15, "model": "mlp(depth=2, width=20, activation='relu')"}, "closed_form"),
+        ({"optimizer": "adam"}, "closed_form"),
+        ({"model": "linear"}, "closed_form"),
+        ({"model": "lenet(activation='relu')"}, "autograd(channels_last)"),
+        ({"precision": "bfloat16"}, "autograd"),
+    ],
+)
+def test_the_choice_of_an_engine(digits, changes, name):
+    record = engines.train([trial_of(digits, steps=2, **changes)], digits, silent)[0]
+    assert record.environment.engine == name
+    assert CACHE_LINE * 4 == 64
+
+
+@pytest.mark.parametrize(
+    ("seeds", "shared", "orders"),
+    [
+        ([1, 1, 2, 2], True, [1, 2]),
+        ([1, 1, 2, 2], False, [1, 1, 2, 2]),
+        ([1, 2, 1, 2], True, [1, 2, 1, 2]),
+        ([1, 1, 2], True, [1, 1, 2]),
+        ([5], True, [5]),
+    ],
+)
+def test_batches_are_shared_only_in_equal_consecutive_shares(seeds, shared, orders):
+    assert training.data_orders([trial_of(seed=seed) for seed in seeds], shared=shared) == orders
+
+
+def test_a_group_too_large_for_memory_is_halved_until_it_fits_and_one_trial_is_not(digits, monkeypatch):
+    trials = [trial_of(digits, seed=seed, steps=3) for seed in range(4)]
+    whole = [plain(record) for record in engines.train(trials, digits, silent)]
+    sizes = []
+    opened = closed_form.ClosedForm
+
+    def limited(models, group, orders, *, stacked, most):
+        sizes.append(len(models))
+        if len(models) > most:
+            raise torch.OutOfMemoryError
+        return opened(models, group, orders, stacked=stacked)
+
+    choosing._choose.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(closed_form, "ClosedForm", lambda *args, stacked: limited(*args, stacked=stacked, most=1))
+        assert [plain(record) for record in engines.train(trials, digits, silent)] == whole
+        assert sizes == [4, 2, 1, 1, 2, 1, 1]
+        choosing._choose.cache_clear()
+        patch.setattr(closed_form, "ClosedForm", lambda *args, stacked: limited(*args, stacked=stacked, most=0))
+        with pytest.raises(torch.OutOfMemoryError):
+            engines.train(trials, digits, silent)
+    choosing._choose.cache_clear()
+
+
+def test_a_low_precision_is_another_trial_and_shows(digits):
+    full, low = (trial_of(digits, precision=precision) for precision in ("float32", "bfloat16"))
+    assert full.id != low.id
+    records = [engines.train([trial], digits, silent)[0] for trial in (full, low)]
+    assert records[1].outcome.status == "finished"
+    assert records[1].final.test_loss == pytest.approx(records[0].final.test_loss, rel=0.2)
+    assert records[1].final.test_loss != pytest.approx(records[0].final.test_loss, rel=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("model", ["mlp(depth=3, width=64, activation='relu')", "cnn(depth=2, width=8)"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_group_on_a_gpu_draws_the_curves_of_the_cpu(digits, model, optimizer):
+    """Steps beyond the first fifty are replayed from a graph."""
+    model = str(MODELS.resolve(model))
+    trials = [
+        trial_of(digits, model=model, optimizer=optimizer, lr=1e-3, steps=80, seed=seed, scheme=scheme, device="cuda")
+        for seed in range(2)
+        for scheme in ("kaiming_uniform", "orthogonal")
+    ]
+    together = engines.train(trials, digits, silent)
+    for record, trial in zip(together, trials, strict=True):
+        on_cpu = training.train([trial.model_copy(update={"device": "cpu"})], digits, silent, autograd.ENGINE)[0]
+        assert record.final.val_loss == pytest.approx(on_cpu.final.val_loss, rel=1e-3)
