@@ -27,6 +27,7 @@ def compare(
     target: float | None = None,
     baseline: str | None = None,
     device: str | None = None,
+    precision: str | None = None,
     name: str | None = None,
     jobs: int | None = None,
     data_dir: str | Path | None = None,
@@ -54,6 +55,7 @@ def compare(
         target: validation accuracy in (0, 1) for steps-to-target; by default halfway from chance to certainty.
         baseline: the scheme that others are compared with; by default torch_default where it takes part.
         device: auto, cpu, cuda or mps.
+        precision: float32, tf32 or bfloat16; the low ones can change the conclusion.
         name: of the comparison's folder.
         jobs: worker processes; by default one a core.
         data_dir: where datasets lie, in torchvision's layout.
@@ -85,6 +87,7 @@ def compare(
         "target": target,
         "baseline": baseline,
         "device": device,
+        "precision": precision,
         "name": name,
     }
     given = {key: _plain(value) for key, value in axes.items() if value is not None}

@@ -90,7 +90,14 @@ def _extent(records: tuple[Record, ...]) -> str:
         return "No trial is stored yet."
     schemes = len({record.trial.scheme for record in records})
     seeds = {record.trial.seed for record in records}
-    return f"{_count(len(records), 'trial')}: {_count(schemes, 'scheme')}, {_count(len(seeds), 'seed')}."
+    return (
+        f"{_count(len(records), 'trial')}: {_count(schemes, 'scheme')}, {_count(len(seeds), 'seed')}{_precision(records)}."
+    )
+
+
+def _precision(records: tuple[Record, ...]) -> str:
+    low = sorted({record.trial.precision for record in records} - {"float32"})
+    return f", computed in {_listed(low)}, which can change the conclusion" if low else ""
 
 
 def _target(comparison: Comparison) -> str:

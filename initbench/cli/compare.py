@@ -25,6 +25,7 @@ def compare(
     target: options.Target = None,
     baseline: options.Baseline = None,
     device: options.Device = None,
+    precision: options.Precision = None,
     jobs: options.Jobs = None,
     data_dir: options.DataDir = None,
     out: options.Out = options.OUT,
@@ -58,6 +59,7 @@ def compare(
         target=target,
         baseline=baseline,
         device=device,
+        precision=precision,
         name=name,
     )
     wishes = Wishes(

@@ -31,6 +31,12 @@ Target = Annotated[
 ]
 Baseline = Annotated[str | None, typer.Option("--baseline", help="The scheme that others are compared with.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision", help="float32, tf32 or bfloat16. The low ones can change the conclusion: tables name them."
+    ),
+]
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes. Default: one a core.")]
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", envvar="INITBENCH_DATA", help="Where datasets lie (torchvision's layout).")

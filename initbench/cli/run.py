@@ -18,6 +18,7 @@ def run(
     vary: options.Vary = None,
     target: options.Target = None,
     device: options.Device = None,
+    precision: options.Precision = None,
     jobs: options.Jobs = None,
     data_dir: options.DataDir = None,
     out: options.Out = options.OUT,
@@ -52,6 +53,7 @@ def run(
         vary=vary,
         target=target,
         device=device,
+        precision=precision,
         name=name,
     )
     wishes = Wishes(as_json=json, dry_run=dry_run, quiet=quiet, open_report=open_report, fail_if=tuple(fail_if or ()))
