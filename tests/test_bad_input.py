@@ -522,7 +522,7 @@ DAMAGE = {
     "cut after a byte": lambda text: text[:1],
     "cut in the middle": lambda text: text[: len(text) // 2],
     "cut before its last brace": lambda text: text.rstrip()[:-1],
-    "a flipped digit": lambda text: text.replace(b'"steps": 6', b'"steps": 7'),
+    "a flipped digit": lambda text: text.replace(b'"steps":6', b'"steps":7'),
     "a flipped bit": lambda text: text[:60] + bytes([text[60] ^ 1]) + text[61:],
     "zeros of a lost block": lambda text: bytes(len(text)),
     "not text": lambda _: b"\xff\xfe\x80",
