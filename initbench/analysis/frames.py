@@ -4,9 +4,12 @@ Column names, their order and their types are a contract with everyone who reads
 there is missing (NaN or NA), never 0.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from initbench.analysis.statistics import beats_guessing
@@ -94,14 +97,12 @@ def trials_frame(records_with_targets: Iterable[tuple[Record, float]]) -> pd.Dat
 
 def curves_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Return one row a point with `CURVE_COLUMNS`."""
-    rows = [_key(record, "scheme", "lr", "seed") | dict(point) for record in records for point in record.curve]
-    return table(rows, CURVE_COLUMNS)
+    return _parts(records, ("scheme", "lr", "seed"), lambda record: record.curve, CURVE_COLUMNS)
 
 
 def layers_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Return one row a layer at step 0 with `LAYER_COLUMNS`."""
-    rows = [_key(record, "scheme", "seed") | dict(layer) for record in records for layer in record.layers]
-    return table(rows, LAYER_COLUMNS)
+    return _parts(records, ("scheme", "seed"), lambda record: record.layers, LAYER_COLUMNS)
 
 
 def learned_trials(records: Iterable[Record]) -> frozenset[str]:
@@ -114,8 +115,25 @@ def table(rows: list[dict[str, Any]], columns: Mapping[str, str]) -> pd.DataFram
     return pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))
 
 
-def _key(record: Record, *names: str) -> dict[str, Any]:
-    return {"trial": record.trial.id} | {name: getattr(record.trial, name) for name in names}
+def _parts(
+    records: Iterable[Record],
+    key: Sequence[str],
+    parts: Callable[[Record], Sequence[Any]],
+    columns: Mapping[str, str],
+) -> pd.DataFrame:
+    """Return one row a part of a record: the trial's id, what `key` names of the trial, then the part's own columns.
+
+    There are a hundred times as many parts as records, so the keys are made once a record and repeated.
+    """
+    records = list(records)
+    of_trial, own = attrgetter(*key), [name for name in columns if name not in {"trial", *key}]
+    keys = pd.DataFrame([(record.trial.id, *of_trial(record.trial)) for record in records], columns=["trial", *key])
+    owners = np.repeat(np.arange(len(records)), [len(parts(record)) for record in records])
+    # Each part is touched once: they lie scattered in memory, and reaching them is what takes the time.
+    rows = list(map(attrgetter(*own), chain.from_iterable(map(parts, records))))
+    grid = np.array(rows, dtype=object).reshape(len(rows), len(own))
+    cells = {name: pd.Series(grid[:, place], dtype=columns[name]) for place, name in enumerate(own)}
+    return keys.take(owners).reset_index(drop=True).assign(**cells).astype(dict(columns))
 
 
 def _trial_row(record: Record, target: float) -> dict[str, Any]:

@@ -1,10 +1,15 @@
 """Tables as people read them: the same cells for the terminal, Markdown and the report; and frames as CSV."""
 
+import csv
+import io
 import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
 
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.evidence import NOTHING, Sheet, across_remark, across_sheet, ends, evidence_sheets
@@ -49,9 +54,22 @@ def across_remarks(comparison: Comparison) -> tuple[str, ...]:
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     """Return a frame as UTF-8 CSV: numbers in full precision, the missing empty, no text that a spreadsheet runs."""
-    text = frame.select_dtypes(exclude="number").columns
-    safe = frame.assign(**{column: frame[column].map(spreadsheet) for column in text})
-    return str(safe.to_csv(index=False, lineterminator="\n")).encode()
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(frame.columns)
+    writer.writerows(zip(*(_csv_cells(frame[column]) for column in frame), strict=True))
+    return file.getvalue().encode()
+
+
+def _csv_cells(column: pd.Series) -> NDArray[np.object_]:
+    """Return a column's cells as text. Each value is put into words once: most stand in many rows."""
+    is_float = column.dtype == np.float64
+    # Floats are told apart by their bits: 0.0 and -0.0 are equal, but are not written alike.
+    codes, values = pd.factorize(column.to_numpy().view(np.int64) if is_float else column)
+    write = repr if is_numeric_dtype(column) else spreadsheet
+    texts = [*map(write, (values.view(np.float64) if is_float else values).tolist()), ""]
+    cells = np.array(["" if is_float and text == "nan" else text for text in texts], dtype=object)
+    return np.asarray(cells.take(codes), dtype=np.object_)  # a code of -1, the missing, takes the last cell
 
 
 def mean_cell(mean: float, low: float, n: int, of: int) -> str:
