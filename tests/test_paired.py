@@ -34,7 +34,7 @@ def pairs(scheme, baseline, **options):
 
 
 def flips(differences, seed=0):
-    return sign_flip(np.array(differences, dtype=float), np.random.default_rng(seed))
+    return sign_flip(np.array(differences, dtype=float), seed)
 
 
 @pytest.mark.parametrize("n", [2, 3, 6, 10, 13])

@@ -12,6 +12,7 @@ from initbench.analysis.frames import curves_frame, layers_frame, learned_trials
 from initbench.analysis.judging import Judgement, budget_of, judge, judge_all_pairs, survival_of, verdicts_frame
 from initbench.analysis.panels import Panel, panels_of
 from initbench.analysis.settings import settings_of
+from initbench.analysis.stability import Stability, stability
 from initbench.analysis.summary import in_order, summarize
 from initbench.analysis.survival import Survival
 from initbench.analysis.tuning import Choice, choose
@@ -114,6 +115,11 @@ class Comparison:
                 key = (record.trial.dataset, record.trial.model, record.trial.scheme)
                 seen.setdefault(key, {})[record.trial.seed] = StepZero(layers=record.layers, network=record.network)
         return {key: diagnose(list(steps.values())) for key, steps in seen.items()}
+
+    @cached_property
+    def stability(self) -> tuple[Stability, ...]:
+        """Generalization gap and early stability, one row a setting and scheme."""
+        return stability(self.records)
 
     def all_pairs(self) -> pd.DataFrame:
         """Return every scheme against every other (`judging.VERDICT_COLUMNS`), Holm's family being a panel's pairs.

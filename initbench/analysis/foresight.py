@@ -28,7 +28,7 @@ def foresight(comparison: Comparison, panel: Panel) -> str:
     if np.ptp(badness) == 0 or np.ptp(accuracy) == 0:
         same = "verdict" if np.ptp(badness) == 0 else "accuracy"
         return f"{panel}: every scheme has the same {same}, so there is no order to compare."
-    rho = _rho(-badness, accuracy)
+    rho = float(_rho(-badness, accuracy))
     low, high = _interval(-badness, accuracy)
     return (
         f"{panel}: rank correlation between the verdict at step 0 and validation accuracy {rho:.2f} "
@@ -51,12 +51,12 @@ def _scores(comparison: Comparison, panel: Panel) -> dict[str, tuple[float, floa
     return ranks
 
 
-def _rho(first: Floats, second: Floats) -> float:
-    """Return Spearman's rank correlation, NaN where a side does not vary."""
-    a, b = scipy.stats.rankdata(first), scipy.stats.rankdata(second)
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / norm if norm > 0 else float("nan")
+def _rho(first: Floats, second: Floats) -> Floats:
+    """Return Spearman's rank correlation over the last axis of (..., n), NaN where a side does not vary."""
+    a, b = scipy.stats.rankdata(first, axis=-1), scipy.stats.rankdata(second, axis=-1)
+    a, b = a - a.mean(axis=-1, keepdims=True), b - b.mean(axis=-1, keepdims=True)
+    norm = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
+    return np.asarray((a * b).sum(axis=-1) / np.where(norm > 0, norm, np.nan))
 
 
 def _chance(first: Floats, second: Floats, rho: float) -> float:
@@ -76,6 +76,5 @@ def _chance(first: Floats, second: Floats, rho: float) -> float:
 def _interval(first: Floats, second: Floats) -> tuple[float, float]:
     """Return the 95 % percentile interval over resampled schemes; resamples in which nothing varies say nothing."""
     picks = np.random.default_rng(len(first)).integers(len(first), size=(2000, len(first)))
-    values = np.array([_rho(first[pick], second[pick]) for pick in picks])
-    low, high = np.nanquantile(values, [0.025, 0.975])
+    low, high = np.nanquantile(_rho(first[picks], second[picks]), [0.025, 0.975])
     return float(low), float(high)

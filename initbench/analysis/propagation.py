@@ -4,12 +4,30 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initbench.analysis.statistics import Estimate, Floats, mean_interval
 from initbench.record import LayerStatistics, StepZero
+
+STATISTICS = (
+    "forward_moment",
+    "forward_moment_predicted",
+    "gradient_moment",
+    "gradient_moment_predicted",
+    "spread",
+    "cosine",
+    "effective_rank",
+    "dead_fraction",
+    "weight_norm",
+    "symmetric_units",
+    "units",
+    "outputs",
+)
+_statistics = attrgetter(*STATISTICS)
 
 
 @dataclass(frozen=True)
@@ -32,9 +50,20 @@ class Evidence:
         return counts.most_common(1)[0][0] if counts else "linear"
 
     def column(self, name: str) -> Floats:
-        """Return one statistic (seeds, hidden layers), NaN where it is missing."""
-        rows = [[getattr(layer, name) for layer in layers] for layers in self.hidden]
-        return np.array(rows, dtype=np.float64)
+        """Return one of `STATISTICS` (seeds, hidden layers), NaN where it is missing; not to be written to."""
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, Floats]:
+        """All statistics, for several checks read the same ones and each layer is best touched once."""
+        rows = [[_statistics(layer) for layer in layers] for layers in self.hidden]
+        grid = np.array(rows, dtype=np.float64).reshape(len(rows), -1, len(STATISTICS))
+        columns: dict[str, Floats] = {
+            name: np.ascontiguousarray(grid[:, :, place]) for place, name in enumerate(STATISTICS)
+        }
+        for column in columns.values():
+            column.flags.writeable = False
+        return columns
 
     @property
     def gradient_norms(self) -> Floats:

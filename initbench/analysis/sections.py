@@ -9,7 +9,7 @@ from initbench.analysis.comparison import Comparison
 from initbench.analysis.evidence import NOTHING, Sheet
 from initbench.analysis.foresight import foresight
 from initbench.analysis.panels import Panel
-from initbench.analysis.stability import INSTABILITY_RULE, LEVEL_RULE, Stability, loss_instability, stability
+from initbench.analysis.stability import INSTABILITY_RULE, LEVEL_RULE, Stability, loss_instability
 from initbench.analysis.statistics import Estimate
 from initbench.analysis.summary import SETTING
 from initbench.analysis.tables import mean_cell
@@ -96,8 +96,7 @@ def _spread(comparison: Comparison) -> Section:
 
 
 def _stability(comparison: Comparison) -> Section:
-    rows = stability(comparison.records)
-    sheets = tuple(_stability_sheet(panel, rows) for panel in comparison.panels)
+    sheets = tuple(_stability_sheet(panel, comparison.stability) for panel in comparison.panels)
     return Section(
         "Generalization and early stability", (INSTABILITY_RULE, LEVEL_RULE) if sheets else (), sheets, False
     )

@@ -194,7 +194,7 @@ def test_the_exact_test_keeps_its_level_over_ten_thousand_families(schemes, law)
     false = []
     for _ in range(repeats):
         values = DRAWS[law](rng, size=(schemes + 1, 10))
-        false.append(min(holm([sign_flip(values[0] - scheme, rng) for scheme in values[1:]])) <= 0.05)
+        false.append(min(holm([sign_flip(values[0] - scheme) for scheme in values[1:]])) <= 0.05)
     told("A/A test alone", law, f"schemes {schemes}", "n = 10", f"{sum(false)} of {repeats}", rate(false))
     assert rate(false) <= 0.05 + 3 * sqrt(0.05 * 0.95 / repeats)
 
@@ -206,7 +206,7 @@ def test_power_for_a_shift_of_one_standard_deviation_grows_with_the_correlation_
         shared = rng.normal(size=(2000, 1, 10))
         pairs = sqrt(correlation) * shared + sqrt(1 - correlation) * rng.normal(size=(2000, 2, 10))
         differences = 1 + pairs[:, 0] - pairs[:, 1]
-        p = np.array([sign_flip(row, rng) for row in differences])
+        p = np.array([sign_flip(row) for row in differences])
         student = stats.ttest_1samp(differences, 0, axis=1).pvalue
         powers.append(float((p <= 0.05).mean()))
         told("power", "n = 10", f"correlation {correlation}", "sign-flip", powers[-1], "paired t",
@@ -221,7 +221,7 @@ def test_seeds_needed_give_the_power_they_promise():
     for effect in (0.5, 1.0):
         n = compare_pairs(np.array([0.0, sqrt(2)]), np.zeros(2), smallest_interesting=effect).seeds_needed
         n = max(n, least_seeds(1))
-        p = [sign_flip(row, rng) for row in rng.normal(effect, size=(400, min(n, 20)))] if n <= 20 else [
+        p = [sign_flip(row) for row in rng.normal(effect, size=(400, min(n, 20)))] if n <= 20 else [
             stats.ttest_1samp(row, 0).pvalue for row in rng.normal(effect, size=(2000, n))]  # fmt: skip
         told("seeds needed", f"effect {effect}", f"n = {n}", float(np.mean(np.array(p) <= 0.05)))
         assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.8, abs=0.07)
