@@ -84,7 +84,7 @@ def head(ax: Axes, text: str, values: pd.Series) -> None:
 
 def line_entries(frame: pd.DataFrame, columns: Sequence[str], looks: plots.Looks) -> list[Entry]:
     """Name the schemes that a frame has, and what else is drawn of `columns` (`plots.lines`)."""
-    here = set(frame["scheme"])
+    here = set(frame["scheme"].unique())
     entries = [scheme_entry(look) for scheme, look in looks.items() if scheme in here]
     predicted = [f"{column}_predicted" for column in columns if f"{column}_predicted" in frame]
     if frame[predicted].notna().any(axis=None):

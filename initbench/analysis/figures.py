@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ class View:
     trials: pd.DataFrame
     panel: Panel | None = None
 
-    @property
+    @cached_property
     def looks(self) -> plots.Looks:
         """The looks of all schemes that were asked for, so that none changes from figure to figure.
 
@@ -58,15 +59,15 @@ class View:
     @property
     def present(self) -> plots.Looks:
         """The looks of the schemes that have trials here."""
-        here = set(self.trials["scheme"])
+        here = set(self.trials["scheme"].unique())
         return {scheme: look for scheme, look in self.looks.items() if scheme in here}
 
-    @property
+    @cached_property
     def points(self) -> pd.DataFrame:
         """The points of these trials."""
         return self._of(self.comparison.curves)
 
-    @property
+    @cached_property
     def layers(self) -> pd.DataFrame:
         """The layers of these trials."""
         return self._of(self.comparison.layers)
@@ -94,7 +95,8 @@ def pictures(comparison: Comparison) -> Iterator[Picture]:
 
 def looks_of(comparison: Comparison) -> dict[str, Look]:
     """Return the looks of the schemes that were asked for and of any other that has trials."""
-    schemes = dict.fromkeys((*comparison.schemes, *comparison.trials["scheme"], *comparison.tuning_trials["scheme"]))
+    present = (scheme for of in (comparison.trials, comparison.tuning_trials) for scheme in of["scheme"].unique())
+    schemes = dict.fromkeys((*comparison.schemes, *present))
     return looks(tuple(schemes), comparison.baseline)
 
 
@@ -177,9 +179,8 @@ def _steps(view: View) -> tuple[str, str, Figure]:
 
 
 def _final(view: View) -> tuple[str, str, Figure]:
-    guess = next(
-        record.data.guess for record in view.comparison.records if record.trial.id in set(view.trials["trial"])
-    )
+    here = set(view.trials["trial"])
+    guess = next(record.data.guess for record in view.comparison.records if record.trial.id in here)
     entries = [
         mark_entry("o", "one seed", markersize=4, alpha=0.5),
         mark_entry("D", "mean and its 95 % t interval", markersize=6),
@@ -229,11 +230,13 @@ def _band_title(view: View) -> str:
     if high < 2:
         return "line: the one seed"
     n = f"{low}" if low == high else f"{low} to {high}"
-    return f"thin: seeds; thick: their mean, while all last;\nband: 95 % t interval of the mean, n = {n} seeds"
+    thin = "seeds" if high <= plots.SEEDS_DRAWN else f"{plots.SEEDS_DRAWN} seeds"
+    mean = "their mean" if high <= plots.SEEDS_DRAWN else "mean of all"
+    return f"thin: {thin}; thick: {mean}, while all last;\nband: 95 % t interval of the mean, n = {n} seeds"
 
 
 def _classes(view: View) -> int:
-    datasets = set(view.trials["dataset"])
+    datasets = set(view.trials["dataset"].unique())
     return next(record.data.classes for record in view.comparison.records if record.trial.dataset in datasets)
 
 

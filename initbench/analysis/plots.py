@@ -14,6 +14,8 @@ from initbench.analysis.axes import PLAIN, fit_y, layer_axis, say, scheme_axis, 
 from initbench.analysis.statistics import Floats, censored_median, geometric_band, mean_band, mean_interval
 from initbench.analysis.style import BAND_ALPHA, REFERENCE_COLOUR, SEED_ALPHA, Look
 
+SEEDS_DRAWN = 50  # of a scheme, as lines of their own; mean and band are of all
+
 Looks = Mapping[str, Look]
 Places = Mapping[Any, float]  # where on x each layer, depth or width stands
 REFERENCE: dict[str, Any] = {"color": REFERENCE_COLOUR, "linestyle": (0, (4, 3)), "linewidth": 1.1}
@@ -144,8 +146,8 @@ def _by_scheme(frame: pd.DataFrame, looks: Looks) -> Iterator[tuple[Look, pd.Dat
 
 
 def _seeds(ax: Axes, by_trial: pd.DataFrame, look: Look) -> None:
-    """Draw all seeds as one collection: hundreds of lines would cost seconds."""
-    lines = [series.dropna() for _, series in by_trial.items()]
+    """Draw the first seeds as one collection: many more would be one blot, of megabytes."""
+    lines = [series.dropna() for _, series in by_trial.iloc[:, :SEEDS_DRAWN].items()]
     segments = [np.column_stack([line.index.to_numpy(), line.to_numpy()]) for line in lines]
     ax.add_collection(LineCollection(segments, colors=look.colour, linewidths=0.6, alpha=SEED_ALPHA), autolim=False)
 
