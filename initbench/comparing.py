@@ -11,7 +11,7 @@ from typing import Any
 from initbench import store
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.tuning import Choice, choose, extended_grid
-from initbench.folder import Asked, Setting, load, read_earlier, stamp
+from initbench.folder import Asked, Setting, comparison_of, read_earlier, stamp
 from initbench.plan import Plan, SettingKey, make_plan, scored_at, tuning_at
 from initbench.recipe import Draft, Recipe, Trial, merge, read_toml
 from initbench.record import Record
@@ -43,7 +43,7 @@ class Prepared:
     @property
     def stored(self) -> int:
         """Count the plan's trials that need not be trained; nothing is changed on disk."""
-        records, _ = store.read_many(self.place.out, (*self.asked.tuning, *self.asked.trials, *self.asked.crossed))
+        records, _ = store.read_many(self.place.out, self.asked.every)
         return sum(record.outcome.status != "failed" for record in records.values())
 
 
@@ -86,7 +86,7 @@ def prepare(draft: Draft, place: Place, verb: str, command: str = "") -> Prepare
 
 
 def carry_out(prepared: Prepared, observer: Observer | None = None) -> Comparison:
-    """Stamp the folder, tune where there is a grid, train what is not stored, and read the comparison back.
+    """Stamp the folder, tune where there is a grid, train what is not stored, and lay out the comparison.
 
     Raises:
         ConfigurationError: the results folder cannot be written.
@@ -94,25 +94,33 @@ def carry_out(prepared: Prepared, observer: Observer | None = None) -> Compariso
     """
     prepared = replace(prepared, asked=_with_looks(prepared))
     stamp(prepared.folder, prepared.asked)
+    tuned: list[Record] = []
     if prepared.plan.tuning:
-        prepared = _tune(prepared, observer)
+        prepared, tuned = _tune(prepared, observer)
         stamp(prepared.folder, prepared.asked)
-    _train(prepared, (*prepared.plan.trials, *prepared.plan.crossed), observer)
-    return load(prepared.folder)
+    scored = _train(prepared, (*prepared.plan.trials, *prepared.plan.crossed), observer)
+    records = [*tuned, *scored]
+    return comparison_of(prepared.asked, dict(zip(_ids(record.trial for record in records), records, strict=True)))
 
 
-def _tune(prepared: Prepared, observer: Observer | None) -> Prepared:
-    """Choose each scheme's learning rate on the tuning seeds, the grid extended once, and lay out what is scored."""
+def _tune(prepared: Prepared, observer: Observer | None) -> tuple[Prepared, list[Record]]:
+    """Choose each scheme's learning rate on the tuning seeds, the grid extended once, and lay out what is scored.
+
+    Returns:
+        What is then to be trained, and the records of the tuning trials.
+    """
     plan = prepared.plan
-    choices = choose(_train(prepared, plan.tuning, observer))
+    records = _train(prepared, plan.tuning, observer)
+    choices = choose(records)
     grids = {_key(choice): _extended(choice) for choice in choices}
     if any(len(grids[_key(choice)]) > len(choice.grid) for choice in choices):
         plan = replace(plan, tuning=tuning_at(plan, grids))
-        choices = choose(_train(prepared, plan.tuning, observer))
+        records = _train(prepared, plan.tuning, observer)
+        choices = choose(records)
     rates = {_key(choice): {scheme: (own, choice.common) for scheme, own in choice.own.items()} for choice in choices}
     plan = replace(plan, trials=scored_at(plan, rates))
     asked = prepared.asked.model_copy(update={"trials": _ids(plan.trials), "tuning": _ids(plan.tuning)})
-    return replace(prepared, plan=plan, asked=asked)
+    return replace(prepared, plan=plan, asked=asked), records
 
 
 def _extended(choice: Choice) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from initbench import worker
+from initbench import starting, worker
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def processes(jobs: int) -> Iterator[Workers]:
     # Spawned, never forked: a forked child hangs once OpenMP has run in the parent (pytorch issues 2245, 17199).
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
-    executor = ProcessPoolExecutor(jobs, context, worker.start_process, (reports,))
+    executor = ProcessPoolExecutor(jobs, context, starting.start_process, (reports,))
     try:
         with _single_threaded_children(), _main_module_hidden():
             # A process starts with each submission that finds none idle, and none is before it has imported torch: so

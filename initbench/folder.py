@@ -4,6 +4,7 @@ Loads without torch, for the reading half of the program needs none.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,6 +51,11 @@ class Asked(Frozen):
     crossed: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
     looks: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def every(self) -> tuple[str, ...]:
+        """The ids of all trials that the comparison reads."""
+        return (*self.trials, *self.tuning, *self.crossed)
 
 
 def stamp(folder: Path, asked: Asked) -> None:
@@ -98,8 +104,12 @@ def load(folder: str | Path) -> Comparison:
     """
     folder = Path(folder).resolve()  # "." has no parent to look for the store in
     asked = _read_asked(folder)
-    wanted = (*asked.trials, *asked.tuning, *asked.crossed)
-    records, _ = store.read_many(folder.parent, wanted)
+    records, _ = store.read_many(folder.parent, asked.every)
+    return comparison_of(asked, records)
+
+
+def comparison_of(asked: Asked, records: Mapping[str, Record]) -> Comparison:
+    """Return what was asked with its records, by id; trials without a record are counted in `.missing`."""
 
     def stored(ids: tuple[str, ...]) -> tuple[Record, ...]:
         return tuple(records[trial_id] for trial_id in ids if trial_id in records)
@@ -111,7 +121,7 @@ def load(folder: str | Path) -> Comparison:
         baseline=asked.baseline,
         schemes=asked.schemes,
         records=stored(asked.trials),
-        missing=len(set(wanted) - records.keys()),
+        missing=len(set(asked.every) - records.keys()),
         command=asked.command,
         tuning=stored(asked.tuning),
         crossed=stored(asked.crossed),

@@ -23,7 +23,7 @@ def check(scheme: Scheme, json: options.Json = False, quiet: options.Quiet = Fal
 
     initbench check "conv=orthogonal; bias=constant(0.1)" --json
     """
-    with console.quick_imports():
+    with console.kept():
         from initbench.conformance import conformance, subject_of
 
     with redirect_stdout(sys.stderr), console.status_on(quiet=quiet) as told:  # the user's own code may print

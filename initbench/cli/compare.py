@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from initbench.cli import options
-from initbench.cli.console import command, quick_imports
+from initbench.cli.console import command, kept
 
 
 @command
@@ -41,7 +41,9 @@ def compare(
 
     Flags override the recipe, which overrides the defaults. Trials that are stored are not trained again.
     """
-    with quick_imports():
+    with kept():
+        import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
+
         from initbench.cli.grid import Wishes, run_grid
         from initbench.comparing import Place, draft_of
 

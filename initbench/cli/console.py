@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from initbench.analysis.text import printable
+from initbench.collecting import collector_paused
 from initbench.errors import InitbenchError
 
 P = ParamSpec("P")
@@ -48,18 +49,15 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @contextmanager
-def quick_imports() -> Iterator[None]:
-    """Import the heavy libraries without the cyclic collector, which would walk their modules again and again.
+def kept() -> Iterator[None]:
+    """Import libraries or read records, which stay to the end, without the cyclic collector.
 
-    A sixth of the time of importing torch, pandas and SciPy. What they made stays for the life of the program, so it is
-    frozen: neither later collections nor the one at exit look at it.
+    It would walk them again and again: a sixth of the time of importing torch, pandas and SciPy, half of that of
+    reading thousands of records. They are frozen: neither later collections nor the one at exit look at them.
     """
-    gc.disable()
-    try:
+    with collector_paused():
         yield
-    finally:
         gc.freeze()
-        gc.enable()
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def inspect(
 
     initbench inspect -m my_model.py:build --input 3x32x32
     """
-    with console.quick_imports():
+    with console.kept():
         from initbench.cli.present_inspection import inspection_document, show_inspection
         from initbench.inspecting import ask, default_schemes, folder_of, look, stamp
         from initbench.recipe import RunName, Seeds, check_one

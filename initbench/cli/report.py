@@ -17,13 +17,15 @@ def report(
     open_report: options.Open = False,
 ) -> None:
     """Rebuild a comparison's tables, plots and report from what is stored; trains nothing and needs no torch."""
-    with console.quick_imports():
+    with console.kept():
+        import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
+
         from initbench.analysis.folder import write_folder
         from initbench.cli.present import show_comparison, summary_document
         from initbench.folder import latest, load
 
-    folder = folder or latest(out)
-    comparison = load(folder)
+        folder = folder or latest(out)
+        comparison = load(folder)
     write_folder(folder, comparison)
     if json:
         console.show_json(summary_document(comparison, folder))

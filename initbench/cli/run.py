@@ -1,7 +1,7 @@
 """`initbench run`: train schemes over the seeds."""
 
 from initbench.cli import options
-from initbench.cli.console import command, quick_imports
+from initbench.cli.console import command, kept
 
 
 @command
@@ -33,7 +33,9 @@ def run(
 
     Example: initbench run --scheme kaiming
     """
-    with quick_imports():
+    with kept():
+        import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
+
         from initbench.cli.grid import Wishes, run_grid
         from initbench.comparing import Place, draft_of
         from initbench.errors import UsageError

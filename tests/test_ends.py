@@ -1,0 +1,177 @@
+"""Start-up and the ends of a run: what is loaded, read, drawn and written no more often than need be."""
+
+import csv
+import gc
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from analysis_data import a_comparison, a_trial, diverged, finished
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.collections import LineCollection
+from typer.testing import CliRunner
+
+from initbench import store
+from initbench.analysis import frames, plots
+from initbench.analysis.figures import pictures
+from initbench.analysis.paired import FLIPS, bootstrap_t, drawn_signs, drawn_sums, studentized
+from initbench.analysis.tables import csv_bytes
+from initbench.cli import app
+from initbench.cli.console import kept
+from initbench.collecting import collector_paused
+
+FEW = ["-s", "kaiming_uniform", "-s", "torch_default", "-m", "linear", "--steps", "3", "--seeds", "2", "--jobs", "1"]
+
+
+def loaded_by(statement):
+    command = [sys.executable, "-c", f"import sys; {statement}; print(*sys.modules)"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(told.stdout.split())
+
+
+def test_a_worker_loads_nothing_but_what_trains():
+    modules = loaded_by("import initbench.worker")
+    assert "torch" in modules
+    assert not modules & {"pandas", "matplotlib", "scipy.stats", "sklearn", "torchvision", "typer", "rich", "jinja2"}
+
+
+def test_a_worker_process_is_reached_before_torch_is_loaded():
+    assert "torch" not in loaded_by("import initbench.starting")
+
+
+def test_a_report_loads_no_torch_and_a_repeated_comparison_no_matplotlib(tmp_path):
+    def loaded_for(*command):
+        return loaded_by(f"sys.argv[1:] = {[*command]}; from initbench.cli import app; app(standalone_mode=False)")
+
+    compare = ["compare", *FEW, "--out", str(tmp_path), "--name", "one", "-q"]
+    assert "matplotlib" in loaded_for(*compare)  # the first time there is something to draw
+    assert not loaded_for(*compare) & {"matplotlib", "sklearn", "torchvision"}
+    assert not loaded_for("report", str(tmp_path / "one"), "-q") & {"torch", "sklearn"}
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The ids that were read from the store, in order."""
+    seen, read = [], store.read
+
+    def spy(out, trial_id):
+        seen.append(trial_id)
+        return read(out, trial_id)
+
+    monkeypatch.setattr(store, "read", spy)
+    return seen
+
+
+def test_each_stored_trial_is_read_once(tmp_path, reads):
+    for stored in (0, 4):
+        reads.clear()
+        result = CliRunner().invoke(app, ["compare", *FEW, "--out", str(tmp_path), "--name", "one"])
+        assert result.exit_code == 0
+        assert len(list(tmp_path.glob("trials/*/*.json"))) == 4
+        assert sorted(reads) == sorted(set(reads))
+        assert len(reads) == 4, f"{stored} were stored"
+
+
+def test_the_comparison_of_a_tuned_run_is_the_one_that_its_folder_holds(tmp_path):
+    import initbench
+
+    made = initbench.compare(
+        ["kaiming_uniform"], model="linear", lr=[0.01, 0.1], steps=3, seeds=2, jobs=1, out=tmp_path, name="one"
+    )
+    assert made.tuning
+    assert made == initbench.load(tmp_path / "one")
+
+
+def test_a_record_laid_out_anew_is_the_same_record(tmp_path):
+    record = finished(a_trial(scheme="é; bias=constant(0.1)"))
+    path = store.write(tmp_path, record)
+    written = path.read_bytes()
+    assert store._as_written(written) is not None
+    assert store.read(tmp_path, record.trial.id) == record
+    path.write_text(json.dumps(json.loads(written), indent=2))
+    assert store._as_written(path.read_bytes()) is None
+    assert store.read(tmp_path, record.trial.id) == record
+
+
+def test_a_payload_that_was_changed_is_not_taken_as_written(tmp_path):
+    record = finished(a_trial())
+    path = store.write(tmp_path, record)
+    path.write_bytes(path.read_bytes().replace(b'"seed":0', b'"seed":1'))
+    with pytest.raises(store.DamagedFile, match="checksum"):
+        store.read(tmp_path, record.trial.id)
+
+
+def test_curves_and_layers_are_rows_of_their_records():
+    records = [finished(a_trial(seed=0)), diverged(a_trial(seed=1), curve=()), finished(a_trial(seed=2))]
+    for frame, columns, parts in (
+        (frames.curves_frame(records), frames.CURVE_COLUMNS, "curve"),
+        (frames.layers_frame(records), frames.LAYER_COLUMNS, "layers"),
+    ):
+        rows = [
+            {"trial": r.trial.id, "scheme": r.trial.scheme, "lr": r.trial.lr, "seed": r.trial.seed} | dict(part)
+            for r in records
+            for part in getattr(r, parts)
+        ]
+        pd.testing.assert_frame_equal(frame, frames.table(rows, columns))
+        assert rows
+    assert list(frames.layers_frame([]).dtypes) == list(frames.table([], frames.LAYER_COLUMNS).dtypes)
+
+
+NUMBERS = st.floats() | st.sampled_from([0.0, -0.0, 1e16, 1e-5, float("nan"), 5e-324])
+
+
+@given(st.lists(st.tuples(NUMBERS, st.integers(-(2**63), 2**63 - 1), st.none() | st.integers(0, 9), st.sampled_from(
+    ["plain", "a, b", 'a "b"', "é; bias", ""])), max_size=8))  # fmt: skip
+def test_csv_is_that_of_pandas(rows):
+    kinds = {"x": "float64", "n": "int64", "steps": "Int64", "scheme": "str"}
+    frame = frames.table([dict(zip(kinds, row, strict=True)) for row in rows], kinds)
+    assert csv_bytes(frame).decode() == frame.to_csv(index=False, lineterminator="\n")
+    assert len(list(csv.reader(io.StringIO(csv_bytes(frame).decode())))) == len(rows) + 1
+
+
+@pytest.mark.parametrize("n", [21, 24, 50])
+def test_sums_under_drawn_signs_are_plain_sums(n):
+    differences = np.round(np.random.default_rng(n).normal(size=n) * 288) / 288
+    signs = drawn_signs(n, 0)
+    plain = 2.0 * np.unpackbits(signs.T, axis=1, count=n) - 1
+    assert plain.shape == (FLIPS, n)
+    np.testing.assert_allclose(drawn_sums(differences, signs), plain @ differences, atol=1e-12)
+    assert abs(plain.mean()) < 5 / np.sqrt(plain.size)
+    assert len(np.unique(signs[:, :1000], axis=1).T) == 1000
+
+
+def test_resamples_taken_a_few_at_a_time_are_those_taken_at_once():
+    values = np.random.default_rng(0).lognormal(size=300)
+    index = np.random.default_rng(7).integers(300, size=(4999, 300))
+    low, high = np.quantile(studentized(values[index], values.mean()), [0.025, 0.975], method="inverted_cdf")
+    error = values.std(ddof=1) / np.sqrt(300)
+    found = bootstrap_t(values, np.random.default_rng(7))
+    assert found.low == pytest.approx(values.mean() - high * error, rel=1e-12)
+    assert found.high == pytest.approx(values.mean() - low * error, rel=1e-12)
+
+
+def test_some_seeds_are_drawn_and_the_legend_says_how_many():
+    seeds = plots.SEEDS_DRAWN + 5
+    comparison = a_comparison([finished(a_trial(seed=seed)) for seed in range(seeds)])
+    loss = next(picture for picture in pictures(comparison) if picture.name == "loss")
+    lines = [c for c in loss.figure.axes[0].collections if isinstance(c, LineCollection)]
+    assert [len(line.get_segments()) for line in lines] == [plots.SEEDS_DRAWN]
+    said = loss.figure.legends[0].get_title().get_text()
+    assert f"thin: {plots.SEEDS_DRAWN} seeds" in said
+    assert f"n = {seeds} seeds" in said
+
+
+def test_the_collector_is_left_as_it_was():
+    for switch, state in ((gc.disable, False), (gc.enable, True)):
+        switch()
+        with collector_paused():
+            assert not gc.isenabled()
+        assert gc.isenabled() is state
+    with pytest.raises(KeyError), kept():
+        raise KeyError
+    assert gc.isenabled()
