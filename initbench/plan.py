@@ -5,7 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -282,14 +282,16 @@ class _Grid:
         """Yield (dataset, model, optimizer)."""
         return itertools.product(self.prepared, self.recipe.model, self.recipe.optimizer)
 
+    @cached_property
+    def codes(self) -> Mapping[tuple[str, str], tuple[tuple[str, str], ...] | None]:
+        """A hash of each piece of the user's own code by (model, scheme), which thousands of trials share."""
+        return {pair: _code(*pair) for pair in itertools.product(self.recipe.model, self.recipe.schemes)}
+
     def trial(self, dataset: Dataset, model: str, optimizer: str, **rest: Any) -> Trial:  # noqa: ANN401 - Trial checks
         """Return one cell."""
-        code = usercode.own_code((model,), MODELS.group) | usercode.own_code(
-            parse_scheme(rest["scheme"]).names, SCHEMES.group
-        )
         return Trial(
             model=model,
-            code=tuple(sorted(code.items())) or None,
+            code=self.codes[model, rest["scheme"]],
             dataset=dataset.name,
             fingerprint=dataset.fingerprint,
             optimizer=optimizer,
@@ -299,6 +301,12 @@ class _Grid:
             precision=self.recipe.precision,
             **rest,
         )
+
+
+def _code(model: str, scheme: str) -> tuple[tuple[str, str], ...] | None:
+    code = usercode.own_code((model,), MODELS.group)
+    code |= usercode.own_code(parse_scheme(scheme).names, SCHEMES.group)
+    return tuple(sorted(code.items())) or None
 
 
 def _lay_out(grid: _Grid, seeds: Sequence[int], rates: Sequence[float]) -> Iterator[Trial]:

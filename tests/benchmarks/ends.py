@@ -1,0 +1,153 @@
+# ruff: noqa: T201 - it prints what it measured
+"""What a comparison costs beside its training: `python -m tests.benchmarks.ends`, from the repository.
+
+Three figures: the default comparison run again with every trial stored; 10,000 stored trials read, summarized and
+drawn; what a trial takes outside its training, at 1,000 trials. Commands run in fresh processes, files in the cache of
+the system; each line says the processor time too, which a busy machine changes less.
+"""
+
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from initbench import runner, store
+from initbench.analysis.comparison import Comparison
+from initbench.analysis.figures import pictures
+from initbench.analysis.markdown import summary_markdown
+from initbench.analysis.report import render_report
+from initbench.analysis.tables import csv_bytes
+from initbench.cli.present import show_comparison
+from initbench.cli.progress import progress_on
+from initbench.comparing import Place, draft_of, prepare
+from initbench.folder import load, read_earlier, stamp
+from initbench.record import Record
+from initbench.worker import train_group
+
+REPEATS = 7
+STORED = 10_000
+TRIALS = 1_000
+MEASURED = ("weight_std", "forward_moment", "gradient_moment", "cosine", "activation_moment", "weight_norm")
+
+
+def main() -> None:
+    """Measure all three and print them."""
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        _repeat(out)
+        _many(out)
+        _overhead(out / "overhead")
+
+
+def _repeat(out: Path) -> None:
+    command = ("compare", "--out", str(out), "--name", "base", "--quiet")
+    _command(*command)
+    walls, processors = zip(*[_command(*command) for _ in range(REPEATS)], strict=True)
+    _say(f"compare, {len(load(out / 'base').records)} trials stored, median of {REPEATS}", walls, processors)
+
+
+def _many(out: Path) -> None:
+    """Report on many trials: whole in a fresh process, then part by part in this one."""
+    name = out / "many"
+    print(f"{_vary(load(out / 'base'), name)} trials, like those with other numbers:")
+    _say("report, whole", *([seconds] for seconds in _command("report", str(name), "--quiet")))
+    comparison, took = _timed(lambda: load(name))
+    _say("  read", *took)
+    parts: dict[str, Callable[[], Any]] = {
+        "tables": lambda: (comparison.trials, comparison.curves, comparison.layers),
+        "verdicts": lambda: (comparison.summary, comparison.judgements, comparison.survivals),
+        "step 0": lambda: comparison.step_zero_checks,
+        "CSV": lambda: [csv_bytes(f) for f in (comparison.trials, comparison.curves, comparison.layers)],
+        "summary.md": lambda: summary_markdown(comparison),
+    }
+    for part, act in parts.items():
+        _say(f"  {part}", *_timed(act)[1])
+    drawn, took = _timed(lambda: [picture for picture in pictures(comparison) if picture.svg and picture.png])
+    _say(f"  {len(drawn)} figures", *took)
+    _say("  report.html", *_timed(lambda: render_report(comparison, drawn, beside=[]))[1])
+    with redirect_stdout(StringIO()):
+        took = _timed(lambda: show_comparison(comparison))[1]
+    _say("  shown", *took)
+
+
+def _overhead(out: Path) -> None:
+    """Run trials whose records are there at once: what is left is submitting, storing with fsync, and telling."""
+    given = {"model": "linear", "steps": 1, "seeds": TRIALS // 8}
+    prepared, took = _timed(lambda: prepare(draft_of(None, given, "argument"), Place(out), "compare"))
+    _say(f"plan of {len(prepared.plan.trials)} trials", *took)
+    trials, (dataset,) = prepared.plan.trials, prepared.plan.datasets.values()
+    made = {trial.id: train_group((trial,), dataset) for trial in trials}
+    runner.train_group = lambda group, _: made[group[0].id]
+    with progress_on(quiet=False) as observer:
+        _, took = _timed(lambda: runner.run(prepared.plan, trials, out, 1, observer))
+    _say("outside training, a trial", *([1000 * seconds / len(trials)] for (seconds,) in took), unit="ms")
+    encoded, took = _timed(lambda: [store.write_atomically(out / "same", b"x" * 12_000) for _ in trials])
+    _say("  of which a file written and synced", *([1000 * s / len(encoded)] for (s,) in took), unit="ms")
+
+
+def _vary(comparison: Comparison, folder: Path) -> int:
+    """Store as many trials as `STORED` beside `folder`, each a real one with measurements moved by up to 3 %."""
+    asked = read_earlier(folder.parent / comparison.name)
+    assert asked is not None
+    ids = []
+    for record in _varied(comparison.records):
+        ids.append(record.trial.id)
+        path = store.path_of(folder.parent, record.trial.id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(store._encode(record))  # a sync for each of so many would take a minute
+    stamp(folder, asked.model_copy(update={"name": folder.name, "trials": tuple(ids)}))
+    return len(ids)
+
+
+def _varied(records: tuple[Record, ...]) -> Iterator[Record]:
+    draw = random.Random(0)  # noqa: S311 - numbers to fill files with
+
+    def moved(part: Any, *names: str) -> Any:
+        measured = {name: value for name in names if (value := getattr(part, name)) is not None}
+        return part.model_copy(update={name: value * draw.uniform(0.97, 1.03) for name, value in measured.items()})
+
+    for number in range(STORED):
+        like = records[number % len(records)]
+        seed = like.trial.seed + 1000 * (number // len(records))
+        parts = {
+            "trial": like.trial.model_copy(update={"seed": seed}),
+            "curve": tuple(moved(point, "train_loss", "val_loss") for point in like.curve),
+            "layers": tuple(moved(layer, *MEASURED) for layer in like.layers),
+            "final": like.final and moved(like.final, "train_loss", "val_loss", "test_loss"),
+        }
+        yield like.model_copy(update=parts)
+
+
+def _command(*arguments: str) -> tuple[float, float]:
+    """Run the command line in a fresh process and return its wall and processor seconds."""
+    before = os.times()
+    subprocess.run([sys.executable, "-m", "initbench", *arguments], check=True, stdout=subprocess.DEVNULL)
+    after = os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    return after.elapsed - before.elapsed, spent
+
+
+def _timed(act: Callable[[], Any]) -> tuple[Any, tuple[list[float], list[float]]]:
+    """Return what `act` returns, and its wall and processor seconds."""
+    wall, processor = time.perf_counter(), time.process_time()
+    found = act()
+    return found, ([time.perf_counter() - wall], [time.process_time() - processor])
+
+
+def _say(what: str, walls: Any, processors: Any, unit: str = "s") -> None:
+    spread = f" ({min(walls):.2f} to {max(walls):.2f})" if len(walls) > 1 else ""
+    spent = f"{statistics.median(processors):7.2f} {unit} of processor"
+    print(f"{what:44s} {statistics.median(walls):7.2f} {unit}{spread}, {spent}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
