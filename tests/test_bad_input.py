@@ -208,6 +208,8 @@ MISTAKES = [
         [("--device", "'cuda'", "cpu")],
         marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
     ),
+    (("compare", *KAIMING, "--precision", "float16"), 2, [("--precision", "'float16'", "'bfloat16'")]),
+    (("compare", *KAIMING, "--precision", "tf32", "--device", "cpu"), 4, [("--precision", "no TF32", "bfloat16")]),
     (("compare", "gpu.toml"), 4, [("gpu.toml: device", "'gpu'", "'cuda'")]),
     pytest.param(
         ("compare", "cuda.toml"),

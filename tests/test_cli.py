@@ -976,3 +976,14 @@ def test_a_comparison_is_exported(eight, tmp_path, kind):
     assert "kaiming" in shown
     initbench_("export", folder, "--to", kind, "--output", tmp_path / "it")
     assert (tmp_path / "it").read_text().split() == shown.split()
+
+
+def test_a_low_precision_is_named_above_and_in_every_table(tmp_path):
+    result = initbench_("run", "-s", "kaiming", *TINY, "--seeds", "2", "--precision", "bfloat16", "--out", tmp_path)
+    named = "2 trials: 1 scheme, 2 seeds, computed in bfloat16, which can change the conclusion"
+    assert named in " ".join(result.stdout.split())
+    folder = next(path for path in tmp_path.iterdir() if path.name.startswith("run-"))
+    assert named in (folder / "report.html").read_text()
+    for name in ("trials.csv", "summary.csv"):
+        with (folder / name).open(encoding="utf-8", newline="") as file:
+            assert {row["precision"] for row in csv.DictReader(file)} == {"bfloat16"}

@@ -26,6 +26,7 @@ TRIAL_COLUMNS = {
     "steps": "int64",
     "seed": "int64",
     "device": "str",
+    "precision": "str",
     "outcome": "str",
     "initial_loss": "float64",
     "final_train_loss": "float64",

@@ -90,9 +90,8 @@ def _extent(records: tuple[Record, ...]) -> str:
         return "No trial is stored yet."
     schemes = len({record.trial.scheme for record in records})
     seeds = {record.trial.seed for record in records}
-    return (
-        f"{_count(len(records), 'trial')}: {_count(schemes, 'scheme')}, {_count(len(seeds), 'seed')}{_precision(records)}."
-    )
+    counts = f"{_count(len(records), 'trial')}: {_count(schemes, 'scheme')}, {_count(len(seeds), 'seed')}"
+    return f"{counts}{_precision(records)}."
 
 
 def _precision(records: tuple[Record, ...]) -> str:

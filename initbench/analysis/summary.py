@@ -25,6 +25,7 @@ SUMMARY_COLUMNS = {
     "optimizer": "str",
     "lr": "float64",
     "scheme": "str",
+    "precision": "str",
     "n": "int64",
     "finished": "int64",
     "learned": "int64",
@@ -74,7 +75,12 @@ def _row(trials: pd.DataFrame) -> dict[str, Any]:
     counts = {status: int(outcome.get(status, 0)) for status in ("finished", "diverged", "failed")}
     seconds = trials.loc[trials["outcome"] == "finished", "seconds_train"]
     return (
-        {"n": len(trials), "learned": int(trials["learned"].sum()), "seconds_train": seconds.median()}
+        {
+            "precision": trials["precision"].iloc[0],
+            "n": len(trials),
+            "learned": int(trials["learned"].sum()),
+            "seconds_train": seconds.median(),
+        }
         | counts
         | _convergence(trials)
         | {column: value for mean in MEANS for column, value in _mean(trials, mean).items()}
