@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test check bench format clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -20,6 +20,9 @@ check: $(VENV)/.dev ## lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: $(VENV)/.bench ## measure against other ways to train and against the floor (BENCH=--quick: see that it runs)
+	$(BIN)/python tests/benchmarks $(BENCH)
+
 format: $(VENV)/.dev ## mend formatting and what lint can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -35,4 +38,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(PIP) --editable '.[dev,bench]'
 	@touch $@
