@@ -17,6 +17,7 @@ from roofline import work_of
 from rounds import OURS, best_loader_workers, contenders_of, run_rounds
 from workloads import WORKLOADS, find_data, lay_out, quick
 
+from initbench.datasets import default_data_dir
 from initbench.environment import cores
 
 CONSOLE = Console(highlight=False, soft_wrap=True)
@@ -27,8 +28,9 @@ class Options:
     workloads: list[str]
     rounds: int
     command_rounds: int
+    spare: int
     quick: bool
-    data_dir: Path | None
+    data_dir: Path
     out: Path
 
 
@@ -39,8 +41,9 @@ def read_options() -> Options:
     parser.add_argument("--workloads", type=lambda text: text.split(","), default=list(WORKLOADS), help="A,B,C,D")
     parser.add_argument("--rounds", type=int, default=7, help="calm rounds of A, B and C (7)")
     parser.add_argument("--command-rounds", type=int, default=3, help="calm rounds of D (3)")
+    parser.add_argument("--spare", type=int, default=3, help="rounds more where some were not calm (3; quick: none)")
     parser.add_argument("--quick", action="store_true", help="few steps: to see that it runs; the ratios mean nothing")
-    parser.add_argument("--data-dir", type=Path, help="where datasets lie (INITBENCH_DATA)")
+    parser.add_argument("--data-dir", type=Path, default=default_data_dir(), help="where datasets lie (INITBENCH_DATA)")
     parser.add_argument("--out", type=Path, default=Path("results/bench"))
     return Options(**vars(parser.parse_args()))
 
@@ -50,7 +53,7 @@ def measure(key: str, options: Options, loader_workers: dict[tuple[str, str], di
     workload = quick(WORKLOADS[key]) if options.quick else WORKLOADS[key]
     dataset, data = find_data(workload.dataset, options.data_dir, options.out)
     trials = lay_out(workload, dataset, options.data_dir)
-    job = Job(trials, dataset, str(options.data_dir.resolve()) if options.data_dir else None, cores())
+    job = Job(trials, dataset, str(options.data_dir), cores())
     setting = workload.model, dataset
     if setting not in loader_workers:
         CONSOLE.print(f"{key}: {workload.title}: DataLoader workers …")
@@ -59,7 +62,8 @@ def measure(key: str, options: Options, loader_workers: dict[tuple[str, str], di
     opened = job.open_dataset()
     before, done = machine.stolen(), []
     count = options.command_rounds if workload.command else options.rounds
-    for one in run_rounds(job, contenders_of(workload, job, chosen), count):
+    spare = 0 if options.quick else options.spare
+    for one in run_rounds(job, contenders_of(workload, job, chosen), count, spare):
         done.append(one)
         told = ", ".join(f"{name} {ran.seconds:.3f} s" for name, ran in one.ran.items())
         CONSOLE.print(f"{key} round {len(done)}{'' if one.calm else ' (not calm)'}: {told}")
@@ -81,7 +85,8 @@ def write(facts: list[str], measured: list[Measured], options: Options) -> str:
 
 def main() -> int:
     options = read_options()
-    options = replace(options, out=options.out.resolve())
+    # The contenders run in another folder.
+    options = replace(options, out=options.out.resolve(), data_dir=options.data_dir.resolve())
     options.out.mkdir(parents=True, exist_ok=True)
     facts = [*machine.describe(), f"Load average at the start: {machine.load():.2f}."]
     loader_workers: dict[tuple[str, str], dict[int, float]] = {}

@@ -134,7 +134,8 @@ def section(measured: Measured) -> str:
     trial, table = measured.job.trials[0], rows(measured)
     setting = (
         f"{measured.data}; `{trial.model}`, batch {trial.batch_size}, SGD, lr {trial.lr:g}. A trial has {trial.steps} "
-        f"steps; its evaluations look at {measured.evaluated:,} images. {_sizes(measured)}"
+        f"steps; its {trial.evaluations} evaluations on the way and the one at its end look at {measured.evaluated:,} "
+        f"images. {_sizes(measured)}"
     )
     heading = f"## {measured.key}: {measured.workload.title}"
     return "\n\n".join([heading, setting, _table(measured, table), *_remarks(measured)])
@@ -161,12 +162,14 @@ def _interval(row: dict[str, float], key: str) -> str:
 
 def _sizes(measured: Measured) -> str:
     counts = {name: len(ran.trained) for name, ran in measured.rounds[0].ran.items()}
+    schemes = len(measured.workload.schemes)
+    grid = f"{schemes} scheme{'s' * (schemes > 1)} × {counts[OURS] // schemes} seeds"
     if len(set(counts.values())) == 1:
-        return f"Every contender trains the same {counts[OURS]} trials in a round."
+        return f"In a round every contender trains the same {counts[OURS]} trials, {grid}."
     few = ", ".join(f"{name} the first {count}" for name, count in counts.items() if count != counts[OURS])
     return (
-        f"In a round the contenders train the same {counts[OURS]} trials, {few} of them: it takes one after another. "
-        f"Seconds are divided by trials."
+        f"In a round the contenders train the same {counts[OURS]} trials, {grid}, {few} of them: it takes one after "
+        f"another. Seconds are divided by trials."
     )
 
 
@@ -212,7 +215,11 @@ def _inside(measured: Measured, accepted: list[str]) -> list[str]:
         value, low, high = median(replayed)
         told = _interval({"share": value, "share_low": low, "share_high": high}, "share")
         remarks.append(f"The workload's own products, replayed into ready buffers, take {told} of initbench's seconds.")
-    if accepted and not measured.workload.command:
+    if measured.workload.command:
+        remarks.append(
+            "Seconds are those from the start of a process to its end, imports and reading of data included."
+        )
+    elif accepted:
         told = ", ".join(f"{name} {median(measured.ratios(name, 'in_all'))[0]:.2f}" for name in accepted)
         remarks.append(
             f"Seconds are those of the loops. With building, initializing and, in initbench alone, the statistics of "
@@ -242,16 +249,7 @@ def _panel(axes: Axes, measured: Measured) -> None:
     axes.bar_label(bars, labels, padding=3, fontsize=9)
     axes.axvline(measured.floor, color="#d55e00", linewidth=1.5)
     axes.set_title(f"{measured.key}: {measured.workload.title}", loc="left", fontsize=10)
-    axes.annotate(
-        f"floor {measured.floor:.3g} s",
-        (measured.floor, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(3, -2),
-        textcoords="offset points",
-        va="top",
-        color="#d55e00",
-        fontsize=8,
-    )
+    axes.set_title(f"floor {measured.floor:.3g} s", loc="right", fontsize=10, color="#d55e00")
     axes.set_xlim(0, 1.22 * max(seconds))
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)

@@ -20,7 +20,6 @@ from initbench import store
 
 HERE = Path(__file__).resolve().parent
 STEADY = 0.05  # relative; a round in which the rate moved more than this is not calm
-SPARE_ROUNDS = 3  # that may replace rounds that were not calm
 OURS = "initbench"
 
 
@@ -58,10 +57,10 @@ class Round:
 Contend = Callable[[], Ran]
 
 
-def run_rounds(job: Job, contenders: dict[str, Contend], count: int) -> Iterator[Round]:
-    """Yield rounds until `count` were calm or the spare ones are used up; every other one goes in reverse."""
+def run_rounds(job: Job, contenders: dict[str, Contend], count: int, spare: int) -> Iterator[Round]:
+    """Yield rounds until `count` were calm or the spare ones are used up, too; every other one goes in reverse."""
     calm = made = 0
-    while calm < count and made < count + SPARE_ROUNDS:
+    while calm < count and made < count + spare:
         names = list(contenders)[:: 1 if made % 2 == 0 else -1]
         before = _module("roofline", job)
         ran = {name: contenders[name]() for name in names}
@@ -122,7 +121,7 @@ def command(workload: Workload, job: Job) -> Ran:
     """Run `initbench compare` into an empty folder, and take the seconds from the start of its process to its end."""
     arguments = [sys.executable, "-m", "initbench", "compare", *_as_flags(flags(workload, job.dataset))]
     with tempfile.TemporaryDirectory() as folder:
-        place = ["--out", folder, *(["--data-dir", job.data_dir] if job.data_dir else [])]
+        place = ["--out", folder, "--data-dir", job.data_dir]
         started = time.perf_counter()
         _run([*arguments, *place])
         seconds = (time.perf_counter() - started) / len(job.trials)

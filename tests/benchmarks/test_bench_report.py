@@ -1,6 +1,7 @@
 """The page of `make bench` shows medians of paired rounds, and no ratio where the work was not the same."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from contenders.common import Job, Trained
@@ -14,7 +15,7 @@ WORKLOAD = replace(WORKLOADS["A"], dataset="digits", batch_size=32, trials=2, st
 
 @pytest.fixture
 def job():
-    return Job(lay_out(WORKLOAD, "digits", None), "digits", None, processes=2)
+    return Job(lay_out(WORKLOAD, "digits", Path()), "digits", ".", processes=2)
 
 
 def result(job, steps=10):

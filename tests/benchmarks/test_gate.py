@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from contenders import eager, ours, tutorial
 from contenders.common import Job, order
 from gate import ACCURACY_BAND, closeness, disagreements
 from roofline import Work, work_of
-from workloads import WORKLOADS, lay_out
+from workloads import WORKLOADS, find_data, lay_out
 
 from initbench import datasets
 from initbench.datasets.batches import resident
@@ -25,11 +26,11 @@ def dataset():
 
 
 def trials_of(workload):
-    return lay_out(workload, "digits", None)
+    return lay_out(workload, "digits", Path())
 
 
 def job_of(trials, **layout):
-    return Job(list(trials), "digits", None, processes=1, **layout)
+    return Job(list(trials), "digits", ".", processes=1, **layout)
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +130,11 @@ def test_the_floor_counts_what_the_maths_needs(key, shape, megaflop):
     work = work_of(WORKLOADS[key].model, shape, 10, 128)
     assert isinstance(work, Work)
     assert work.step / 1e6 == pytest.approx(megaflop, rel=1e-9)
+
+
+def test_without_real_images_made_ones_of_their_shape_are_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("INITBENCH_CACHE", str(tmp_path / "cache"))
+    path, name = find_data("cifar10", tmp_path / "nowhere", tmp_path)
+    made = datasets.prepare(path)
+    assert "made images" in name
+    assert (made.shape, made.classes, made.train_size) == ((3, 32, 32), 10, 9000)

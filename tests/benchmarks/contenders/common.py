@@ -42,7 +42,7 @@ class Job:
 
     trials: list[Trial]
     dataset: str
-    data_dir: str | None
+    data_dir: str
     processes: int
     warm_up: bool = True
     loader_workers: int = 0
@@ -63,7 +63,7 @@ class Job:
         path.write_text(json.dumps(document))
 
     def open_dataset(self) -> Dataset:
-        return datasets.prepare(self.dataset, Path(self.data_dir) if self.data_dir else None)
+        return datasets.prepare(self.dataset, Path(self.data_dir))
 
 
 @dataclass(frozen=True)
