@@ -6,6 +6,7 @@ statistics of step 0 and the drawing of weights, which no other contender's loop
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from contenders.common import WARM_UP_STEPS, Job, Share, Trained, main, on_every_core
 
@@ -39,12 +40,18 @@ def trained(record: Record, steps: int) -> Trained:
     )
 
 
+def divide(trials: Sequence[Trial], dataset: Dataset) -> list[engines.Group]:
+    """Divide trials of one dataset into the engines' units of work."""
+    return engines.group_trials(trials, {dataset.fingerprint: dataset})
+
+
 def train_groups(groups: list[engines.Group], dataset: Dataset) -> list[Trained]:
     """Train groups of trials; steps are counted from what the engine reports while it trains."""
     steps: Counter[str] = Counter()
 
-    def observe(trial: Trial, step: int) -> None:
-        steps[trial.id] = step
+    def observe(group: Sequence[Trial], step: int) -> None:
+        for trial in group:
+            steps[trial.id] = step
 
     records = [record for group in groups for record in engines.train(group, dataset, observe)]
     return [trained(record, steps[record.trial.id]) for record in records]
@@ -54,19 +61,19 @@ def train_share(groups: list[engines.Group], job: Job) -> Share:
     dataset = job.open_dataset()
     if job.warm_up:
         first = [trial.model_copy(update={"steps": WARM_UP_STEPS}) for trial in groups[0]]
-        train_groups(engines.group_trials(first), dataset)
+        train_groups(divide(first, dataset), dataset)
     started = time.perf_counter()
     return Share(train_groups(groups, dataset), time.perf_counter() - started)
 
 
 def run(job: Job) -> list[Share]:
-    groups = engines.group_trials(job.trials)
+    groups = divide(job.trials, job.open_dataset())
     shares = [groups[i :: job.processes] for i in range(job.processes)]
     return on_every_core(train_share, [(share, job) for share in shares if share])
 
 
 def layout(job: Job) -> str:
-    sizes = sorted({len(group) for group in engines.group_trials(job.trials)})
+    sizes = sorted({len(group) for group in divide(job.trials, job.open_dataset())})
     return f"{job.processes} processes × 1 thread, groups of {', '.join(map(str, sizes))}"
 
 
