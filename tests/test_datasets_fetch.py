@@ -1,79 +1,36 @@
 """Downloads from a mirror on the loopback that lies, breaks off and redirects: nothing of it is ever left in place."""
 
 import dataclasses
-import gzip
 import hashlib
 import io
 import socket
-import struct
 import tarfile
 import threading
 import urllib.request
 import urllib.response
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy as np
 import pytest
+from mirror import ARCHIVES, listing, publish, serving
 
 import initbench.datasets as ds
 from initbench.datasets import downloads, published
 from initbench.errors import ConfigurationError, DataError, UsageError
-
-SHAPES = ((30, 3, 4), (30,), (20, 3, 4), (20,))
-
-
-class Mirror(BaseHTTPRequestHandler):
-    """Serves `server.pages`: path -> (status, headers, body)."""
-
-    def do_GET(self):
-        self.server.asked.append(self.path)
-        status, headers, body = self.server.pages.get(self.path, (404, {}, b""))
-        self.send_response(status)
-        for key, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if callable(self.server.before_body):
-            self.server.before_body()
-        self.wfile.write(body)
-
-    def log_message(self, *_args):
-        pass
 
 
 @pytest.fixture
 def server(monkeypatch):
     """Start a mirror on the loopback and let the opener speak http to it."""
     monkeypatch.setattr(downloads, "HANDLERS", (urllib.request.HTTPHandler,))
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
-    http.pages, http.asked, http.before_body = {}, [], None
-    http.url = f"http://127.0.0.1:{http.server_port}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield http
-    http.shutdown()
-    thread.join()
-    http.server_close()
+    with serving() as http:
+        yield http
 
 
 @pytest.fixture
 def idx_source(server, monkeypatch, tmp_path):
-    """Publish a small Fashion-MNIST on the mirror's folder /good/ and return its source; mirrors: /bad/, /good/."""
+    """Publish a small Fashion-MNIST and return its source; mirrors: /bad/, /good/."""
     monkeypatch.setenv("INITBENCH_CACHE", str(tmp_path / "cache"))
-    archives, files = [], []
-    for name, shape in zip(published.IDX_NAMES, SHAPES, strict=True):
-        values = np.arange(np.prod(shape)) % (250 if len(shape) > 1 else 10)
-        header = struct.pack(f">{1 + len(shape)}I", 0x0800 + len(shape), *shape)
-        body = gzip.compress(header + values.astype(np.uint8).tobytes(), mtime=0)
-        server.pages[f"/good/{name}.gz"] = (200, {}, body)
-        archives.append(published.Archive(f"{name}.gz", hashlib.sha256(body).hexdigest(), len(body)))
-        files.append(published.File(name, "", shape))
-    source = dataclasses.replace(
-        published.FASHION_MNIST,
-        files=tuple(files),
-        archives=tuple(archives),
-        mirrors=(f"{server.url}/bad/", f"{server.url}/good/"),
-    )
+    source = publish(server, "bad", "good")
     monkeypatch.setitem(published.SOURCES, "fashion_mnist", source)
     return source
 
@@ -83,17 +40,13 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
-def listing(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")) if folder.exists() else []
-
-
 def only_bad(monkeypatch, source):
     lone = dataclasses.replace(source, mirrors=source.mirrors[:1])
     monkeypatch.setitem(published.SOURCES, source.name, lone)
     return lone
 
 
-FIRST = f"{published.IDX_NAMES[0]}.gz"
+FIRST = ARCHIVES[0]
 LIES = {
     "absent": lambda _good: (404, {}, b"gone"),
     "broken server": lambda _good: (500, {}, b""),

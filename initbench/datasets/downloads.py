@@ -1,9 +1,11 @@
 """Downloads: https only, known hashes, several mirrors, and nothing in its place before it is whole and verified."""
 
+import errno
 import gzip
 import shutil
 import tarfile
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -26,7 +28,10 @@ PLUMBING: Handlers = (
     urllib.request.HTTPErrorProcessor,
 )
 TIMEOUT_SECONDS = 30.0  # without a byte
+SLOWEST = 1000  # bytes a second, once that time is over: a mirror may not hold a download for ever, byte by byte
 CHUNK_BYTES = 1 << 16
+# The disk's, not a mirror's: the next mirror would meet them too.
+DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 # The sizes known are of good files; a mirror that sends far more is not sending one.
 SIZE_LIMIT = 2
 
@@ -100,6 +105,8 @@ def _download(source: Source, archive: Archive, data_dir: Path, part: Path, prog
                 downloader=stream,
             )
         except Exception as error:  # noqa: BLE001 - whatever ails a mirror, the next one may be well
+            if isinstance(error, OSError) and error.errno in DISK_FAULTS:
+                raise
             failures.append(f"{urlsplit(mirror).hostname}: {_words(error)}")
         else:
             return
@@ -112,13 +119,15 @@ def _download(source: Source, archive: Archive, data_dir: Path, part: Path, prog
 
 def _stream(url: str, path: Path, limit: int, progress: Callable[[int], None]) -> None:
     request = urllib.request.Request(url, headers={"User-Agent": "initbench"})  # noqa: S310 - HANDLERS know only https
-    received = 0
+    received, began = 0, time.monotonic()
     response: HTTPResponse = _opener().open(request, timeout=TIMEOUT_SECONDS)
     with response, path.open("wb") as file:
-        while chunk := response.read(CHUNK_BYTES):
+        while chunk := response.read1(CHUNK_BYTES):
             received += len(chunk)
             if received > limit:
                 raise ValueError
+            if received < SLOWEST * (time.monotonic() - began - TIMEOUT_SECONDS):
+                raise TimeoutError(f"sends less than {SLOWEST} bytes a second")
             file.write(chunk)
             progress(received)
 
