@@ -1,5 +1,6 @@
 """What every dataset is once it is parsed, the registry of those that have a name, and the checks that all pass."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,6 +63,24 @@ def check(arrays: Arrays, where: object) -> Arrays:
         )
     train_labels, test_labels = _consecutive(arrays.train_labels, arrays.test_labels, where)
     return replace(arrays, train_labels=train_labels, test_labels=test_labels)
+
+
+def refuse_giant(size: int, where: object) -> None:
+    """Pass where an array of `size` bytes fits into this machine's memory: before any is taken.
+
+    Raises:
+        DataError: it does not, which a file of a few bytes can claim.
+    """
+    if size > (most := memory()):
+        raise DataError(
+            f"{where} would take {size / 2**30:,.1f} GiB, and this machine has {most / 2**30:,.1f} GiB of memory: "
+            f"give a smaller dataset."
+        )
+
+
+def memory() -> float:
+    """Return the bytes of this machine's memory, infinity where the system does not say (Windows)."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else float("inf")
 
 
 def blocks(images: Array, rows: NDArray[np.intp] | None = None) -> Iterator[Array]:

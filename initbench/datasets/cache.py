@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -64,8 +65,8 @@ def expand(path: str | Path) -> Path:
 
 
 def lookup(name: str, stamp: str) -> Dataset | None:
-    """Return the cached dataset of these source files, or None where there is none that is whole."""
-    return _load(_place(name, stamp))
+    """Return the cached dataset of these source files, or None where there is none that is whole, to the last bit."""
+    return _load_whole(_place(name, stamp))
 
 
 def build(name: str, stamp: str, arrays: Arrays, where: object) -> Dataset:
@@ -98,7 +99,7 @@ def open_split(dataset: Dataset, split: Split) -> tuple[Array, Labels]:
     """
     try:
         return _map(dataset.folder, split)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # noqa: BLE001 - damaged headers make NumPy raise a dozen kinds
         raise DataError(
             f"The cached {split} split of {dataset.name} in {dataset.folder} cannot be read ({error}): delete that "
             f"folder and run the command again."
@@ -186,6 +187,20 @@ def _write_meta(folder: Path, dataset: Dataset) -> None:
     (folder / "meta.json").write_text(json.dumps(document), encoding="utf-8")
 
 
+def _load_whole(folder: Path) -> Dataset | None:
+    """Return the dataset if its arrays are those described, too: a worker would train on a changed bit unaware."""
+    dataset = _load(folder)
+    if dataset is None:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged headers make NumPy warn before it fails
+            found = fingerprint(array for split in SPLITS for array in _map(folder, split))
+    except Exception:  # noqa: BLE001 - and then raise a dozen kinds
+        return None
+    return dataset if found == dataset.fingerprint else None
+
+
 def _load(folder: Path) -> Dataset | None:
     """Return the dataset in a cache folder if its description is intact and every file has its length."""
     try:
@@ -196,18 +211,18 @@ def _load(folder: Path) -> Dataset | None:
         described, sizes = json.loads(payload)
         if any((folder / name).stat().st_size != size for name, size in sizes.items()):
             return None
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in described.items()
+        }
+        return Dataset(folder=folder, **values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in described.items()
-    }
-    return Dataset(folder=folder, **values)
 
 
 def _publish(part: Path, place: Path) -> None:
     """Rename a finished folder to its place; where another process was first, theirs is the same and stays."""
     part.chmod(0o755)  # mkdtemp is private; a cache may be shared
-    if _load(place) is None:
+    if _load_whole(place) is None:
         # Moved away before it is removed: a rename succeeds for one process only, and is done at once.
         aside = tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent)
         with aside as folder, suppress(FileNotFoundError):
@@ -215,7 +230,7 @@ def _publish(part: Path, place: Path) -> None:
     try:
         part.rename(place)
     except OSError:
-        if _load(place) is None:
+        if _load_whole(place) is None:
             raise
 
 

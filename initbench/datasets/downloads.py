@@ -104,7 +104,7 @@ def _download(source: Source, archive: Archive, data_dir: Path, part: Path, prog
                 path=part,
                 downloader=stream,
             )
-        except Exception as error:  # noqa: BLE001 - whatever ails a mirror, the next one may be well
+        except Exception as error:  # whatever ails a mirror, the next one may be well
             if isinstance(error, OSError) and error.errno in DISK_FAULTS:
                 raise
             failures.append(f"{urlsplit(mirror).hostname}: {_words(error)}")

@@ -1,6 +1,7 @@
 """The user's own data: a Keras-style .npz file, or a folder of images."""
 
 import hashlib
+import io
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from initbench.datasets.arrays import Array, Arrays
+from initbench.datasets.arrays import Array, Arrays, refuse_giant
 from initbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 CHANNELS = (1, 3, 4)
+HEADER_BYTES = 1 << 16  # of an array; NumPy's own are a hundred
+# What numpy.savez writes. The others pack a thousand times tighter still, which only a bomb needs.
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+NAMES_SHOWN = 10
 
 # Only formats that Pillow decodes by itself: EPS, say, would start another program.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -67,7 +72,9 @@ def read_npz(path: Path) -> Arrays:
     try:
         with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged headers make NumPy and Python warn before they fail
-            raw = {key: _member(archive, key, path) for key in KEYS}
+            members = {key: _find(archive, key, path) for key in KEYS}
+            refuse_giant(sum(member.file_size for member in members.values()), f"The content of {path}")
+            raw = {key: _read(archive, member, f"{key} in {path}") for key, member in members.items()}
     except DataError:
         raise
     except Exception as error:  # noqa: BLE001 - damaged bytes make zipfile, zlib, ast and NumPy raise a dozen kinds
@@ -82,18 +89,25 @@ def read_npz(path: Path) -> Arrays:
     )
 
 
-def _member(archive: zipfile.ZipFile, key: str, path: Path) -> Array:
+def _find(archive: zipfile.ZipFile, key: str, path: Path) -> zipfile.ZipInfo:
     names = archive.namelist()
     if f"{key}.npy" not in names:
-        found = ", ".join(sorted(name.removesuffix(".npy") for name in names)) or "none"
-        raise DataError(f"The file {path} has no array {key} (found: {found}): it needs {', '.join(KEYS)}.")
-    size = archive.getinfo(f"{key}.npy").file_size
-    with archive.open(f"{key}.npy") as file:
-        _check_header(file, size, f"{key} in {path}")
-    with archive.open(f"{key}.npy") as file:
+        found = sorted(name.removesuffix(".npy") for name in names)
+        more = ["…"] if len(found) > NAMES_SHOWN else []
+        shown = ", ".join(found[:NAMES_SHOWN] + more) or "none"
+        raise DataError(f"The file {path} has no array {key} (found: {shown}): it needs {', '.join(KEYS)}.")
+    return archive.getinfo(f"{key}.npy")
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> Array:
+    if member.compress_type not in METHODS:
+        raise ValueError(f"{where} is packed in a way that NumPy never packs")
+    with archive.open(member) as file:
+        _check_header(io.BytesIO(file.read(HEADER_BYTES)), member.file_size, where)
+    with archive.open(member) as file:
         array = np.lib.format.read_array(file, allow_pickle=False)
         if file.read(1):  # reading to the end is what makes zipfile compare its checksum
-            raise ValueError(f"bytes are left after {key}")
+            raise ValueError(f"bytes are left after {where}")
     return np.asarray(array)
 
 
@@ -173,11 +187,13 @@ def read_images(images: list[LabelledImage]) -> Arrays:
     """
     modes, (width, height) = _survey(images)
     grey = all(mode in {"1", "L", "LA", "I"} or mode.startswith("I;16") for mode in modes)
+    channels = 1 if grey else 3
+    refuse_giant(len(images) * channels * height * width, f"The images in {images[0].path.parents[2]}")
     classes = sorted({image.label for image in images if image.split == "train"})
     arrays: list[Any] = []
     for split in ("train", "test"):
         own = [image for image in images if image.split == split]
-        pixels = np.empty((len(own), 1 if grey else 3, height, width), np.uint8)
+        pixels = np.empty((len(own), channels, height, width), np.uint8)
         for row, image in zip(pixels, own, strict=True):
             row[:] = _open(image.path, lambda opened: _pixels(opened, grey=grey))
         arrays += [pixels, np.array([classes.index(image.label) for image in own], np.int64)]
