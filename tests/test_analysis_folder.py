@@ -1,5 +1,6 @@
 """Figures, the report and the folder: what they show, that they are stable, that names stay text."""
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from initbench.analysis import plots
 from initbench.analysis.figures import pictures
 from initbench.analysis.folder import write_folder
-from initbench.analysis.freshness import STAMP, is_fresh
+from initbench.analysis.freshness import STAMP, begin, is_fresh
 from initbench.analysis.report import inline_svg, render_report
 from initbench.analysis.statistics import mean_band
 from initbench.analysis.style import looks
@@ -92,18 +93,47 @@ def test_the_folder_holds_what_is_promised(folder):
     assert sorted(p.name for p in (folder / "plots").iterdir()) == [f"{k}.{e}" for k in kinds for e in ("png", "svg")]
 
 
-def test_writing_again_gives_the_same_bytes_and_removes_stale_figures_only(folder):
-    before = contents(folder)
-    (folder / "plots" / "lr.png").write_bytes(b"of an earlier grid")
-    (folder / "plots" / "mine.png").write_bytes(b"not ours")
-    write_folder(folder, a_mixed_comparison(HOSTILE))
-    (folder / "plots" / "mine.png").unlink()  # it raises where it was removed
-    assert contents(folder) == before
+def test_writing_again_gives_the_same_bytes_and_removes_stale_figures_only(folder, tmp_path):
+    write_folder(tmp_path, a_mixed_comparison(("a", "torch_default"), lrs=(0.01, 0.1)))
+    assert (tmp_path / "plots" / "lr.png").exists()
+    (tmp_path / "plots" / "loss-mine.png").write_bytes(b"not ours")
+    write_folder(tmp_path, a_mixed_comparison(HOSTILE))
+    (tmp_path / "plots" / "loss-mine.png").unlink()  # it raises where it was removed
+    assert contents(tmp_path) == contents(folder)
+
+
+def test_figures_of_a_look_that_was_cut_off_are_removed_by_the_next(tmp_path):
+    comparison = a_comparison([finished(a_trial())])
+    write_folder(tmp_path, comparison)
+    before = contents(tmp_path)
+    begin(tmp_path, ["plots/lr.png"])
+    (tmp_path / "plots" / "lr.png").write_bytes(b"of the look that was cut off")
+    assert not is_fresh(tmp_path, comparison)
+    write_folder(tmp_path, comparison)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", '{"sizes": 3}', '{"sizes": [3]}', "[" * 10_000])
+def test_a_damaged_stamp_is_no_stamp(tmp_path, content):
+    (tmp_path / STAMP).write_text(content)
+    write_folder(tmp_path, comparison := a_comparison([]))
+    assert is_fresh(tmp_path, comparison)
+
+
+def test_a_stamp_has_nothing_removed_but_figures_in_their_place(tmp_path):
+    foreign = ["../up.png", "plots/../x.png", "plots/deep/x.png", "mine.png", "plots/mine.txt", "/up.png", "plots"]
+    (tmp_path / "out" / "plots" / "deep").mkdir(parents=True)
+    for name in foreign[:-1]:
+        (tmp_path / "out" / name.lstrip("/")).write_text("mine")
+    (tmp_path / "out" / STAMP).write_text(json.dumps({"sizes": dict.fromkeys(foreign)}))
+    before = contents(tmp_path)
+    write_folder(tmp_path / "out", a_comparison([]))
+    assert contents(tmp_path).items() >= {k: v for k, v in before.items() if STAMP not in k}.items()
 
 
 def test_the_report_is_one_offline_file(folder, page):
     text = (folder / "report.html").read_text()
-    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in text
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'" in text
     assert page.open == []
     assert not re.search(r"https?:|//[a-z]|@import|javascript:", text)
     assert page.tags.isdisjoint({"script", "iframe", "img", "link", "image", "object"})

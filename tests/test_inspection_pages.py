@@ -12,6 +12,7 @@ from test_analysis_folder import HOSTILE, Page, contents
 
 from initbench.analysis.axes import cut_said, told_apart
 from initbench.analysis.checks import Check
+from initbench.analysis.freshness import STAMP, begin
 from initbench.analysis.inspection import Inspection, Observed
 from initbench.analysis.inspection_figures import inspection_pictures
 from initbench.analysis.inspection_folder import write_inspection
@@ -121,7 +122,7 @@ def page(folder):
 
 
 def test_the_folder_holds_what_is_promised(folder):
-    assert sorted(p.name for p in folder.iterdir()) == [
+    assert sorted(p.name for p in folder.iterdir() if p.name != STAMP) == [
         "checks.csv", "layers.csv", "networks.csv", "plots", "report.html",
     ]  # fmt: skip
     drawn = sorted(p.name for p in (folder / "plots").iterdir())
@@ -148,11 +149,14 @@ def test_a_png_has_its_resolution_though_the_svg_was_drawn_first(folder):
 
 def test_writing_again_gives_the_same_bytes_and_removes_stale_figures_only(folder, hostile):
     before = contents(folder)
+    begin(folder, ["plots/scan.png"])
     (folder / "plots" / "scan.png").write_bytes(b"of an earlier scan")
-    (folder / "plots" / "mine.png").write_bytes(b"not ours")
+    (folder / "plots" / "signal-mine.png").write_bytes(b"not ours")
     write_inspection(folder, hostile)
-    (folder / "plots" / "mine.png").unlink()
-    assert contents(folder) == before
+    (folder / "plots" / "signal-mine.png").unlink()
+    after = contents(folder)
+    del before[STAMP], after[STAMP]
+    assert after == before
 
 
 def test_the_page_is_one_offline_file_of_text(folder, page):
