@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
 from initbench import store
 from initbench.analysis.comparison import Comparison
 from initbench.errors import ConfigurationError
-from initbench.recipe import Claim, Frozen
+from initbench.inside import leads_out, stay_inside
+from initbench.recipe import Claim, Frozen, Rates, Seeds
 from initbench.record import Record
 
 RECIPE_FILE = "recipe.json"
@@ -25,6 +26,20 @@ class Setting(Frozen):
 
     value: Any
     origin: str
+
+
+def _with_axes(recipe: dict[str, Setting]) -> dict[str, Setting]:
+    """Pass where readers find the axes that they look at: a stamp may come from anywhere."""
+    for key, kind in (("lr", Rates), ("seeds", Seeds)):
+        try:
+            TypeAdapter(list[Any]).validate_python(recipe[key].value, strict=True)
+            TypeAdapter[Any](kind).validate_python(recipe[key].value, strict=True)
+        except (KeyError, ValidationError):
+            raise ValueError(f"no {key}") from None
+    return recipe
+
+
+TrialId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]  # part of a path
 
 
 class Asked(Frozen):
@@ -39,16 +54,16 @@ class Asked(Frozen):
     schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
     name: str
     question: str
-    recipe: dict[str, Setting]
+    recipe: Annotated[dict[str, Setting], AfterValidator(_with_axes)]
     schemes: tuple[str, ...]
     baseline: str
     target: float | None
     device: str
     notices: tuple[str, ...]
     command: str
-    trials: tuple[str, ...]
-    tuning: tuple[str, ...] = ()
-    crossed: tuple[str, ...] = ()
+    trials: tuple[TrialId, ...]
+    tuning: tuple[TrialId, ...] = ()
+    crossed: tuple[TrialId, ...] = ()
     claims: tuple[Claim, ...] = ()
     looks: tuple[tuple[int, ...], ...] = ()
 
@@ -81,8 +96,9 @@ def refuse_foreign(folder: Path, file: str) -> None:
     """Pass where a folder is absent, empty, or begun by a stamp in `file`.
 
     Raises:
-        ConfigurationError: the folder holds something else, or cannot be read.
+        ConfigurationError: the folder holds something else, cannot be read, or is a link out of the results.
     """
+    stay_inside(folder.parent, folder / file)
     if not _is_ours(folder, file):
         raise ConfigurationError(
             f"{folder} holds files that this command did not write: choose another --name or --out."
@@ -151,12 +167,13 @@ def read_earlier(folder: Path) -> Asked | None:
 
 
 def latest(out: Path) -> Path:
-    """Return the comparison that was asked last in a results folder.
+    """Return the comparison that was asked last in a results folder, among those that lie in it.
 
     Raises:
         ConfigurationError: there is none.
     """
-    stamps = sorted(out.glob(f"*/{RECIPE_FILE}"), key=lambda path: path.stat().st_mtime)
+    here = (path for path in out.glob(f"*/{RECIPE_FILE}") if not leads_out(out, path))
+    stamps = sorted(here, key=lambda path: path.stat().st_mtime)
     if not stamps:
         raise ConfigurationError(f"No comparison in {out}: `initbench compare` makes one.")
     return stamps[-1].parent

@@ -29,7 +29,6 @@ from initbench.analysis.style import PNG_DPI, Look, looks
 from initbench.analysis.summary import SETTING
 from initbench.analysis.text import printable
 
-KINDS = ("loss", "accuracy", "steps_to_target", "final_accuracy", "signal", "lr", "profile")
 # A step of a bad start can cost 1e5 nats for once; beyond ten times the loss of a uniform guess the axis is cut, and
 # says so, to keep what happens later readable.
 CEILING = 10.0

@@ -1,15 +1,16 @@
 """A comparison's own folder: derived from the records, rebuilt at will, the same bytes each time."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 
 from initbench.analysis.comparison import Comparison
-from initbench.analysis.figures import KINDS, pictures
-from initbench.analysis.freshness import forget, remember
+from initbench.analysis.figures import pictures
+from initbench.analysis.freshness import begin, remember, remove_stale
 from initbench.analysis.markdown import summary_markdown
 from initbench.analysis.report import render_report
 from initbench.analysis.tables import csv_bytes
-from initbench.store import write_atomically, writing
+from initbench.inside import stay_inside
+from initbench.store import write_atomically
 
 
 def write_folder(folder: Path, comparison: Comparison) -> None:
@@ -20,7 +21,6 @@ def write_folder(folder: Path, comparison: Comparison) -> None:
     Raises:
         ConfigurationError: the folder cannot be written.
     """
-    forget(folder)
     drawn = list(pictures(comparison))
     files = {
         "trials.csv": csv_bytes(comparison.trials),
@@ -35,15 +35,19 @@ def write_folder(folder: Path, comparison: Comparison) -> None:
     files["report.html"] = render_report(comparison, drawn, beside=list(files)).encode()
     for picture in drawn:
         files |= {f"plots/{picture.name}.png": picture.png, f"plots/{picture.name}.svg": picture.svg}
-    for name, data in files.items():
-        write_atomically(folder / name, data)
-    remove_stale(folder / "plots", {picture.name for picture in drawn}, KINDS)
+    write_files(folder, files)
     remember(folder, comparison, [folder / name for name in files])
 
 
-def remove_stale(plots: Path, drawn: set[str], kinds: Collection[str]) -> None:
-    """Remove figures of these kinds of an earlier look that this one does not have, and nothing that is not ours."""
-    for path in [*plots.glob("*.png"), *plots.glob("*.svg")]:
-        if path.stem not in drawn and path.stem.partition("-")[0] in kinds:
-            with writing(path):
-                path.unlink()
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by their names within the folder, and remove the figures of an earlier look that are not among them.
+
+    Raises:
+        ConfigurationError: the folder cannot be written.
+    """
+    for name in files:
+        stay_inside(folder, folder / name)
+    begin(folder, files)
+    for name, data in files.items():
+        write_atomically(folder / name, data)
+    remove_stale(folder, files)

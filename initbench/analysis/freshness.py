@@ -2,23 +2,30 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import fields
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from initbench.analysis.comparison import Comparison
 from initbench.store import write_atomically, writing
 
 STAMP = ".derived.json"
 # Raised with every change of what a folder holds, so that one written by an earlier state of this version is redone.
-EDITION = 3
+EDITION = 4
 
 
-def forget(folder: Path) -> None:
-    """Take the stamp away before anything is written, so that a half-written folder is never taken for whole."""
-    with writing(folder / STAMP):
-        (folder / STAMP).unlink(missing_ok=True)
+def begin(folder: Path, names: Collection[str]) -> None:
+    """Void the stamp before `names` are written: a half-written folder is never taken for whole, and knows its own."""
+    ours = dict.fromkeys(sorted({*names, *_figures(folder)}))
+    write_atomically(folder / STAMP, json.dumps({"digest": None, "sizes": ours}, indent=1).encode())
+
+
+def remove_stale(folder: Path, names: Collection[str]) -> None:
+    """Remove figures that an earlier look wrote and this one did not, and nothing that is not ours."""
+    for name in _figures(folder) - set(names):
+        with writing(folder / name):
+            (folder / name).unlink(missing_ok=True)
 
 
 def remember(folder: Path, comparison: Comparison, files: Iterable[Path]) -> None:
@@ -33,9 +40,18 @@ def is_fresh(folder: Path, comparison: Comparison) -> bool:
     try:
         stamp = json.loads((folder / STAMP).read_bytes())
         whole = all((folder / name).stat().st_size == size for name, size in stamp["sizes"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
     return whole and stamp["digest"] == _digest(comparison)
+
+
+def _figures(folder: Path) -> set[str]:
+    """Return the figures that a stamp says to be ours; a name that leads elsewhere is none."""
+    try:
+        names = map(PurePosixPath, json.loads((folder / STAMP).read_bytes())["sizes"])
+        return {str(n) for n in names if n.parent == PurePosixPath("plots") and n.suffix in {".png", ".svg"}}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return set()
 
 
 def _digest(comparison: Comparison) -> str:

@@ -26,7 +26,6 @@ from initbench.analysis.settings import suffixes
 from initbench.analysis.style import PNG_DPI, looks
 from initbench.analysis.text import printable
 
-KINDS = ("signal", "cosine", "ridges", "scan", "coordinates")
 MOST_PANELS, MOST_LAYERS, COLUMNS = 8, 16, 4  # of ridges
 
 

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from initbench.analysis.folder import remove_stale
+from initbench.analysis.folder import write_files
 from initbench.analysis.inspection import Inspection
-from initbench.analysis.inspection_figures import KINDS, inspection_pictures
+from initbench.analysis.inspection_figures import inspection_pictures
 from initbench.analysis.inspection_report import render_inspection
 from initbench.analysis.inspection_tables import checks_table, layers_table, networks_table
 from initbench.analysis.tables import csv_bytes
-from initbench.store import write_atomically
 
 
 def write_inspection(folder: Path, inspection: Inspection) -> None:
@@ -26,6 +25,4 @@ def write_inspection(folder: Path, inspection: Inspection) -> None:
     files["report.html"] = render_inspection(inspection, drawn, beside=list(files)).encode()
     for picture in drawn:
         files |= {f"plots/{picture.name}.png": picture.png, f"plots/{picture.name}.svg": picture.svg}
-    for name, data in files.items():
-        write_atomically(folder / name, data)
-    remove_stale(folder / "plots", {picture.name for picture in drawn}, KINDS)
+    write_files(folder, files)
