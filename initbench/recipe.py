@@ -19,7 +19,6 @@ from pydantic import (
     ConfigDict,
     Field,
     FiniteFloat,
-    PositiveInt,
     StringConstraints,
     TypeAdapter,
     ValidationError,
@@ -157,7 +156,7 @@ class Recipe(Frozen):
     dataset: Names = ("digits",)
     optimizer: Names = ("sgd",)
     lr: Rates = (0.05,)
-    batch_size: PositiveInt = 64
+    batch_size: Annotated[int, Field(gt=0, lt=2**31)] = 64
     epochs: Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None = 10
     steps: Annotated[int, Field(gt=0, le=MOST_STEPS)] | None = None
     seeds: Seeds = tuple(range(10))
@@ -251,7 +250,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"No recipe at {path}{remedy}") from None
     except OSError as error:
         raise ConfigurationError(f"Cannot read the recipe {path}: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # what tomllib and the numbers and brackets in a file can raise
         raise ConfigurationError(f"The recipe {path} is not valid TOML: {error}.") from None
 
 
@@ -306,7 +305,7 @@ def check(draft: Draft) -> tuple[Recipe | None, list[Mistake]]:
 
 
 def _mistake(draft: Draft, item: Mapping[str, Any]) -> Mistake:
-    key = str(item["loc"][0])
+    key = str(item["loc"][0])[:LONGEST_QUOTE]
     index = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"][1:])
     if item["type"] == "extra_forbidden":
         known = list(Recipe.model_fields)
@@ -317,5 +316,8 @@ def _mistake(draft: Draft, item: Mapping[str, Any]) -> Mistake:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write out whole numbers of thousands of digits
+        text = "a number of thousands of digits"
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"

@@ -99,7 +99,11 @@ def _keyword(item: ast.keyword, text: str) -> str:
 
 def _literal(node: ast.expr, text: str) -> Any:  # noqa: ANN401 - a literal of any type
     try:
-        return ast.literal_eval(node)
+        if any(isinstance(part, ast.Set) for part in ast.walk(node)):
+            raise ValueError  # noqa: TRY301 - a set is written in another order by every process
+        value = ast.literal_eval(node)
+        ast.literal_eval(repr(value))  # what is no literal when it is written (1e999, ...) could not be read back
+        return value  # noqa: TRY300 - the value is what the block is for
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         word = ast.get_source_segment(text.strip(), node) or text  # unparsing would recurse as deep as the text does
         raise UsageError(

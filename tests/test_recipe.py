@@ -384,6 +384,7 @@ def test_any_text_is_a_spec_or_a_usage_error(text):
         assert str(error)  # noqa: PT017 - either outcome is right
     else:
         assert spec.name.isidentifier()
+        assert repr(parse(str(spec))) == repr(spec)
 
 
 @pytest.mark.parametrize("text", ["f(" + "-" * 1000 + "1)", "f(" + "not " * 1000 + "1)"], ids=["minus", "not"])
@@ -408,7 +409,9 @@ def test_nothing_in_a_text_is_ever_evaluated(text):
     assert called == []
 
 
-@pytest.mark.parametrize("text", ["f(x)", "f(g(1))", "f(a=x)", "f(1 + x)", "f('a' 'b' + c)", "f(x for x in y)"])
+@pytest.mark.parametrize("text", ["f(x)", "f(g(1))", "f(a=x)", "f(1 + x)", "f('a' 'b' + c)", "f(x for x in y)",
+                                  "f(1e999)", "f([-1e999])", "f(...)", "f({1})", "f(a=[{'x'}])",
+                                  f"f(0x{'f' * 5000})"])  # fmt: skip
 def test_what_is_no_literal_is_named(text):
     with pytest.raises(UsageError, match="not a literal"):
         parse(text)

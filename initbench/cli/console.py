@@ -136,7 +136,7 @@ def _print(content: RenderableType) -> None:
 
 def show_path(label: str, path: Path) -> None:
     """Say where something was written, on stderr."""
-    err.print(Text.assemble(f"{label:<8}", (str(path), "bold")))
+    err.print(Text.assemble(f"{label:<8}", (printable(str(path)), "bold")))
 
 
 def _plain(text: str) -> Text:

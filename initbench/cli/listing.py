@@ -228,5 +228,5 @@ def _show_recipe(name: str, paths: dict[str, Path]) -> None:
 def _question(path: Path) -> str:
     try:
         return str(tomllib.loads(path.read_text(encoding="utf-8")).get("question", ""))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
+    except (ValueError, RecursionError, OSError):
         return "(cannot be read)"
