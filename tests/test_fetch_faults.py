@@ -100,7 +100,7 @@ FAULTS = (cut, cut_unsaid, cut_chunks, flipped, grown, swapped, understated)
 PLACES = st.one_of(st.sampled_from([0, 1, CHUNK - 1, CHUNK, CHUNK + 1, -1]), st.integers(0, 400))
 
 
-@examples(60)
+@examples(40)
 @given(fault=st.sampled_from(FAULTS), archive=st.sampled_from(ARCHIVES), place=PLACES)
 def test_a_fault_anywhere_in_any_file_is_never_trusted_and_the_next_mirror_is_asked(
     server, source, good, tmp_path_factory, fault, archive, place
@@ -218,7 +218,7 @@ def test_a_download_killed_at_any_moment_leaves_nothing_that_is_trusted(server, 
     events = int(undisturbed.stdout)
     assert events > 20, undisturbed.stderr
     # The last moments are those of publishing: they are tried in any case, the others in part.
-    chosen = range(1, events + 1) if TIMES > 1 else sorted({2, events // 3, *range(events - 8, events + 1, 2)})
+    chosen = range(1, events + 1) if TIMES > 1 else sorted({2, events // 3, *range(events - 7, events + 1, 3)})
     for moment in chosen:
         data = lay(str(moment))
         assert fetch_in_another_process(source, data, moment).returncode == -9

@@ -30,7 +30,7 @@ values = st.one_of(flat, st.lists(flat, max_size=2), claims, st.lists(claims, ma
 tables = st.dictionaries(st.sampled_from([*KEYS, "kaiming", "", "\x1b[31m", "k" * 500]), values, max_size=4)
 
 
-@examples(300)
+@examples(120)
 @given(tables)
 def test_any_table_is_a_recipe_or_mistakes_with_their_places(table):
     draft = merge([("default", Recipe().model_dump()), ("r.toml", table)])
@@ -50,7 +50,7 @@ tokens = st.sampled_from(
 )  # fmt: skip
 
 
-@examples(200)
+@examples(100)
 @given(st.lists(tokens, max_size=14).map("".join))
 def test_any_text_is_a_table_or_one_sentence_with_the_file(tmp_path, text):
     path = tmp_path / "r.toml"
@@ -80,7 +80,7 @@ def specs(registry):
     return entries.flatmap(of) | st.text(string.printable, max_size=12)
 
 
-@examples(300)
+@examples(120)
 @given(st.lists(specs(SCHEMES), min_size=1, max_size=3), st.sampled_from(["", "conv=", "bias=", "name:*=", "first="]))
 def test_a_scheme_of_any_values_is_one_or_our_error(parts, prefix):
     try:
@@ -91,7 +91,7 @@ def test_a_scheme_of_any_values_is_one_or_our_error(parts, prefix):
         assert str(parse_scheme(str(scheme))) == str(scheme)
 
 
-@examples(60)
+@examples(30)
 @given(
     scheme=specs(SCHEMES), model=specs(MODELS), optimizer=specs(OPTIMIZERS), lr=st.sampled_from([0.1, 1e-30, 1e30, 5])
 )
