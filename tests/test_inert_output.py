@@ -20,6 +20,7 @@ from rich.console import Console
 from test_inspection_pages import a_network, of_observed
 from typer.testing import CliRunner
 
+import initbench
 from initbench import store
 from initbench.analysis.drawing import Picture
 from initbench.analysis.exports import FORMATS, escaped, export
@@ -280,6 +281,15 @@ def test_a_terminal_shows_any_comparison_as_text(texts):
         show_comparison(comparison)
     plain = re.sub(r"\x1b\[(0|1)?m", "", shown.getvalue())
     assert all(c.isprintable() or c == "\n" for c in plain)
+
+
+def test_every_page_has_the_policy():
+    hold_inert(render_report(a_hostile_comparison(["x"]), [], BESIDE), beside=BESIDE)
+    hold_inert(render_inspection(an_inspection(["x"]), [], BESIDE), beside=BESIDE)
+    pages = {path.name for path in (Path(initbench.__file__).parent / "analysis" / "templates").iterdir()}
+    assert {name for name in pages if name.startswith(("report", "inspection"))} == {
+        "report.html.j2", "inspection.html.j2"
+    }  # fmt: skip
 
 
 def an_inspection(texts):

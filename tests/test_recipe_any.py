@@ -5,7 +5,7 @@ import json
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from long_form import examples
 
@@ -52,6 +52,8 @@ tokens = st.sampled_from(
 
 @examples(100)
 @given(st.lists(tokens, max_size=14).map("".join))
+@example("lr = " + "[" * 3000)
+@example("steps = " + "9" * 5000)
 def test_any_text_is_a_table_or_one_sentence_with_the_file(tmp_path, text):
     path = tmp_path / "r.toml"
     path.write_text(text, encoding="utf-8")

@@ -121,7 +121,8 @@ def main(seconds: str = "60", *targets: str) -> int:
     """Fuzz targets one after the other, each in a process of its own."""
     codes = []
     for target in targets or SEEDS:
-        print(f"== {target}", flush=True)  # noqa: T201 - a program of its own
+        sys.stdout.write(f"== {target}\n")
+        sys.stdout.flush()
         with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
             command = [sys.executable, "-m", "tests.torture.fuzz", "--one", target, seconds, folder]
             codes.append(subprocess.run(command, check=False).returncode)
