@@ -28,7 +28,7 @@ from initbench.analysis.text import markdown, printable, slug, spreadsheet
 from initbench.record import Final
 
 TRIALS = (
-    "trial, dataset, model, scheme, optimizer, lr, batch_size, steps, seed, device, outcome, initial_loss, "
+    "trial, dataset, model, scheme, optimizer, lr, batch_size, steps, seed, device, precision, outcome, initial_loss, "
     "final_train_loss, final_train_accuracy, final_val_loss, final_val_accuracy, test_loss, test_accuracy, "
     "generalization_gap, steps_to_target, seconds_init, seconds_train, initialization_steps"
 )
@@ -41,7 +41,7 @@ LAYERS = (
     "symmetric_units"
 )
 SUMMARY = (
-    "dataset, model, optimizer, lr, scheme, n, finished, learned, diverged, failed, steps_to_target, reached, "
+    "dataset, model, optimizer, lr, scheme, precision, n, finished, learned, diverged, failed, steps_to_target, reached, "
     "test_accuracy, test_accuracy_low, test_accuracy_high, test_n, "
     "initial_loss, initial_loss_low, initial_loss_high, initial_loss_n, "
     "final_val_loss, final_val_loss_low, final_val_loss_high, final_val_loss_n, "

@@ -31,7 +31,7 @@ PAIR = ("-s", "kaiming", "-s", "torch_default", *TINY, "--seeds", "2")
 HEAVY = {"torch", "torchvision", "pandas", "matplotlib", "scipy", "sklearn", "numpy"}
 
 TRIALS_CSV = (
-    "trial, dataset, model, scheme, optimizer, lr, batch_size, steps, seed, device, outcome, initial_loss, "
+    "trial, dataset, model, scheme, optimizer, lr, batch_size, steps, seed, device, precision, outcome, initial_loss, "
     "final_train_loss, final_train_accuracy, final_val_loss, final_val_accuracy, test_loss, test_accuracy, "
     "generalization_gap, steps_to_target, seconds_init, seconds_train, initialization_steps"
 )
