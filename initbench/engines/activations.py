@@ -6,7 +6,6 @@ are not monotonic, their derivatives need the input.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -41,35 +40,43 @@ IDENTITY = Nonlinearity(_nothing, _nothing)
 
 
 def _relu(_: nn.Module) -> Nonlinearity:
-    def backward(gradient: Tensor, h: Tensor) -> None:
-        ATEN.threshold_backward.grad_input(gradient, h, 0, grad_input=gradient)
+    derivative = ATEN.threshold_backward.grad_input
 
-    return Nonlinearity(partial(torch.clamp_min, min=0), backward)
+    def apply(z: Tensor, out: Tensor) -> None:
+        # In place it is one call without arguments to parse, which is most of what it costs in a small layer.
+        z.relu_() if out is z else torch.clamp_min(z, 0, out=out)
+
+    def backward(gradient: Tensor, h: Tensor) -> None:
+        derivative(gradient, h, 0, grad_input=gradient)
+
+    return Nonlinearity(apply, backward)
 
 
 def _leaky_relu(module: Any) -> Nonlinearity:  # noqa: ANN401 - the module's own class has untyped attributes
-    slope = module.negative_slope
+    slope, function, derivative = module.negative_slope, ATEN.leaky_relu.out, ATEN.leaky_relu_backward.grad_input
 
     def backward(gradient: Tensor, h: Tensor) -> None:
-        ATEN.leaky_relu_backward.grad_input(gradient, h, slope, True, grad_input=gradient)
+        derivative(gradient, h, slope, True, grad_input=gradient)
 
-    return Nonlinearity(lambda z, out: ATEN.leaky_relu.out(z, slope, out=out), backward)
+    return Nonlinearity(lambda z, out: function(z, slope, out=out), backward)
 
 
 def _elu(alpha: float, scale: float) -> Nonlinearity:
-    def backward(gradient: Tensor, h: Tensor) -> None:
-        ATEN.elu_backward.grad_input(gradient, alpha, scale, 1, True, h, grad_input=gradient)
+    function, derivative = ATEN.elu.out, ATEN.elu_backward.grad_input
 
-    return Nonlinearity(lambda z, out: ATEN.elu.out(z, alpha, scale, 1, out=out), backward)
+    def backward(gradient: Tensor, h: Tensor) -> None:
+        derivative(gradient, alpha, scale, 1, True, h, grad_input=gradient)
+
+    return Nonlinearity(lambda z, out: function(z, alpha, scale, 1, out=out), backward)
 
 
 def _gelu(module: Any) -> Nonlinearity:  # noqa: ANN401 - as above
-    kind = module.approximate
+    kind, function, derivative = module.approximate, ATEN.gelu.out, ATEN.gelu_backward.grad_input
 
     def backward(gradient: Tensor, z: Tensor) -> None:
-        ATEN.gelu_backward.grad_input(gradient, z, approximate=kind, grad_input=gradient)
+        derivative(gradient, z, approximate=kind, grad_input=gradient)
 
-    return Nonlinearity(lambda z, out: ATEN.gelu.out(z, approximate=kind, out=out), backward, keeps_input=True)
+    return Nonlinearity(lambda z, out: function(z, approximate=kind, out=out), backward, keeps_input=True)
 
 
 def _by_name(name: str, *, keeps_input: bool = False) -> Callable[[nn.Module], Nonlinearity]:

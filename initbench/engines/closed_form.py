@@ -87,6 +87,7 @@ class ClosedForm:
         self.captures = trials[0].device == "cuda"
         self.product: Product = torch.bmm if stacked else torch.mm
         self.product_add: Product = torch.baddbmm if stacked else torch.addmm
+        self.add_product: Product = Tensor.baddbmm_ if stacked else Tensor.addmm_  # with out= it would copy first
         optimizer = OPTIMIZERS.build(trials[0].optimizer)
         rates = torch.tensor([trial.lr for trial in trials], dtype=torch.float64)
         low, high = FOLDED_RATES
@@ -186,10 +187,10 @@ class ClosedForm:
         """Update as the gradient is computed: two products at once."""
         velocity = parameter.velocity
         if velocity is not None:
-            self.product_add(velocity, parameter.left, right, beta=self.momentum, out=velocity)
+            self.add_product(velocity, parameter.left, right, beta=self.momentum)
             parameter.value.sub_(velocity)
         else:
-            self.product_add(parameter.value, parameter.left, right, alpha=-1, out=parameter.value)
+            self.add_product(parameter.value, parameter.left, right, alpha=-1)
 
     def _keep(self, parameter: _Parameter, right: Tensor) -> None:
         self.product(parameter.left, right, out=parameter.gradient)
@@ -210,12 +211,14 @@ class ClosedForm:
         like = stacks[0][0][0].weight.detach()
         ones = like.new_ones(*shape, 1)
         self.minus_one = -ones
+        # A layer's ∂z is done with when that of the layer before is known: two buffers a width do, and stay in the cache.
+        gradients: dict[tuple[int, int], Tensor] = {}
         self.layers: list[_Layer] = []
         self.parameters: list[_Parameter] = []
         for same in zip(*stacks, strict=True):
-            layer = self._layer(
-                [linear for linear, _ in same], same[0][1], like.new_empty(*shape, same[0][0].out_features)
-            )
+            z = like.new_empty(*shape, same[0][0].out_features)
+            gradient = gradients.setdefault((z.shape[-1], len(self.layers) % 2), torch.empty_like(z))
+            layer = self._layer([linear for linear, _ in same], same[0][1], z, gradient)
             right = self.layers[-1].output if self.layers else None
             left = layer.gradient.mT
             weight = layer.weight
@@ -226,13 +229,13 @@ class ClosedForm:
             self.parameters += [self._parameter(weight, left, right), self._parameter(bias, layer.gradient.mT, ones)]
             self.layers.append(layer)
 
-    def _layer(self, members: Sequence[nn.Linear], nonlinearity: Nonlinearity, z: Tensor) -> _Layer:
+    def _layer(self, members: Sequence[nn.Linear], nonlinearity: Nonlinearity, z: Tensor, gradient: Tensor) -> _Layer:
         weight, bias = members[0].weight.detach(), members[0].bias.detach()
         if self.stacked:
             weight = torch.stack([linear.weight.detach() for linear in members])
             bias = torch.stack([linear.bias.detach() for linear in members]).unsqueeze(1)
         output = torch.empty_like(z) if nonlinearity.keeps_input else z
-        return _Layer(weight, weight.mT, bias, nonlinearity, z, output, torch.empty_like(z))
+        return _Layer(weight, weight.mT, bias, nonlinearity, z, output, gradient)
 
     def _parameter(self, value: Tensor, left: Tensor, right: Tensor | None) -> _Parameter:
         velocity = torch.zeros_like(value) if self.folds and self.momentum else None
