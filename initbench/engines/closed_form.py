@@ -211,7 +211,7 @@ class ClosedForm:
         like = stacks[0][0][0].weight.detach()
         ones = like.new_ones(*shape, 1)
         self.minus_one = -ones
-        # A layer's ∂z is done with when that of the layer before is known: two buffers a width do, and stay in the cache.
+        # A layer's ∂z is done with once the one before has its own: two buffers a width do, and stay in the cache.
         gradients: dict[tuple[int, int], Tensor] = {}
         self.layers: list[_Layer] = []
         self.parameters: list[_Parameter] = []
