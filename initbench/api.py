@@ -29,6 +29,7 @@ def compare(
     device: str | None = None,
     name: str | None = None,
     jobs: int | None = None,
+    trial_timeout: float | None = None,
     data_dir: str | Path | None = None,
     out: str | Path | None = None,
 ) -> Comparison:
@@ -56,6 +57,7 @@ def compare(
         device: auto, cpu, cuda or mps.
         name: of the comparison's folder.
         jobs: worker processes; by default one a core.
+        trial_timeout: seconds after which a trial is stopped and counts as failed; by default never.
         data_dir: where datasets lie, in torchvision's layout.
         out: the results folder; by default $INITBENCH_OUT or "results".
 
@@ -92,6 +94,7 @@ def compare(
         out=Path(out or os.environ.get("INITBENCH_OUT", "results")),
         data_dir=Path(data_dir) if data_dir is not None else None,
         jobs=jobs,
+        trial_timeout=trial_timeout,
     )
     draft = draft_of(Path(recipe) if recipe is not None else None, given, origin="argument")
     prepared = prepare(draft, place, verb="compare")

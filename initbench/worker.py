@@ -1,8 +1,10 @@
 """What runs where the training happens: in a worker process, or in a thread of this one."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -18,6 +20,7 @@ from initbench.recipe import Trial
 from initbench.record import Outcome, Record, Timings
 
 REPORT_EVERY = 0.2  # seconds between two reports of one worker: quick for an eye, nothing for the training
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
 class Stopped(BaseException):
@@ -52,9 +55,16 @@ def start_thread(queue: "Queue[tuple[str, int]]", stop: threading.Event) -> None
 def start_process(queue: Any) -> None:  # noqa: ANN401 - multiprocessing.Queue names no element type at run time
     """Prepare a worker process: Ctrl-C is the parent's to answer, and a worker does not outlive its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent()
     queue.cancel_join_thread()  # a report that nobody reads must not keep a worker from ending
     _report.queue = queue
     threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """Have Linux kill this process when its parent ends: a trial that lets no other thread run cannot see that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _leave_with_parent() -> None:
@@ -68,8 +78,11 @@ def train_group(group: Group, dataset: Dataset) -> list[Record]:
     """Train a group; whatever a trial raises becomes its outcome, so that one trial never takes others along."""
     try:
         return autograd.train(group, dataset, _report)
-    except Exception as error:  # noqa: BLE001 - the reason is recorded, and the run leaves with exit code 3
-        return [failed(trial, dataset, _reason(error, trial)) for trial in group]
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the reason is recorded, and the run leaves with code 3
+        if len(group) == 1:
+            return [failed(group[0], dataset, _reason(error, group[0]))]
+    # Outside of `except`, where the error would hold on to what the group had in memory.
+    return [record for trial in group for record in train_group((trial,), dataset)]
 
 
 def failed(trial: Trial, dataset: Dataset, reason: str) -> Record:
@@ -86,7 +99,7 @@ def failed(trial: Trial, dataset: Dataset, reason: str) -> Record:
     )
 
 
-def _reason(error: Exception, trial: Trial) -> str:
+def _reason(error: BaseException, trial: Trial) -> str:
     """Name the error and its place: a line of the user's own code where the trial has such code."""
     if trial.code:
         return usercode.where(error)

@@ -26,6 +26,7 @@ def compare(
     baseline: options.Baseline = None,
     device: options.Device = None,
     jobs: options.Jobs = None,
+    trial_timeout: options.TrialTimeout = None,
     data_dir: options.DataDir = None,
     out: options.Out = options.OUT,
     name: options.Name = None,
@@ -68,4 +69,4 @@ def compare(
         fail_if=tuple(fail_if or ()),
         all_pairs=all_pairs,
     )
-    run_grid("compare", draft_of(recipe, given, origin="--"), Place(out, data_dir, jobs), wishes)
+    run_grid("compare", draft_of(recipe, given, origin="--"), Place(out, data_dir, jobs, trial_timeout), wishes)

@@ -32,6 +32,10 @@ Target = Annotated[
 Baseline = Annotated[str | None, typer.Option("--baseline", help="The scheme that others are compared with.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes. Default: one a core.")]
+TrialTimeout = Annotated[
+    float | None,
+    typer.Option("--trial-timeout", min=1e-3, help="Seconds after which a trial counts as failed. Default: never."),
+]
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", envvar="INITBENCH_DATA", help="Where datasets lie (torchvision's layout).")
 ]

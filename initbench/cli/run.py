@@ -19,6 +19,7 @@ def run(
     target: options.Target = None,
     device: options.Device = None,
     jobs: options.Jobs = None,
+    trial_timeout: options.TrialTimeout = None,
     data_dir: options.DataDir = None,
     out: options.Out = options.OUT,
     name: options.Name = None,
@@ -55,4 +56,4 @@ def run(
         name=name,
     )
     wishes = Wishes(as_json=json, dry_run=dry_run, quiet=quiet, open_report=open_report, fail_if=tuple(fail_if or ()))
-    run_grid("run", draft_of(None, given, origin="--"), Place(out, data_dir, jobs), wishes)
+    run_grid("run", draft_of(None, given, origin="--"), Place(out, data_dir, jobs, trial_timeout), wishes)
