@@ -91,7 +91,7 @@ def load(folder: str | Path) -> Comparison:
 
     Returns:
         The comparison, with `.trials`, `.curves`, `.layers` and `.summary` as DataFrames and `.report(path)`. Trials
-        that are not stored, or whose file is damaged, are counted in `.missing`.
+        that are not stored, or whose file is damaged, are counted in `.missing`; `.damaged` names those files.
 
     Raises:
         ConfigurationError: the folder holds no comparison.
@@ -99,7 +99,7 @@ def load(folder: str | Path) -> Comparison:
     folder = Path(folder).resolve()  # "." has no parent to look for the store in
     asked = _read_asked(folder)
     wanted = (*asked.trials, *asked.tuning, *asked.crossed)
-    records, _ = store.read_many(folder.parent, wanted)
+    records, damaged = store.read_many(folder.parent, wanted)
 
     def stored(ids: tuple[str, ...]) -> tuple[Record, ...]:
         return tuple(records[trial_id] for trial_id in ids if trial_id in records)
@@ -118,6 +118,7 @@ def load(folder: str | Path) -> Comparison:
         claims=asked.claims,
         looks=asked.looks,
         asked_rates=tuple(asked.recipe["lr"].value),
+        damaged=tuple(f"{store.path_of(folder.parent, id_)}: {reason}" for id_, reason in damaged.items()),
     )
 
 

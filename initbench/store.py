@@ -4,10 +4,13 @@ A valid file *is* a finished trial: there is no index, no lock and no "running" 
 again and several processes may share a folder (two writers of one id write the same payload; either rename wins).
 """
 
+import contextlib
 import hashlib
+import itertools
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +22,7 @@ from initbench.errors import ConfigurationError
 from initbench.record import Record
 
 FORMAT = 1
+ABANDONED = 3600.0  # seconds after which a temporary file has no writer any more
 
 
 class DamagedFile(Exception):  # noqa: N818 - it names the state of a file; never reaches a user as it is
@@ -74,15 +78,26 @@ def read_many(out: Path, trial_ids: Iterable[str]) -> tuple[dict[str, Record], d
     return records, damaged
 
 
-def set_aside(out: Path, trial_id: str) -> Path:
-    """Rename a damaged file to `<id>.json.corrupt-<n>` and return its new place."""
+def set_aside(out: Path, trial_id: str) -> Path | None:
+    """Rename a damaged file to `<id>.json.corrupt-<n>` and return its new place, None where another run was first."""
     path = path_of(out, trial_id)
     number = 1
     while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
         number += 1
     with writing(path):
-        path.rename(aside)
+        try:
+            path.rename(aside)
+        except FileNotFoundError:
+            return None
     return aside
+
+
+def sweep(*folders: Path) -> None:
+    """Remove temporary files whose writer was killed: a writer needs milliseconds, and these are older than an hour."""
+    for path in itertools.chain.from_iterable(folder.glob(".*.part") for folder in folders):
+        with contextlib.suppress(OSError):  # gone, or not ours to remove: it harms nobody
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
 
 
 @contextmanager
@@ -119,7 +134,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             _sync_folder(path.parent)
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the failure that led here is what there is to say
+                temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

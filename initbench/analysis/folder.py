@@ -9,19 +9,21 @@ from initbench.analysis.freshness import forget, remember
 from initbench.analysis.markdown import summary_markdown
 from initbench.analysis.report import render_report
 from initbench.analysis.tables import csv_bytes
-from initbench.store import write_atomically, writing
+from initbench.store import sweep, write_atomically, writing
 
 
-def write_folder(folder: Path, comparison: Comparison) -> None:
+def write_folder(folder: Path, comparison: Comparison, *, draw: bool = True) -> None:
     """Write trials.csv, curves.csv, layers.csv, summary.csv, verdicts.csv, summary.md, plots/ and report.html.
 
-    With tuned learning rates also tuning.csv, the trials that they were chosen from, in the columns of trials.csv.
+    With tuned learning rates also tuning.csv, the trials that they were chosen from, in the columns of trials.csv. With
+    `draw` False there are no figures, and the folder does not count as whole.
 
     Raises:
         ConfigurationError: the folder cannot be written.
     """
     forget(folder)
-    drawn = list(pictures(comparison))
+    sweep(folder)
+    drawn = list(pictures(comparison)) if draw else []
     files = {
         "trials.csv": csv_bytes(comparison.trials),
         "curves.csv": csv_bytes(comparison.curves),
@@ -38,7 +40,8 @@ def write_folder(folder: Path, comparison: Comparison) -> None:
     for name, data in files.items():
         write_atomically(folder / name, data)
     remove_stale(folder / "plots", {picture.name for picture in drawn}, KINDS)
-    remember(folder, comparison, [folder / name for name in files])
+    if draw:
+        remember(folder, comparison, [folder / name for name in files])
 
 
 def remove_stale(plots: Path, drawn: set[str], kinds: Collection[str]) -> None:

@@ -3,9 +3,13 @@
 import functools
 import gc
 import json
+import multiprocessing
+import os
 import shlex
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 INTERRUPTED = 130
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 PIPED = 120  # columns where stdout is a file or a pipe, which have none of their own
 ROOMY = 100  # columns from which a table can breathe
 
@@ -36,7 +41,8 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return function(*args, **kwargs)
+            with _answering(_interrupt):
+                return function(*args, **kwargs)
         except InitbenchError as error:
             for line in str(error).splitlines():
                 err.print(Text.assemble(("error: ", "bold red"), _plain(line)))
@@ -48,6 +54,40 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @contextmanager
+def _answering(answer: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Answer Ctrl-C and a request to end (SIGTERM) in one way for a while."""
+    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody set this
+        yield
+        return
+    before = {number: signal.signal(number, answer) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def _interrupt(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
+    """End what goes on in good order; a second time, end it at once."""
+    for number in STOPPING:
+        signal.signal(number, _leave_at_once)
+    raise KeyboardInterrupt
+
+
+def _leave_at_once(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
+    err.show_cursor()
+    for process in multiprocessing.active_children():
+        process.kill()
+    os._exit(INTERRUPTED)
+
+
+def _leave_before_anything_began(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
+    """Leave without unwinding: libraries that are being imported take KeyboardInterrupt for a defect of theirs."""
+    os.write(2, f"Interrupted before anything began. To continue: {printable(typed())}\n".encode())
+    os._exit(INTERRUPTED)
+
+
+@contextmanager
 def quick_imports() -> Iterator[None]:
     """Import the heavy libraries without the cyclic collector, which would walk their modules again and again.
 
@@ -56,7 +96,8 @@ def quick_imports() -> Iterator[None]:
     """
     gc.disable()
     try:
-        yield
+        with _answering(_leave_before_anything_began):
+            yield
     finally:
         gc.freeze()
         gc.enable()
@@ -80,6 +121,12 @@ def typed() -> str:
 def notice(message: str) -> None:
     """Say something that a user should know and that stops nothing."""
     err.print(Text.assemble(("note: ", "yellow"), _plain(message)))
+
+
+def name_damaged(files: Sequence[str]) -> None:
+    """Name the stored trials that could not be read."""
+    for file in files:
+        notice(f"a stored trial is damaged and left out ({file}); the comparison's own command computes it again.")
 
 
 def say(message: str = "") -> None:
