@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
-from initbench import worker
+from initbench import newborn, worker
 
 PATIENCE = 1.0  # seconds for a thread to reach its next step once it was asked to stop
 
@@ -88,7 +89,7 @@ def open_processes(jobs: int = 1) -> Workers:
     # Spawned, never forked: a forked child hangs once OpenMP has run in the parent (pytorch issues 2245, 17199).
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
-    executor = ProcessPoolExecutor(jobs, context, worker.start_process, (reports,))
+    executor = ProcessPoolExecutor(jobs, context, newborn.start_process, (reports, str(Path.cwd())))
     others = set(multiprocessing.active_children())
     with _single_threaded_children(), _main_module_hidden(), _no_interrupt_for_children():
         # A process starts with each submission that finds none idle, and none is before it has imported torch: so

@@ -1,10 +1,5 @@
 """What runs where the training happens: in a worker process, or in a thread of this one."""
 
-import ctypes
-import multiprocessing
-import os
-import signal
-import sys
 import threading
 import time
 import traceback
@@ -20,7 +15,6 @@ from initbench.recipe import Trial
 from initbench.record import Outcome, Record, Timings
 
 REPORT_EVERY = 0.2  # seconds between two reports of one worker: quick for an eye, nothing for the training
-PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
 class Stopped(BaseException):
@@ -52,26 +46,9 @@ def start_thread(queue: "Queue[tuple[str, int]]", stop: threading.Event) -> None
     _report.queue, _report.stop = queue, stop
 
 
-def start_process(queue: Any) -> None:  # noqa: ANN401 - multiprocessing.Queue names no element type at run time
-    """Prepare a worker process: Ctrl-C is the parent's to answer, and a worker does not outlive its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
-    queue.cancel_join_thread()  # a report that nobody reads must not keep a worker from ending
+def report_to(queue: Any) -> None:  # noqa: ANN401 - multiprocessing.Queue names no element type at run time
+    """Prepare a worker process (`newborn.start_process`)."""
     _report.queue = queue
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    """Have Linux kill this process when its parent ends: a trial that lets no other thread run cannot see that."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def train_group(group: Group, dataset: Dataset) -> list[Record]:
