@@ -5,10 +5,8 @@ import gc
 import json
 import multiprocessing
 import os
-import shlex
 import shutil
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,12 +20,11 @@ from rich.text import Text
 
 from initbench.analysis.text import printable
 from initbench.errors import InitbenchError
+from initbench.interrupts import INTERRUPTED, STOPPING, leave
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-INTERRUPTED = 130
-STOPPING = (signal.SIGINT, signal.SIGTERM)
 PIPED = 120  # columns where stdout is a file or a pipe, which have none of their own
 ROOMY = 100  # columns from which a table can breathe
 
@@ -81,12 +78,6 @@ def _leave_at_once(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame
     os._exit(INTERRUPTED)
 
 
-def _leave_before_anything_began(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
-    """Leave without unwinding: libraries that are being imported take KeyboardInterrupt for a defect of theirs."""
-    os.write(2, f"Interrupted before anything began. To continue: {printable(typed())}\n".encode())
-    os._exit(INTERRUPTED)
-
-
 @contextmanager
 def quick_imports() -> Iterator[None]:
     """Import the heavy libraries without the cyclic collector, which would walk their modules again and again.
@@ -96,7 +87,7 @@ def quick_imports() -> Iterator[None]:
     """
     gc.disable()
     try:
-        with _answering(_leave_before_anything_began):
+        with _answering(leave):
             yield
     finally:
         gc.freeze()
@@ -111,11 +102,6 @@ def status_on(*, quiet: bool) -> Iterator[Callable[[str], object]]:
         return
     with err.status("starting") as status:
         yield lambda text: status.update(printable(text))
-
-
-def typed() -> str:
-    """Return the command line as it was typed, quoted for a shell."""
-    return shlex.join(["initbench", *sys.argv[1:]])
 
 
 def notice(message: str) -> None:

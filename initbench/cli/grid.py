@@ -17,6 +17,7 @@ from initbench.cli.progress import progress_on
 from initbench.comparing import Place, Prepared, carry_out, prepare
 from initbench.errors import ConditionMet, ConfigurationError, TrialsFailed
 from initbench.folder import load
+from initbench.interrupts import typed
 from initbench.recipe import Draft
 from initbench.schemes import parse_scheme
 
@@ -37,9 +38,9 @@ def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
     """Carry out a grid of trials and show what came of it."""
     conditions = [parse_condition(text, lambda scheme: str(parse_scheme(scheme))) for text in wishes.fail_if]
     try:
-        prepared = prepare(draft, place, verb, command=console.typed())
+        prepared = prepare(draft, place, verb, command=typed())
     except KeyboardInterrupt:
-        console.say(f"Interrupted before training began. To continue: {console.typed()}")
+        console.say(f"Interrupted before training began. To continue: {typed()}")
         raise
     for notice in prepared.plan.notices if not wishes.quiet else ():
         console.notice(notice)

@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -79,7 +80,7 @@ class Run:
 
     @property
     def stderr(self):
-        return self._stderr.read_text()
+        return self._stderr.read_text() if self._stderr.exists() else ""
 
     def ends_within(self, seconds):
         """Wait for the end, but not longer; say whether it came."""
@@ -169,6 +170,11 @@ def _serve():
 
 
 def _run(order, last=lambda: None):
+    # From here on as from a shell, but that the answer to Ctrl-C is there at once.
+    sys.argv = ["initbench", *order["arguments"]]
+    interrupts = sys.modules["initbench.interrupts"]
+    for number in interrupts.STOPPING:
+        signal.signal(number, interrupts.leave)
     os.setsid()
     os.chdir(order["home"])
     for number, name in ((1, "stdout"), (2, "stderr")):
@@ -183,7 +189,6 @@ def _run(order, last=lambda: None):
         sys.modules["faults"].arm(**order["fault"])
     from initbench.__main__ import main
 
-    sys.argv = ["initbench", *order["arguments"]]
     code = 1
     try:
         main()

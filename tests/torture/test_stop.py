@@ -101,8 +101,8 @@ def test_a_trial_that_makes_no_step_does_not_hold_a_stopped_run(nursery, tmp_pat
     """Initializing these weights takes minutes, in a thread of the parent that looks for a stop at every step."""
     slow = ("run", "-s", "orthogonal", "-m", "mlp(depth=30, width=3000)", "--seeds", "1", "--jobs", "1", "--name", "s")
     run = nursery.start(*slow, "--out", tmp_path / "out", home=tmp_path / "logs")
-    while "1 trials to train" not in run.stderr:
-        time.sleep(0.01)
+    while not run.ends_within(0.02) and "1 trials to train" not in run.stderr:
+        pass
     run.ends_within(0.5)
     began = time.monotonic()
     run.send(signal.SIGINT)
