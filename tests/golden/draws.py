@@ -14,7 +14,7 @@ from initbench.schemes import SCHEMES, initialize, parse_scheme
 
 FILE = Path(__file__).parent / "draws.json"
 MODEL, RESIDUAL = "cnn(depth=2, width=8)", "resnet(depth=8, width=4, branch_scale=True)"
-PARAMETERS = {"constant": "constant(0.1)", "sparse": "sparse(0.5)"}
+PARAMETERS = {"constant": "constant(0.1)", "sparse": "sparse(0.5)", "scaled": "scaled('kaiming_uniform', 0.5)"}
 ORDERS = [(100, 0, 0), (100, 0, 1), (100, 1, 0), (1437, 3, 2), (60_000, 7, 0)]
 
 

@@ -55,8 +55,8 @@ def test_other_schemes_and_seeds_change_no_byte(nursery, tmp_path, truth):
 
 def test_a_resume_changes_no_byte(nursery, tmp_path, truth):
     out = tmp_path / "out"
-    assert nursery.run(*command(SCHEMES[:2], "0", 1, out), home=tmp_path).returncode == 0
-    assert nursery.run(*command(SCHEMES[1:], "1", 1, out), home=tmp_path).returncode == 0
+    assert nursery.run(*command(SCHEMES[:2], "1", 1, out), home=tmp_path).returncode == 0
+    assert nursery.run(*command(SCHEMES[1:4], "1,0", 1, out), home=tmp_path).returncode == 0
     assert nursery.run(*command(SCHEMES, "0,1", 1, out), home=tmp_path).returncode == 0
     assert payloads(out) == truth
 
