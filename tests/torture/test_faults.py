@@ -16,7 +16,7 @@ RUN = (
     "compare", "-m", "linear", "-d", "digits", "--steps", "2", "-s", "kaiming", "--seeds", "2", "--jobs", "1",
     "--name", "f", "-q",
 )  # fmt: skip
-STRIDE = 1 if SCALE > 1 else 7  # operations of a whole run between two that fail
+STRIDE = 1 if SCALE > 1 else 13  # operations of a whole run between two that fail
 
 
 @pytest.fixture(scope="module")
