@@ -22,7 +22,7 @@ def write_folder(folder: Path, comparison: Comparison, *, draw: bool = True) -> 
         ConfigurationError: the folder cannot be written.
     """
     forget(folder)
-    sweep(folder)
+    sweep(folder, folder / "plots")
     drawn = list(pictures(comparison)) if draw else []
     files = {
         "trials.csv": csv_bytes(comparison.trials),
