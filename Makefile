@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test torture check bench format clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -14,6 +14,9 @@ demo: $(VENV)/.installed ## install, compare the default schemes on real digits,
 
 test: $(VENV)/.dev ## install what tests need and run them
 	$(BIN)/pytest -n 2
+
+torture: $(VENV)/.dev ## the tests of what may go wrong, ten times as long: kills, failing disks, damage (an hour)
+	INITBENCH_TORTURE=10 $(BIN)/pytest tests/torture -n 0 -s --timeout 7200
 
 check: $(VENV)/.dev ## lint, formatting and types
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ def compare(
     precision: str | None = None,
     name: str | None = None,
     jobs: int | None = None,
+    trial_timeout: float | None = None,
     data_dir: str | Path | None = None,
     out: str | Path | None = None,
 ) -> Comparison:
@@ -58,6 +59,7 @@ def compare(
         precision: float32, tf32 or bfloat16; the low ones can change the conclusion.
         name: of the comparison's folder.
         jobs: worker processes; by default one a core.
+        trial_timeout: seconds after which a trial is stopped and counts as failed; by default never.
         data_dir: where datasets lie, in torchvision's layout.
         out: the results folder; by default $INITBENCH_OUT or "results".
 
@@ -95,6 +97,7 @@ def compare(
         out=Path(out or os.environ.get("INITBENCH_OUT", "results")),
         data_dir=Path(data_dir) if data_dir is not None else None,
         jobs=jobs,
+        trial_timeout=trial_timeout,
     )
     draft = draft_of(Path(recipe) if recipe is not None else None, given, origin="argument")
     prepared = prepare(draft, place, verb="compare")

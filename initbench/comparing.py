@@ -20,11 +20,12 @@ from initbench.runner import Observer, run
 
 @dataclass(frozen=True)
 class Place:
-    """Where data come from, where results go, and with how many workers; none of it changes a number."""
+    """Where data come from and results go, how many workers train, how long a trial may take; it changes no number."""
 
     out: Path
     data_dir: Path | None = None
     jobs: int | None = None
+    trial_timeout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ def _key(choice: Choice) -> SettingKey:
 
 
 def _train(prepared: Prepared, trials: Sequence[Trial], observer: Observer | None) -> list[Record]:
-    return run(prepared.plan, trials, prepared.place.out, prepared.place.jobs, observer)
+    place = prepared.place
+    return run(prepared.plan, trials, place.out, place.jobs, observer, place.trial_timeout)
 
 
 def _with_looks(prepared: Prepared) -> Asked:

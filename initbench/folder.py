@@ -113,18 +113,19 @@ def load(folder: str | Path) -> Comparison:
 
     Returns:
         The comparison, with `.trials`, `.curves`, `.layers` and `.summary` as DataFrames and `.report(path)`. Trials
-        that are not stored, or whose file is damaged, are counted in `.missing`.
+        that are not stored, or whose file is damaged, are counted in `.missing`; `.damaged` names those files.
 
     Raises:
         ConfigurationError: the folder holds no comparison.
     """
     folder = Path(folder).resolve()  # "." has no parent to look for the store in
     asked = _read_asked(folder)
-    records, _ = store.read_many(folder.parent, asked.every)
-    return comparison_of(asked, records)
+    records, damaged = store.read_many(folder.parent, asked.every)
+    names = (f"{store.path_of(folder.parent, id_)}: {reason}" for id_, reason in damaged.items())
+    return comparison_of(asked, records, tuple(names))
 
 
-def comparison_of(asked: Asked, records: Mapping[str, Record]) -> Comparison:
+def comparison_of(asked: Asked, records: Mapping[str, Record], damaged: tuple[str, ...] = ()) -> Comparison:
     """Return what was asked with its records, by id; trials without a record are counted in `.missing`."""
 
     def stored(ids: tuple[str, ...]) -> tuple[Record, ...]:
@@ -144,6 +145,7 @@ def comparison_of(asked: Asked, records: Mapping[str, Record]) -> Comparison:
         claims=asked.claims,
         looks=asked.looks,
         asked_rates=tuple(asked.recipe["lr"].value),
+        damaged=damaged,
     )
 
 

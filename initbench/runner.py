@@ -1,24 +1,21 @@
 """Trials not yet done -> groups -> executor -> store, with an observer told of every step on the way."""
 
-import itertools
-from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, closing
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from initbench import executors, store
+from initbench import store
 from initbench.engines import Group, group_trials
 from initbench.environment import cores
-from initbench.executors import Workers
+from initbench.executors import Workers, open_processes, open_thread
+from initbench.lanes import Lost, work
 from initbench.plan import Plan
 from initbench.recipe import Trial
 from initbench.record import Record
-from initbench.worker import failed, train_group
-
-POLL = 0.1  # seconds between two looks at the workers
+from initbench.worker import failed
 
 
 class Observer(Protocol):
@@ -55,7 +52,12 @@ class Silent:
 
 
 def run(
-    plan: Plan, trials: Sequence[Trial], out: Path, jobs: int | None = None, observer: Observer | None = None
+    plan: Plan,
+    trials: Sequence[Trial],
+    out: Path,
+    jobs: int | None = None,
+    observer: Observer | None = None,
+    trial_timeout: float | None = None,
 ) -> list[Record]:
     """Train what is not stored yet and return the records of all `trials`, in their order.
 
@@ -65,19 +67,21 @@ def run(
         out: the results folder; each record is stored there the moment it exists.
         jobs: worker processes; by default one a core on the CPU, and one on a GPU.
         observer: told of every event.
+        trial_timeout: seconds after which a trial is stopped and recorded as failed; by default never.
 
     Raises:
-        ConfigurationError: the folder cannot be written.
+        ConfigurationError: the folder cannot be written, or no worker process starts.
         KeyboardInterrupt: after the workers are gone; what is stored stays.
     """
     observer = observer or Silent()
+    store.sweep(*out.glob("trials/*"))
     records = stored_records(trials, out, observer)
     todo = [trial for trial in trials if trial.id not in records]
     observer.started(todo, len(records))
     # All that is asked for is grouped, so that a trial is trained in the same company after an interruption.
     groups = [g for g in group_trials(trials, plan.datasets) if any(trial.id not in records for trial in g)]
     # Closed at once when this loop is left by an exception, so that no worker trains on for nobody.
-    with closing(_train(groups, plan, jobs, observer)) as trained:
+    with closing(_train(groups, plan, jobs, trial_timeout, observer)) as trained:
         for record in trained:
             if record.trial.id in records:
                 continue
@@ -91,45 +95,50 @@ def stored_records(trials: Sequence[Trial], out: Path, observer: Observer) -> di
     """Return the usable records of trials by id; damaged files are set aside, failed trials are run again."""
     records, damaged = store.read_many(out, (trial.id for trial in trials))
     for trial_id, reason in damaged.items():
-        observer.damaged(store.set_aside(out, trial_id), reason)
+        aside = store.set_aside(out, trial_id)
+        if aside is not None:
+            observer.damaged(aside, reason)
     return {trial_id: record for trial_id, record in records.items() if record.outcome.status != "failed"}
 
 
-def _train(groups: list[Group], plan: Plan, jobs: int | None, observer: Observer) -> Generator[Record, None, None]:
-    """Yield every record as it is made. A group whose worker died is tried again alone, then recorded as failed."""
+def _train(
+    groups: list[Group], plan: Plan, jobs: int | None, limit: float | None, observer: Observer
+) -> Generator[Record, None, None]:
+    """Yield every record as it is made, those of trials that lost their worker too often at the end."""
     width = min(jobs or (cores() if plan.device == "cpu" else 1), max(1, len(groups)))
-    suspects: list[Group] = []
-    while groups:
-        groups, suspected = yield from _one_pool(groups, plan, executors.local(width), observer)
-        suspects += suspected
-    for group in suspects:
-        _, dead = yield from _one_pool([group], plan, executors.processes(1), observer)
-        for trial in itertools.chain.from_iterable(dead):
-            yield failed(trial, plan.datasets[trial.fingerprint], "its worker process died twice")
+    waiting, again = deque(groups), set[Group]()
+    opening = _opening(groups, width, limit)
+    found = work(waiting, lambda group: plan.datasets[group[0].fingerprint], opening, width, limit, observer.progressed)
+    with closing(found):
+        for group, result in found:
+            if not isinstance(result, Lost):
+                yield from result
+            elif tries := _tries(group, result, again):
+                waiting.extend(tries)
+            else:
+                yield failed(group[0], plan.datasets[group[0].fingerprint], _why(result, limit))
 
 
-def _one_pool(
-    groups: list[Group], plan: Plan, opened: AbstractContextManager[Workers], observer: Observer
-) -> Generator[Record, None, tuple[list[Group], list[Group]]]:
-    """Train groups in one set of workers, and return what is left where a worker's death broke it.
+def _opening(groups: list[Group], width: int, limit: float | None) -> Callable[[], Workers]:
+    """Choose a thread of this process, which starts at once, where one is enough and nothing may have to be killed."""
+    safe = limit is None and not any(trial.code for group in groups for trial in group)
+    return open_thread if width == 1 and safe else open_processes
 
-    What is left comes in two lists: the groups still waiting, and those that may have killed the worker.
+
+def _tries(group: Group, lost: Lost, again: set[Group]) -> list[Group]:
+    """Return what to train once more of a group that was lost: its trials one by one, so that the guilty one is found.
+
+    A trial has a second try after the death of its worker, which may not be its fault, and none after its time.
     """
-    with opened as workers:
-        try:
-            futures = {workers.executor.submit(train_group, g, plan.datasets[g[0].fingerprint]): g for g in groups}
-        except BrokenProcessPool:  # a worker died before everything was handed over: any group may be to blame
-            return [], groups
-        pending, running = set(futures), set[Future[list[Record]]]()
-        while pending:
-            done, pending = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)
-            observer.progressed(workers.drain())
-            broken = {future for future in done if isinstance(future.exception(), BrokenProcessPool)}
-            for future in done - broken:
-                yield from future.result()
-            if broken:
-                broken |= pending
-                suspected = broken & running or broken
-                return [futures[f] for f in broken - suspected], [futures[f] for f in suspected]
-            running = {future for future in pending if future.running()}
-    return [], []
+    alone: list[Group] = [(trial,) for trial in group]
+    if len(group) == 1 and (lost.overdue or group in again):
+        return []
+    if not lost.overdue:
+        again.update(alone)
+    return alone
+
+
+def _why(lost: Lost, limit: float | None) -> str:
+    if lost.overdue:
+        return f"it took longer than {limit:g} s (--trial-timeout)"
+    return f"its worker process died twice ({lost.cause})"

@@ -4,11 +4,14 @@ A valid file *is* a finished trial: there is no index, no lock and no "running" 
 again and several processes may share a folder (two writers of one id write the same payload; either rename wins).
 """
 
+import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +21,11 @@ from pydantic import ValidationError
 
 from initbench.collecting import collector_paused
 from initbench.errors import ConfigurationError
+from initbench.inside import stay_inside
 from initbench.record import Record
 
 FORMAT = 1
+ABANDONED = 3600.0  # seconds after which a temporary file has no writer any more
 _WRITTEN = re.compile(
     rb'\{"checksum":"([0-9a-f]{64})","format":%d,"payload":(\{.*)\},"timings":(\{[^{}]*\})\}\n' % FORMAT, re.DOTALL
 )
@@ -42,6 +47,7 @@ def write(out: Path, record: Record) -> Path:
         ConfigurationError: the folder cannot be written; nothing half-written stays behind.
     """
     path = path_of(out, record.trial.id)
+    stay_inside(out, path)
     write_atomically(path, _encode(record))
     return path
 
@@ -80,15 +86,27 @@ def read_many(out: Path, trial_ids: Iterable[str]) -> tuple[dict[str, Record], d
     return records, damaged
 
 
-def set_aside(out: Path, trial_id: str) -> Path:
-    """Rename a damaged file to `<id>.json.corrupt-<n>` and return its new place."""
+def set_aside(out: Path, trial_id: str) -> Path | None:
+    """Rename a damaged file to `<id>.json.corrupt-<n>` and return its new place, None where another run was first."""
     path = path_of(out, trial_id)
+    stay_inside(out, path)
     number = 1
     while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
         number += 1
     with writing(path):
-        path.rename(aside)
+        try:
+            path.rename(aside)
+        except FileNotFoundError:
+            return None
     return aside
+
+
+def sweep(*folders: Path) -> None:
+    """Remove temporary files whose writer was killed: a writer needs milliseconds, and these are older than an hour."""
+    for path in itertools.chain.from_iterable(folder.glob(".*.part") for folder in folders):
+        with contextlib.suppress(OSError):  # gone, or not ours to remove: it harms nobody
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
 
 
 @contextmanager
@@ -125,7 +143,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             _sync_folder(path.parent)
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the failure that led here is what there is to say
+                temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,8 +1,5 @@
 """What runs where the training happens: in a worker process, or in a thread of this one."""
 
-import multiprocessing
-import os
-import signal
 import threading
 import time
 import traceback
@@ -51,29 +48,20 @@ def start_thread(queue: "Queue[tuple[str, int]]", stop: threading.Event) -> None
     _report.queue, _report.stop = queue, stop
 
 
-def start_process(queue: Any) -> None:  # noqa: ANN401 - multiprocessing.Queue names no element type at run time
-    """Prepare a worker process: Ctrl-C is the parent's to answer, and a worker does not outlive its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    queue.cancel_join_thread()  # a report that nobody reads must not keep a worker from ending
+def report_to(queue: Any) -> None:  # noqa: ANN401 - multiprocessing.Queue names no element type at run time
+    """Prepare a worker process (`newborn.start_process`)."""
     _report.queue = queue
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def train_group(group: Group, dataset: Dataset) -> list[Record]:
     """Train a group; whatever a trial raises becomes its outcome, so that one trial never takes others along."""
     try:
         return engines.train(group, dataset, _report)
-    except Exception as error:  # noqa: BLE001 - the reason is recorded, and the run leaves with exit code 3
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the reason is recorded, and the run leaves with code 3
         if len(group) == 1:
             return [failed(group[0], dataset, _reason(error, group[0]))]
-    return [record for trial in group for record in train_group((trial,), dataset)]  # who it was shows alone
+    # Outside of `except`, where the error would hold on to what the group had in memory.
+    return [record for trial in group for record in train_group((trial,), dataset)]
 
 
 def failed(trial: Trial, dataset: Dataset, reason: str) -> Record:
@@ -90,7 +78,7 @@ def failed(trial: Trial, dataset: Dataset, reason: str) -> Record:
     )
 
 
-def _reason(error: Exception, trial: Trial) -> str:
+def _reason(error: BaseException, trial: Trial) -> str:
     """Name the error and its place: a line of the user's own code where the trial has such code."""
     if trial.code:
         return usercode.where(error)

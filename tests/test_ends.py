@@ -41,7 +41,7 @@ def test_a_worker_loads_nothing_but_what_trains():
 
 
 def test_a_worker_process_is_reached_before_torch_is_loaded():
-    assert "torch" not in loaded_by("import initbench.starting")
+    assert "torch" not in loaded_by("import initbench.newborn")
 
 
 def test_a_report_loads_no_torch_and_a_repeated_comparison_no_matplotlib(tmp_path):

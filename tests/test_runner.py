@@ -1,4 +1,4 @@
-"""The runner with real worker processes: same bits for any --jobs, killed and continued, dead workers, failures."""
+"""The runner with real worker processes: what is trained and what not, failures, a stop; tests/torture has the rest."""
 
 import multiprocessing
 import os
@@ -14,7 +14,6 @@ import pytest
 from initbench import runner, store
 from initbench.comparing import Place, carry_out, draft_of, prepare
 from initbench.errors import ConfigurationError
-from initbench.folder import load
 from initbench.runner import Silent
 from initbench.schemes import SCHEMES, Rule
 
@@ -41,14 +40,6 @@ def payloads(out):
         text = path.read_text()
         found[path.name] = text[: text.index('"timings"')]
     return found
-
-
-def test_jobs_change_no_byte(tmp_path):
-    for jobs in (1, 2):
-        carry_out(prepared(tmp_path / str(jobs), jobs))
-    one, two = payloads(tmp_path / "1"), payloads(tmp_path / "2")
-    assert len(one) == 6
-    assert one == two
 
 
 def test_other_schemes_and_their_order_change_no_byte(tmp_path):
@@ -87,47 +78,6 @@ def test_whatever_can_change_the_numbers_makes_another_trial(tmp_path, change):
 def test_target_and_baseline_change_no_trial(tmp_path):
     before, after = prepared(tmp_path), prepared(tmp_path, target=0.8, baseline="kaiming")
     assert before.asked.trials == after.asked.trials
-
-
-def test_a_killed_run_continues_and_ends_as_an_undisturbed_one(tmp_path):
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    subprocess.run([*COMMAND, str(undisturbed), "--jobs", "1"], check=True, capture_output=True)
-    for wanted in (1, 6):
-        process = subprocess.Popen(
-            [*COMMAND, str(killed), "--jobs", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        while len(payloads(killed)) < wanted and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    finished = subprocess.run([*COMMAND, str(killed), "--jobs", "2"], capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
-    assert payloads(killed) == payloads(undisturbed)
-    assert not list(killed.rglob("*.corrupt-*"))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks for children in /proc")
-def test_workers_end_with_a_killed_parent(tmp_path):
-    process = subprocess.Popen(
-        [*COMMAND, str(tmp_path), "--jobs", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while not payloads(tmp_path):
-        time.sleep(0.01)
-    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    assert len(children) >= 2
-    process.kill()
-    process.wait()
-    deadline = time.monotonic() + 20
-    while any(alive(pid) for pid in children) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(alive(pid) for pid in children)
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except OSError:
-        return False
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path):
@@ -195,18 +145,6 @@ def test_one_job_stops_within_a_step_when_the_caller_stops(tmp_path):
         runner.run(work.plan, work.plan.trials, tmp_path, 1, Impatient())
     assert len(payloads(tmp_path)) == 1
     assert not any(thread.name.startswith("initbench") for thread in threading.enumerate())
-
-
-def test_two_processes_may_share_a_folder(tmp_path):
-    processes = [
-        subprocess.Popen([*COMMAND, str(tmp_path), "--jobs", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    assert [process.wait() for process in processes] == [0, 0]
-    for process in processes:
-        process.stderr.close()
-    assert len(payloads(tmp_path)) == 12
-    assert load(tmp_path / "killed").missing == 0
 
 
 def test_a_damaged_trial_is_set_aside_and_computed_again(tmp_path):

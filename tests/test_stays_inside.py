@@ -235,6 +235,20 @@ def test_files_that_are_links_are_replaced_and_never_written_through(parent):
     assert not [path for path in names if path.is_symlink()]
 
 
+@pytest.mark.parametrize("linked", ["trials", "xx"])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_store_that_is_a_link_out_of_the_results_is_not_written(parent, linked, damaged):
+    run(*COMPARE, "--out", "out", "--name", "one")
+    (trial,) = Path("out").glob("trials/*/*.json")
+    place = trial.parent if linked == "xx" else Path("out/trials")
+    shutil.move(place, "work/store")
+    link(place, "work/store")
+    trial.write_bytes(b"damaged") if damaged else trial.unlink()
+    before = everything(parent / "work")
+    assert "leads out of" in run(*COMPARE, "--out", "out", "--name", "one", code=4).stderr
+    assert everything(parent / "work") == before
+
+
 def test_results_may_themselves_lie_behind_a_link_and_links_within_them_are_fine(parent):
     Path("disk").mkdir()
     link("out", "disk")

@@ -25,7 +25,8 @@ class Comparison:
     """A question, how it was asked, and the records stored for it.
 
     `target` is the validation accuracy asked for, or None for the rule that fixes one by the number of classes
-    (`recipe.default_target`); `schemes` stand in the order asked for; `missing` counts trials planned and not stored;
+    (`recipe.default_target`); `schemes` stand in the order asked for; `missing` counts trials planned and not stored,
+    `damaged` names the files among them that hold no whole record;
     `command` reproduces the comparison. `tuning` are the records from which each scheme's lr was chosen, of seeds that
     no scoring record has: they stand in no table but their own; `asked_rates` is the grid before it was extended.
     `crossed` are the trials off the diagonal of init seeds × order seeds; `looks` the seeds of earlier runs under this
@@ -45,6 +46,7 @@ class Comparison:
     claims: tuple[Claim, ...] = ()
     looks: tuple[tuple[int, ...], ...] = ()
     asked_rates: tuple[float, ...] = ()
+    damaged: tuple[str, ...] = ()
 
     @cached_property
     def trials(self) -> pd.DataFrame:

@@ -10,18 +10,20 @@ from initbench.analysis.markdown import summary_markdown
 from initbench.analysis.report import render_report
 from initbench.analysis.tables import csv_bytes
 from initbench.inside import stay_inside
-from initbench.store import write_atomically
+from initbench.store import sweep, write_atomically
 
 
-def write_folder(folder: Path, comparison: Comparison) -> None:
+def write_folder(folder: Path, comparison: Comparison, *, draw: bool = True) -> None:
     """Write trials.csv, curves.csv, layers.csv, summary.csv, verdicts.csv, summary.md, plots/ and report.html.
 
-    With tuned learning rates also tuning.csv, the trials that they were chosen from, in the columns of trials.csv.
+    With tuned learning rates also tuning.csv, the trials that they were chosen from, in the columns of trials.csv. With
+    `draw` False there are no figures, and the folder does not count as whole.
 
     Raises:
         ConfigurationError: the folder cannot be written.
     """
-    drawn = list(pictures(comparison))
+    sweep(folder)
+    drawn = list(pictures(comparison)) if draw else []
     files = {
         "trials.csv": csv_bytes(comparison.trials),
         "curves.csv": csv_bytes(comparison.curves),
@@ -36,7 +38,8 @@ def write_folder(folder: Path, comparison: Comparison) -> None:
     for picture in drawn:
         files |= {f"plots/{picture.name}.png": picture.png, f"plots/{picture.name}.svg": picture.svg}
     write_files(folder, files)
-    remember(folder, comparison, [folder / name for name in files])
+    if draw:
+        remember(folder, comparison, [folder / name for name in files])
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:

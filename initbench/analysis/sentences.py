@@ -112,8 +112,10 @@ def _missing(comparison: Comparison) -> Iterable[str]:
         stored = {record.trial.scheme for record in comparison.records}
         absent = [scheme for scheme in comparison.schemes if scheme not in stored]
         nothing = f" Nothing is stored of: {_listed(absent)}." if absent else ""
+        broken = f"the files of {len(comparison.damaged)} are damaged"
+        why = broken if comparison.damaged else "the run was interrupted or still goes on"
         yield (
-            f"Not stored: {_count(comparison.missing, 'planned trial')} (the run was interrupted or still goes on); "
+            f"Not stored: {_count(comparison.missing, 'planned trial')} ({why}); "
             f"what is shown speaks of the stored ones only. The same command goes on from here.{nothing}"
         )
 

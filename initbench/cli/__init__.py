@@ -4,6 +4,9 @@ This module is loaded by `initbench --help` and by shell completion, so it impor
 scipy; each command imports what it needs when it runs.
 """
 
+import os
+import sys
+import threading
 from importlib.metadata import version
 from typing import Annotated
 
@@ -62,4 +65,11 @@ app.command("doctor")(doctor)
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="initbench")
+    try:
+        app(prog_name="initbench")
+    except SystemExit as ended:
+        if any(thread.name.startswith("initbench") for thread in threading.enumerate()):
+            # A trial that makes no step did not hear that it should stop, and leaving in good order would wait for it.
+            sys.stdout.flush()
+            os._exit(ended.code if isinstance(ended.code, int) else 1)
+        raise

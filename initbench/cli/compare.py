@@ -27,6 +27,7 @@ def compare(
     device: options.Device = None,
     precision: options.Precision = None,
     jobs: options.Jobs = None,
+    trial_timeout: options.TrialTimeout = None,
     data_dir: options.DataDir = None,
     out: options.Out = options.OUT,
     name: options.Name = None,
@@ -72,4 +73,4 @@ def compare(
         fail_if=tuple(fail_if or ()),
         all_pairs=all_pairs,
     )
-    run_grid("compare", draft_of(recipe, given, origin="--"), Place(out, data_dir, jobs), wishes)
+    run_grid("compare", draft_of(recipe, given, origin="--"), Place(out, data_dir, jobs, trial_timeout), wishes)

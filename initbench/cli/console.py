@@ -3,9 +3,11 @@
 import functools
 import gc
 import json
-import shlex
+import multiprocessing
+import os
 import shutil
-import sys
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +21,11 @@ from rich.text import Text
 from initbench.analysis.text import printable
 from initbench.collecting import collector_paused
 from initbench.errors import InitbenchError
+from initbench.interrupts import INTERRUPTED, STOPPING, leave
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-INTERRUPTED = 130
 PIPED = 120  # columns where stdout is a file or a pipe, which have none of their own
 ROOMY = 100  # columns from which a table can breathe
 
@@ -37,7 +39,8 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return function(*args, **kwargs)
+            with _answering(_interrupt):
+                return function(*args, **kwargs)
         except InitbenchError as error:
             for line in str(error).splitlines():
                 err.print(Text.assemble(("error: ", "bold red"), _plain(line)))
@@ -49,15 +52,43 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @contextmanager
+def _answering(answer: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Answer Ctrl-C and a request to end (SIGTERM) in one way for a while."""
+    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody set this
+        yield
+        return
+    before = {number: signal.signal(number, answer) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def _interrupt(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
+    """End what goes on in good order; a second time, end it at once."""
+    for number in STOPPING:
+        signal.signal(number, _leave_at_once)
+    raise KeyboardInterrupt
+
+
+def _leave_at_once(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
+    err.show_cursor()
+    for process in multiprocessing.active_children():
+        process.kill()
+    os._exit(INTERRUPTED)
+
+
+@contextmanager
 def kept() -> Iterator[None]:
     """Import libraries or read records, which stay to the end, without the cyclic collector.
 
     It would walk them again and again: a sixth of the time of importing torch, pandas and SciPy, half of that of
     reading thousands of records. They are frozen: neither later collections nor the one at exit look at them.
     """
-    with collector_paused():
+    with collector_paused(), _answering(leave):
         yield
-        gc.freeze()
+    gc.freeze()
 
 
 @contextmanager
@@ -70,14 +101,15 @@ def status_on(*, quiet: bool) -> Iterator[Callable[[str], object]]:
         yield lambda text: status.update(printable(text))
 
 
-def typed() -> str:
-    """Return the command line as it was typed, quoted for a shell."""
-    return shlex.join(["initbench", *sys.argv[1:]])
-
-
 def notice(message: str) -> None:
     """Say something that a user should know and that stops nothing."""
     err.print(Text.assemble(("note: ", "yellow"), _plain(message)))
+
+
+def name_damaged(files: Sequence[str]) -> None:
+    """Name the stored trials that could not be read."""
+    for file in files:
+        notice(f"a stored trial is damaged and left out ({file}); the comparison's own command computes it again.")
 
 
 def say(message: str = "") -> None:

@@ -24,6 +24,7 @@ def export(
 
     folder = folder or latest(out)
     comparison = load(folder)
+    console.name_damaged(comparison.damaged)
     content = exports.export(comparison, to, summary_document(comparison, folder))
     if output is None:
         # As text of rich's own: no markup, no emoji codes, no folding.

@@ -15,8 +15,9 @@ from initbench.cli import console
 from initbench.cli.present import show_all_pairs, show_comparison, summary_document
 from initbench.cli.progress import progress_on
 from initbench.comparing import Place, Prepared, carry_out, prepare
-from initbench.errors import ConditionMet, TrialsFailed
+from initbench.errors import ConditionMet, ConfigurationError, TrialsFailed
 from initbench.folder import load
+from initbench.interrupts import typed
 from initbench.recipe import Draft
 from initbench.schemes import parse_scheme
 
@@ -36,7 +37,11 @@ class Wishes:
 def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
     """Carry out a grid of trials and show what came of it."""
     conditions = [parse_condition(text, lambda scheme: str(parse_scheme(scheme))) for text in wishes.fail_if]
-    prepared = prepare(draft, place, verb, command=console.typed())
+    try:
+        prepared = prepare(draft, place, verb, command=typed())
+    except KeyboardInterrupt:
+        console.say(f"Interrupted before training began. To continue: {typed()}")
+        raise
     for notice in prepared.plan.notices if not wishes.quiet else ():
         console.notice(notice)
     if wishes.dry_run:
@@ -45,21 +50,21 @@ def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
     try:
         with progress_on(quiet=wishes.quiet) as observer:
             comparison = carry_out(prepared, observer)
+        _refresh(prepared, comparison)
     except KeyboardInterrupt:
         _show_what_is_stored(prepared, wishes)
         raise
-    _refresh(prepared, comparison)
     _show(comparison, prepared, wishes)
     _require_none_failed(comparison)
     _require_unmet(conditions, comparison)
 
 
-def _refresh(prepared: Prepared, comparison: Comparison) -> None:
+def _refresh(prepared: Prepared, comparison: Comparison, *, draw: bool = True) -> None:
     """Write the comparison's folder, unless it holds all that already: drawing costs seconds."""
     if not is_fresh(prepared.folder, comparison):
         from initbench.analysis.folder import write_folder  # loads matplotlib
 
-        write_folder(prepared.folder, comparison)
+        write_folder(prepared.folder, comparison, draw=draw)
 
 
 def _show(comparison: Comparison, prepared: Prepared, wishes: Wishes) -> None:
@@ -71,7 +76,8 @@ def _show(comparison: Comparison, prepared: Prepared, wishes: Wishes) -> None:
         if wishes.all_pairs:
             show_all_pairs(comparison)
     if not wishes.quiet:
-        console.show_path("plots", prepared.folder / "plots")
+        if any((prepared.folder / "plots").glob("*")):
+            console.show_path("plots", prepared.folder / "plots")
         console.show_path("report", report)
     if wishes.open_report:
         typer.launch(report.resolve().as_uri())
@@ -120,11 +126,15 @@ def _cells(value: Any, origin: str) -> tuple[str, str]:  # noqa: ANN401 - any va
 
 
 def _show_what_is_stored(prepared: Prepared, wishes: Wishes) -> None:
-    """After Ctrl-C: summarize what is finished, and say how to go on."""
-    comparison = load(prepared.folder)
+    """After Ctrl-C: summarize what is finished, all but the figures, which take seconds; and say how to go on."""
+    try:
+        comparison = load(prepared.folder)
+    except ConfigurationError:  # stopped before the folder was begun
+        console.say(f"Interrupted before training began. To continue: {prepared.asked.command}")
+        return
     console.say()
     if comparison.records:
-        _refresh(prepared, comparison)
+        _refresh(prepared, comparison, draw=False)
         _show(comparison, prepared, wishes)
     planned = len({*prepared.asked.tuning, *prepared.asked.trials, *prepared.asked.crossed})
     console.say(f"Interrupted with {prepared.stored} of {planned} trials stored. To continue: {prepared.asked.command}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from initbench.cli import console, options
+from initbench.interrupts import typed
 
 if TYPE_CHECKING:
     from initbench.analysis.inspection import Inspection
@@ -67,7 +68,7 @@ def inspect(
         asked = ask(model, schemes, count, dataset=dataset, data_dir=data_dir, inputs=inputs or ())
         folder = folder_of(out, asked, check_one(RunName, name, "--name") if name else None)
         with console.status_on(quiet=quiet) as told:
-            inspection = look(folder.name, asked, told, command=console.typed())
+            inspection = look(folder.name, asked, told, command=typed())
     stamp(folder, asked)
     for notice in inspection.notices if not quiet else ():
         console.notice(notice)

@@ -38,6 +38,10 @@ Precision = Annotated[
     ),
 ]
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes. Default: one a core.")]
+TrialTimeout = Annotated[
+    float | None,
+    typer.Option("--trial-timeout", min=1e-3, help="Seconds after which a trial counts as failed. Default: never."),
+]
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", envvar="INITBENCH_DATA", help="Where datasets lie (torchvision's layout).")
 ]

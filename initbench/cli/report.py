@@ -26,6 +26,7 @@ def report(
 
         folder = folder or latest(out)
         comparison = load(folder)
+    console.name_damaged(comparison.damaged)
     write_folder(folder, comparison)
     if json:
         console.show_json(summary_document(comparison, folder))

@@ -20,6 +20,7 @@ def run(
     device: options.Device = None,
     precision: options.Precision = None,
     jobs: options.Jobs = None,
+    trial_timeout: options.TrialTimeout = None,
     data_dir: options.DataDir = None,
     out: options.Out = options.OUT,
     name: options.Name = None,
@@ -59,4 +60,4 @@ def run(
         name=name,
     )
     wishes = Wishes(as_json=json, dry_run=dry_run, quiet=quiet, open_report=open_report, fail_if=tuple(fail_if or ()))
-    run_grid("run", draft_of(None, given, origin="--"), Place(out, data_dir, jobs), wishes)
+    run_grid("run", draft_of(None, given, origin="--"), Place(out, data_dir, jobs, trial_timeout), wishes)

@@ -1,0 +1,41 @@
+"""The first moments of a worker process, before it imports torch, which takes it seconds."""
+
+import ctypes
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+from initbench.collecting import collector_paused
+
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+
+
+def start_process(queue: Any, folder: str) -> None:  # noqa: ANN401 - multiprocessing.Queue names no element type
+    """Prepare a worker process: Ctrl-C is the parent's to answer, and a worker does not outlive its parent.
+
+    `folder` is where the parent is now, which relative paths to the user's code start from; left to itself a spawned
+    process begins where the parent once began.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    if sys.platform == "linux":  # whose kernel sees to it even where a trial lets no other thread run
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.chdir(folder)
+    queue.cancel_join_thread()  # a report that nobody reads must not keep a worker from ending
+
+    with collector_paused():  # what is loaded now stays
+        from initbench import worker  # noqa: PLC0415 - unpickling this function must not load torch
+
+        gc.freeze()
+    worker.report_to(queue)
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,136 @@
+"""A disk that fails: the Nth operation for N = 1, 2, 3 … until a run passes clean, once and for good; a full one."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from nursery import ROOT, SCALE, payloads
+
+from initbench import store
+
+RUN = (
+    "compare", "-m", "linear", "-d", "digits", "--steps", "2", "-s", "kaiming", "--seeds", "2", "--jobs", "1",
+    "--name", "f", "-q",
+)  # fmt: skip
+STRIDE = 1 if SCALE > 1 else 13  # operations of a whole run between two that fail
+
+
+@pytest.fixture(scope="module")
+def truth(nursery, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("truth")
+    assert nursery.run(*RUN, "--out", folder / "out", home=folder / "logs").returncode == 0
+    return payloads(folder / "out")
+
+
+def hold(run, out, truth):
+    """A run that met a failure got over it, or left with the place and the reason; and nothing half-written counts."""
+    assert run.returncode in {0, 4}, run.stderr
+    assert "Traceback" not in run.stderr
+    if run.returncode == 4:
+        assert run.stderr.startswith("error: Cannot ")
+        assert str(out) in run.stderr
+        assert any(os.strerror(number) in run.stderr for number in (5, 27, 28)), run.stderr
+    assert payloads(out).items() <= truth.items()
+
+
+@pytest.mark.parametrize("once", [True, False], ids=["once", "for good"])
+def test_every_nth_operation_of_a_run_may_fail(nursery, tmp_path, truth, once):
+    codes, met = [], set()
+    log = tmp_path / "fault"
+    for number in itertools.count(1, STRIDE):
+        out = tmp_path / str(number)
+        fault = {"folder": str(out), "number": number, "once": once, "log": str(log)}
+        log.write_text("")
+        run = nursery.run(*RUN, "--out", out, home=tmp_path / "logs", fault=fault)
+        hold(run, out, truth)
+        if not log.read_text():
+            break
+        met.add(log.read_text().split()[1])
+        codes.append(run.returncode)
+        again = nursery.run(*RUN, "--out", out, home=tmp_path / "logs")
+        assert again.returncode == 0, again.stderr
+        assert payloads(out) == truth
+        assert not list(out.rglob("*.part")) or not once
+    print(f"{len(codes)} failing operations of {number}: {codes.count(0)} got over, {codes.count(4)} told; met {met}")
+    assert run.returncode == 0
+    assert payloads(out) == truth
+    assert STRIDE > 1 or {"open", "write", "fsync", "os.rename", "os.mkdir"} <= met
+
+
+# Each single operation of one overwriting write fails in turn, in a process of its own.
+ONE_WRITE = """import json, sys
+from pathlib import Path
+import faults
+from initbench import store
+from initbench.errors import ConfigurationError
+path = Path(sys.argv[1]) / "a" / "trial.json"
+log = Path(sys.argv[2])
+old, new = b"old" * 3000, b"new" * 3000
+storage = faults.arm(str(path.parent), 10**9, True, log)
+seen = []
+for once in (True, False):
+    number = 0
+    while True:
+        number += 1
+        storage.armed = False
+        store.write_atomically(path, old)
+        storage.number, storage.once, storage.count, storage.armed = number, once, 0, True
+        log.write_text("")
+        told = ""
+        try:
+            store.write_atomically(path, new)
+        except ConfigurationError as error:
+            told = str(error)
+        storage.armed = False
+        content, failed = path.read_bytes(), log.read_text()
+        assert content in (old, new), (number, once)
+        assert not failed or told or content == new
+        assert not told or str(path) in told
+        left = [p.name for p in path.parent.iterdir() if p != path]
+        assert not left or not once or "os.remove" in failed, left
+        for name in left:
+            (path.parent / name).unlink()
+        if not failed:
+            break
+        seen.append((failed.split()[1], content == new))
+print(json.dumps(seen))
+"""
+
+
+def test_a_file_is_the_old_or_the_new_one_whatever_fails_while_it_is_written(tmp_path):
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(ROOT)])}
+    command = [sys.executable, "-c", ONE_WRITE, str(tmp_path), str(tmp_path / "log")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    print(f"operations of one write that failed: {seen}")
+    assert {"open", "write", "fsync", "os.rename"} <= {what for what, _ in seen}
+    assert {renamed for _, renamed in seen} == {True, False}
+
+
+@pytest.mark.parametrize("size", [300, 3_000, 9_000])
+def test_a_full_disk_is_told_and_the_same_command_goes_on_when_there_is_room(nursery, tmp_path, truth, size):
+    out = tmp_path / "out"
+    run = nursery.run(*RUN, "--out", out, home=tmp_path / "logs", file_size=size)
+    hold(run, out, truth)
+    assert run.returncode == 4
+    assert "File too large" in run.stderr
+    assert not list(out.rglob("*.part"))
+    assert nursery.run(*RUN, "--out", out, home=tmp_path / "logs").returncode == 0
+    assert payloads(out) == truth
+
+
+def test_old_temporary_files_are_swept_and_young_ones_left_to_their_writer(tmp_path):
+    trials = tmp_path / "trials" / "ab"
+    trials.mkdir(parents=True)
+    young, old, other = trials / ".x.json.k2j3h4.part", trials / ".y.json.aaaa.part", trials / "y.json"
+    for path in (young, old, other):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    os.utime(other, (0, 0))
+    store.sweep(trials, tmp_path / "absent")
+    assert sorted(path.name for path in trials.iterdir()) == sorted([young.name, other.name])

@@ -1,0 +1,137 @@
+"""Ctrl-C and SIGTERM at random moments: exit 130, what is finished is kept and summarized, and nothing stays behind."""
+
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from nursery import ROOT, SCALE, all_gone, children_of, payloads
+
+SWEEP = ("compare", "-m", "linear", "-d", "digits", "--steps", "25", "-s", "kaiming", "-s", "zeros", "--name", "s")
+BOUND = 2.0  # seconds, held in the long form; elsewhere a machine may be too busy
+
+
+def sweep(out, seeds, jobs):
+    return (*SWEEP, "--seeds", seeds, "--jobs", jobs, "--out", out)
+
+
+def hold_stopped(run, out, truth):
+    """A run that was stopped says how many trials it kept, shows them, and how to go on; return that command."""
+    assert run.returncode == 130, run.stderr
+    assert "Traceback" not in run.stderr
+    kept = payloads(out)
+    assert kept.items() <= truth.items()
+    told = re.search(r"Interrupted (?:with (\d+) of \d+ trials stored|before .*)\. To continue: (.+)", run.stderr)
+    assert told, run.stderr
+    assert int(told[1] or 0) == len(kept)
+    assert bool(kept) == ("steps to target" in run.stdout)
+    assert not kept or (out / "s" / "report.html").stat().st_size
+    assert not list(out.rglob("*.part"))
+    return shlex.split(told[2])[1:]
+
+
+@pytest.mark.parametrize(("how", "jobs", "times"), [("parent", 1, 8), ("term", 1, 4), ("group", 2, 3)])
+def test_a_stopped_run_keeps_what_is_finished_and_says_how_to_go_on(nursery, tmp_path, how, jobs, times):
+    rng, seeds = random.Random(f"{how} {jobs}"), 8 if jobs == 1 else 30
+    whole = nursery.run(*sweep(tmp_path / "whole", seeds, 1), home=tmp_path / "logs")
+    truth = payloads(tmp_path / "whole")
+    took, kept, stopped = [], [], 0
+    while stopped < times * SCALE:
+        out = tmp_path / f"round{len(kept)}"
+        run = nursery.start(*sweep(out, seeds, jobs), home=tmp_path / "logs")
+        if jobs > 1:  # one time while the workers start, the others while they train
+            while not (children_of(run.pid) if stopped == 0 else payloads(out)) and not run.ends_within(0.005):
+                pass
+        if run.ends_within(rng.uniform(0.05, whole.took if jobs == 1 else 0.4)):
+            run.wait()
+            kept.append(None)
+            continue
+        workers = children_of(run.pid)
+        began = time.monotonic()
+        run.send(signal.SIGTERM if how == "term" else signal.SIGINT, group=how == "group")
+        run.wait()
+        took.append(time.monotonic() - began)
+        assert all_gone(workers) is not None
+        if run.returncode == 0:  # it was all but over
+            assert payloads(out) == truth
+            kept.append(None)
+            continue
+        command = hold_stopped(run, out, truth)
+        stopped += 1
+        kept.append(len(payloads(out)))
+    print(
+        f"{stopped} × {how}, jobs {jobs}: exit 130 after {max(took):.2f} s at most, with {kept} of {len(truth)} stored"
+    )
+    assert SCALE == 1 or max(took) < BOUND
+    again = nursery.run(*command, home=tmp_path / "logs")
+    assert again.returncode == 0, again.stderr
+    assert payloads(out) == truth
+
+
+def test_twice_leaves_at_once_and_leaves_nobody(nursery, tmp_path):
+    rng, took, codes = random.Random(3), [], []
+    for number in range(3 * SCALE):
+        out = tmp_path / f"round{number}"
+        run = nursery.start(*sweep(out, 30, 2), home=tmp_path / "logs")
+        while len(workers := children_of(run.pid)) < 2:
+            time.sleep(0.005)
+        run.ends_within(rng.uniform(0, 2.5))
+        run.send(signal.SIGINT, group=True)
+        run.ends_within(rng.uniform(0, 0.2))
+        began = time.monotonic()
+        run.send(signal.SIGINT, group=True)
+        codes.append(run.wait())
+        took.append(time.monotonic() - began)
+        assert all_gone(workers) is not None
+        assert "Traceback" not in run.stderr, run.stderr
+    print(f"{len(took)} double stops: gone {max(took):.2f} s after the second")
+    assert set(codes) <= {130, 0}
+    assert SCALE == 1 or max(took) < BOUND
+
+
+def test_a_trial_that_makes_no_step_does_not_hold_a_stopped_run(nursery, tmp_path):
+    """Initializing these weights takes minutes, in a thread of the parent that looks for a stop at every step."""
+    slow = ("run", "-s", "orthogonal", "-m", "mlp(depth=30, width=3000)", "--seeds", "1", "--jobs", "1", "--name", "s")
+    run = nursery.start(*slow, "--out", tmp_path / "out", home=tmp_path / "logs")
+    while not run.ends_within(0.02) and "1 trials to train" not in run.stderr:
+        pass
+    run.ends_within(0.5)
+    began = time.monotonic()
+    run.send(signal.SIGINT)
+    assert run.wait() == 130
+    print(f"gone after {time.monotonic() - began:.2f} s")
+    assert "Interrupted with 0 of 1 trials stored. To continue: initbench run" in run.stderr
+    assert not payloads(tmp_path / "out")
+
+
+def test_a_program_stopped_while_it_starts_leaves_in_silence_or_with_a_sentence(tmp_path, cache):
+    """A process of its own, as from a shell: importing takes most of this time."""
+    rng, said = random.Random(4), []
+    env = os.environ | {"PYTHONPATH": str(ROOT), "INITBENCH_CACHE": str(cache)}
+    command = [sys.executable, "-m", "initbench", *map(str, sweep(tmp_path / "out", 4, 1))]
+    for number in range(4 * SCALE):
+        log = tmp_path / f"{number}"
+        with log.open("w") as file:
+            process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=file)
+        # Until the handler is there Python itself answers, some 50 ms long: /proc says when it is.
+        while not answers(process.pid):
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 1.5))
+        process.send_signal(signal.SIGINT)
+        assert process.wait() in {130, 0}
+        assert "Traceback" not in log.read_text()
+        said.append(log.read_text().strip().splitlines()[-1:])
+    print(f"{len(said)} stops while starting: {said}")
+
+
+def answers(pid):
+    """Whether a process has handlers for both signals: Python alone has one, for SIGINT."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    mask = int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16)
+    return all(mask >> (number - 1) & 1 for number in (signal.SIGINT, signal.SIGTERM))
