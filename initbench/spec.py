@@ -109,7 +109,7 @@ def _literal(node: ast.expr, text: str) -> Any:  # noqa: ANN401 - a literal of a
         raise UsageError(
             f"'{word}' in '{text}' is not a literal: write a number, True, None or a quoted word such as '{word}'."
             if isinstance(node, ast.Name)
-            else f"'{word}' in '{text}' is not a literal: write a number, True, None or a quoted word."
+            else f"'{word}' in '{text}' is not a literal: write a finite number, True, None or a quoted word."
         ) from None
 
 

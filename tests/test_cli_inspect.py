@@ -321,7 +321,14 @@ def test_the_folder_holds_tables_plots_a_page_and_what_was_asked(drawn):
     folder = Path("here/mine")
     names = files(folder)
     plots = {name for name in names if name.startswith("plots/")}
-    assert names - plots == {"inspection.json", "layers.csv", "networks.csv", "checks.csv", "report.html"}
+    assert names - plots == {
+        "inspection.json",
+        "layers.csv",
+        "networks.csv",
+        "checks.csv",
+        "report.html",
+        ".derived.json",
+    }
     assert {"plots/signal.png", "plots/signal.svg"} <= plots
     for name, columns in (("layers", LAYER_COLUMNS), ("networks", NETWORK_COLUMNS), ("checks", CHECK_COLUMNS)):
         assert header(folder / f"{name}.csv") == ", ".join(columns)
@@ -350,7 +357,14 @@ def test_the_folder_of_a_comparison_is_refused_and_the_other_way_round(made):
     flags = ("compare", "-s", "kaiming", "-m", "linear", "--steps", "2", "--seeds", "1", "--jobs", "1")
     result = initbench_(*flags, "--name", "looked", code=4)
     assert "looked holds files that this command did not write" in result.stderr
-    assert files("results/looked") == {"inspection.json", "layers.csv", "networks.csv", "checks.csv", "report.html"}
+    assert files("results/looked") == {
+        "inspection.json",
+        "layers.csv",
+        "networks.csv",
+        "checks.csv",
+        "report.html",
+        ".derived.json",
+    }
 
 
 @pytest.fixture(scope="session")

@@ -371,7 +371,7 @@ MISTAKES = {
     "normal(std=-1)": "greater than or equal to 0",
     "normal(std='a')": "a number",
     "constant": "needs a value for 'val'",
-    "constant(1e999)": "finite",
+    "constant(1e999)": "a finite number",
     "constant(True)": "a number",
     "constant(1, 2)": "takes 1",
     "xavier(gain='rel')": "'relu'",

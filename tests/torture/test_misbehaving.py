@@ -155,7 +155,7 @@ def test_of_a_group_that_loses_its_worker_the_guilty_trial_alone_fails(home, mon
     work = prepare(draft, Place(home / "out"), "compare")
     alone = prepare(draft_of(None, flags | {"schemes": ["kaiming", "zeros"]}, "--"), Place(home / "alone"), "compare")
     truth = runner.run(alone.plan, alone.plan.trials, home / "alone", 1)
-    monkeypatch.setattr(runner, "group_trials", lambda trials: [tuple(trials)])
+    monkeypatch.setattr(runner, "group_trials", lambda trials, _: [tuple(trials)])
     records = runner.run(work.plan, work.plan.trials, home / "out", 1)
     assert [record.outcome.status for record in records] == ["finished", "failed", "failed", "finished"]
     assert records[1].outcome.reason == REASONS["quits"]
