@@ -114,8 +114,7 @@ class ClosedForm:
 
     def gradient_norms(self) -> Tensor:
         """See `Stepper`."""
-        # Squares of small gradients, times a small rate, leave float32.
-        squares = [p.gradient.view(self.members, -1).double().square().sum(1) for p in self.parameters]
+        squares = [p.gradient.view(self.members, -1).square().sum(1) for p in self.parameters]
         return torch.stack(squares, dim=1).sum(1).sqrt() / self.factors
 
     def logits(self, images: Tensor) -> Tensor:
