@@ -70,6 +70,14 @@ class Split:
             self._fill(batch, orders[:, place * batch_size : (place + 1) * batch_size].reshape(-1))
             yield images, labels
 
+    def pieces(self, index: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield what `take` returns, at most `size` images at a time, in buffers that the next piece overwrites."""
+        batch = self._buffers(min(size, len(index)))
+        for part in torch.split(index, size):
+            piece = batch if len(part) == len(batch.labels) else self._buffers(len(part))
+            self._fill(piece, part)
+            yield piece.images, piece.labels
+
     def _buffers(self, size: int) -> "_Buffers":
         images = self.images.new_empty(size, *self.images.shape[1:])
         return _Buffers(images, images.new_empty(images.shape, dtype=torch.float32), self.labels.new_empty(size))

@@ -94,6 +94,7 @@ class ClosedForm:
         self.momentum = optimizer.momentum or 0.0
         self.folds = optimizer.momentum is not None and bool(((rates >= low) & (rates <= high)).all())
         self._allocate([linear_stack(model) or [] for model in models], trials[0].batch_size)
+        self.outputs = [layer.z[..., :0, :] for layer in self.layers]
         like = self.layers[0].z
         self.factors = (rates if self.folds else torch.ones_like(rates)).to(like)  # of every gradient that is kept
         scale = self.factors / trials[0].batch_size
@@ -120,17 +121,29 @@ class ClosedForm:
     def logits(self, images: Tensor) -> Tensor:
         """See `Stepper`."""
         h = images.flatten(1)
-        first, *others = self.layers
+        first, *others = outputs = self._outputs(len(h))
+        self._first_logits(h, first)
+        for layer, before, after in zip(self.layers[1:], outputs, others, strict=False):
+            self.product_add(layer.bias, before, layer.weight_t, out=after)
+            layer.nonlinearity.apply(after, out=after)
+        return outputs[-1].clone() if self.stacked else outputs[-1].unsqueeze(0).clone()
+
+    def _outputs(self, count: int) -> list[Tensor]:
+        """Return a buffer a layer for `count` images, those of the last call where it asked for as many."""
+        if self.outputs[0].shape[-2] != count:
+            self.outputs = [o.new_empty(*o.shape[:-2], count, o.shape[-1]) for o in self.outputs]
+        return self.outputs
+
+    def _first_logits(self, images: Tensor, into: Tensor) -> None:
+        """Apply the first layers of all members to the same images."""
+        first = self.layers[0]
         if self.wide:
-            wide = torch.addmm(first.bias.flatten(), h, first.weight.flatten(0, 1).mT)
-            h = wide.view(len(h), self.members, -1).transpose(0, 1).contiguous()
+            wide = torch.addmm(first.bias.flatten(), images, first.weight.flatten(0, 1).mT)
+            into.copy_(wide.view(len(images), self.members, -1).transpose(0, 1))
         else:
-            h = self.product_add(first.bias, h.expand(self.members, -1, -1) if self.stacked else h, first.weight_t)
-        first.nonlinearity.apply(h, out=h)
-        for layer in others:
-            h = self.product_add(layer.bias, h, layer.weight_t)
-            layer.nonlinearity.apply(h, out=h)
-        return h if self.stacked else h.unsqueeze(0)
+            inputs = images.expand(self.members, -1, -1) if self.stacked else images
+            self.product_add(first.bias, inputs, first.weight_t, out=into)
+        first.nonlinearity.apply(into, out=into)
 
     # The step, part by part.
 

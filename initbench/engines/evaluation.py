@@ -97,8 +97,7 @@ def final_evaluations(stepper: Stepper, courses: Sequence[Course], dataset: Data
 def evaluate(stepper: Stepper, split: Split, index: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean cross-entropy and accuracy over the images at `index`, each (members,)."""
     losses, hits = [], []
-    for chunk in torch.split(index, EVALUATION_BATCH):
-        images, labels = split.take(chunk)
+    for images, labels in split.pieces(index, EVALUATION_BATCH):
         logits = stepper.logits(images)
         losses.append(_cross_entropy(logits, labels).sum(1))
         hits.append((logits.argmax(dim=-1) == labels).sum(1))
