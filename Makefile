@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 VENV   := .venv
+# Tests of hostile input, whose counts INITBENCH_TORTURE multiplies, too.
+HOSTILE := $(addprefix tests/test_,fetch_faults.py damaged_data.py inert_output.py recipe_any.py stays_inside.py)
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -15,8 +17,9 @@ demo: $(VENV)/.installed ## install, compare the default schemes on real digits,
 test: $(VENV)/.dev ## install what tests need and run them
 	$(BIN)/pytest -n 2
 
-torture: $(VENV)/.dev ## the tests of what may go wrong, ten times as long: kills, failing disks, damage (an hour)
-	INITBENCH_TORTURE=10 $(BIN)/pytest tests/torture -n 0 -s --timeout 7200
+torture: $(VENV)/.torture ## the tests of what may go wrong, ten times as long, and a fuzzer (most of an hour)
+	INITBENCH_TORTURE=10 $(BIN)/pytest -n 2 --timeout 7200 -rP tests/torture $(HOSTILE)
+	$(BIN)/python -m tests.torture.fuzz 60
 
 check: $(VENV)/.dev ## lint, formatting and types
 	$(BIN)/ruff check .
@@ -25,6 +28,7 @@ check: $(VENV)/.dev ## lint, formatting and types
 
 bench: $(VENV)/.bench ## measure against other ways to train and against the floor (BENCH=--quick: see that it runs)
 	$(BIN)/python tests/benchmarks $(BENCH)
+	$(BIN)/python -m tests.benchmarks.ends
 
 format: $(VENV)/.dev ## mend formatting and what lint can mend
 	$(BIN)/ruff check --fix .
@@ -41,6 +45,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.torture: $(VENV)/.installed
+	$(PIP) --editable '.[dev,torture]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed

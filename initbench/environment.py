@@ -86,7 +86,8 @@ def reproducible(device: str, precision: Precision = "float32") -> Iterator[None
 def in_precision(trial: Trial) -> AbstractContextManager[object]:
     """Compute a model's forward pass in the trial's precision: its weights stay float32, whatever that is."""
     if trial.precision == "bfloat16":
-        return torch.autocast(trial.device, torch.bfloat16)
+        # Without the cache of cast weights, which a CUDA graph must not hold; each is cast once a step anyway.
+        return torch.autocast(trial.device, torch.bfloat16, cache_enabled=False)
     return nullcontext()
 
 
