@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from contenders.common import WARM_UP_STEPS, Job, Share, Trained, main, on_every_core
 
-from initbench import engines
+from initbench import engines, newborn
 from initbench.datasets import Dataset
 from initbench.engines.schedule import evaluation_sample
 from initbench.recipe import Trial
@@ -58,6 +58,7 @@ def train_groups(groups: list[engines.Group], dataset: Dataset) -> list[Trained]
 
 
 def train_share(groups: list[engines.Group], job: Job) -> Share:
+    newborn.keep_memory()  # as every worker does
     dataset = job.open_dataset()
     if job.warm_up:
         first = [trial.model_copy(update={"steps": WARM_UP_STEPS}) for trial in groups[0]]
