@@ -41,7 +41,7 @@ WORKLOADS = {
     "A": Workload("MNIST, 784-256-256-10", "mlp(depth=2, width=256)", "mnist", 0.02, trials=8, tutorial_trials=2),
     "B": Workload("CIFAR-10 shapes, 4 convolutions", "cnn(depth=4, width=32)", "cifar10", 0.005, trials=2,
                   tutorial_trials=1, steps=30, evaluations=6, channels_last=True),
-    "C": Workload("MNIST, 30 layers of width 64", "mlp(depth=29, width=64)", "mnist", 0.002, trials=8,
+    "C": Workload("MNIST, 30 layers of width 64", "mlp(depth=29, width=64)", "mnist", 0.0003, trials=8,
                   tutorial_trials=2),
     "D": Workload("initbench compare, process start to report", "mlp(depth=2, width=256)", "mnist", 0.05,
                   trials=40, tutorial_trials=40, schemes=DEFAULT_SCHEMES, command=True),
