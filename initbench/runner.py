@@ -74,7 +74,7 @@ def run(
         KeyboardInterrupt: after the workers are gone; what is stored stays.
     """
     observer = observer or Silent()
-    store.sweep(*out.glob("trials/*"))
+    store.sweep(out, *out.glob("trials/*"))
     records = stored_records(trials, out, observer)
     todo = [trial for trial in trials if trial.id not in records]
     observer.started(todo, len(records))

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from initbench.collecting import collector_paused
 from initbench.errors import ConfigurationError
-from initbench.inside import stay_inside
+from initbench.inside import leads_out, stay_inside
 from initbench.record import Record
 
 FORMAT = 1
@@ -101,9 +101,13 @@ def set_aside(out: Path, trial_id: str) -> Path | None:
     return aside
 
 
-def sweep(*folders: Path) -> None:
-    """Remove temporary files whose writer was killed: a writer needs milliseconds, and these are older than an hour."""
-    for path in itertools.chain.from_iterable(folder.glob(".*.part") for folder in folders):
+def sweep(root: Path, *folders: Path) -> None:
+    """Remove temporary files whose writer was killed: a writer needs milliseconds, and these are older than an hour.
+
+    Folders that a link leads out of `root` are left alone.
+    """
+    inside = (folder for folder in folders if not leads_out(root, folder / "any"))
+    for path in itertools.chain.from_iterable(folder.glob(".*.part") for folder in inside):
         with contextlib.suppress(OSError):  # gone, or not ours to remove: it harms nobody
             if time.time() - path.stat().st_mtime > ABANDONED:
                 path.unlink()

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from stored import payloads
 
 from initbench import runner, store
 from initbench.comparing import Place, carry_out, draft_of, prepare
@@ -31,15 +32,6 @@ COMMAND = [
 
 def prepared(out, jobs=1, **changes):
     return prepare(draft_of(None, SMALL | changes, "argument"), Place(Path(out), jobs=jobs), "compare")
-
-
-def payloads(out):
-    """Everything stored but the timings, by file name."""
-    found = {}
-    for path in sorted(Path(out).glob("trials/*/*.json")):
-        text = path.read_text()
-        found[path.name] = text[: text.index('"timings"')]
-    return found
 
 
 def test_other_schemes_and_their_order_change_no_byte(tmp_path):

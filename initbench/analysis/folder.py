@@ -22,7 +22,6 @@ def write_folder(folder: Path, comparison: Comparison, *, draw: bool = True) -> 
     Raises:
         ConfigurationError: the folder cannot be written.
     """
-    sweep(folder)
     drawn = list(pictures(comparison)) if draw else []
     files = {
         "trials.csv": csv_bytes(comparison.trials),
@@ -50,6 +49,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     for name in files:
         stay_inside(folder, folder / name)
+    sweep(folder, folder, folder / "plots")
     begin(folder, files)
     for name, data in files.items():
         write_atomically(folder / name, data)

@@ -127,15 +127,6 @@ def all_gone(pids, patience=30):
     return time.monotonic() - began
 
 
-def payloads(out):
-    """Everything stored but the timings, by file name."""
-    found = {}
-    for path in sorted(Path(out).glob("trials/*/*.json")):
-        text = path.read_text()
-        found[path.name] = text[: text.index('"timings"')]
-    return found
-
-
 def _serve():
     # Nothing may be computed before a fork, so that there are no threads; so a first child runs, and tells what a run
     # imports on its way.

@@ -6,7 +6,8 @@ import re
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nursery import SCALE, payloads
+from nursery import SCALE
+from stored import payloads
 
 from initbench import store
 

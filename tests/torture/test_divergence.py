@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from nursery import payloads
+from stored import payloads
 
 from initbench import datasets, store
 from initbench.recipe import Trial

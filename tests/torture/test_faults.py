@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from nursery import ROOT, SCALE, payloads
+from nursery import ROOT, SCALE
+from stored import payloads
 
 from initbench import store
 
@@ -132,5 +133,19 @@ def test_old_temporary_files_are_swept_and_young_ones_left_to_their_writer(tmp_p
         path.write_text("half")
     os.utime(old, (0, 0))
     os.utime(other, (0, 0))
-    store.sweep(trials, tmp_path / "absent")
+    store.sweep(tmp_path, trials, tmp_path / "absent")
     assert sorted(path.name for path in trials.iterdir()) == sorted([young.name, other.name])
+
+
+def test_a_sweep_does_not_follow_a_link_out(tmp_path):
+    elsewhere, root = tmp_path / "elsewhere", tmp_path / "out"
+    elsewhere.mkdir()
+    root.mkdir()
+    old = elsewhere / ".y.json.aaaa.part"
+    old.write_text("somebody's")
+    os.utime(old, (0, 0))
+    (root / "plots").symlink_to(elsewhere)
+    store.sweep(root, root / "plots")
+    assert old.exists()
+    store.sweep(tmp_path, root / "plots")
+    assert not old.exists()

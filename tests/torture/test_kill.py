@@ -9,7 +9,8 @@ import signal
 import time
 
 import pytest
-from nursery import SCALE, alive, all_gone, children_of, payloads
+from nursery import SCALE, alive, all_gone, children_of
+from stored import payloads
 
 from initbench import store
 

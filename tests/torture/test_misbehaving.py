@@ -5,7 +5,8 @@ import sys
 import time
 
 import pytest
-from nursery import SCALE, all_gone, children_of, payloads
+from nursery import SCALE, all_gone, children_of
+from stored import payloads
 
 from initbench import runner
 from initbench.comparing import Place, draft_of, prepare

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 import torch
-from nursery import ROOT, SCALE, payloads
+from nursery import ROOT, SCALE
+from stored import payloads
 
 sys.path.insert(0, str(ROOT))
 from tests.golden.draws import FILE, current

@@ -4,7 +4,8 @@ import random
 import signal
 import threading
 
-from nursery import SCALE, payloads
+from nursery import SCALE
+from stored import payloads
 
 from initbench import store
 

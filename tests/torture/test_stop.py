@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from nursery import ROOT, SCALE, all_gone, children_of, payloads
+from nursery import ROOT, SCALE, all_gone, children_of
+from stored import payloads
 
 SWEEP = ("compare", "-m", "linear", "-d", "digits", "--steps", "25", "-s", "kaiming", "-s", "zeros", "--name", "s")
 BOUND = 2.0  # seconds, held in the long form; elsewhere a machine may be too busy
