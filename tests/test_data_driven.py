@@ -41,6 +41,12 @@ def digits():
     return datasets.prepare("digits")
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Models here draw what no scheme fills: one draw in 200 leaves a tied layer just outside of its tolerance."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="module")
 def sample(digits):
     split = resident(digits, "train", "cpu")

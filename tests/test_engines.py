@@ -19,9 +19,11 @@ from initbench.optimizers import OPTIMIZERS
 from initbench.recipe import Trial
 
 BATCH, CLASSES = 16, 5
+# Rules that divide by a gradient's size multiply its rounding where it is near 0; a larger eps bounds by how much.
 OPTIMIZER_TEXTS = (
     "sgd", "sgd(momentum=0.9)", "sgd(weight_decay=0.01)", "sgd(momentum=0.8, weight_decay=0.1, nesterov=True)",
-    "adam", "adam(weight_decay=0.1)", "adamw", "rmsprop", "rmsprop(momentum=0.5)",
+    "adam(eps=0.001)", "adam(eps=0.001, weight_decay=0.1)", "adamw(eps=0.001)", "rmsprop(eps=0.001)",
+    "rmsprop(eps=0.001, momentum=0.5)",
 )  # fmt: skip
 
 
@@ -82,7 +84,8 @@ def against_the_reference(opened, models, trials, shape, orders=1, steps=12):
 
 
 def relative(actual, expected):
-    return float(((actual - expected).abs() / (expected.abs() + 1e-6)).max())
+    """The largest difference against the largest value: one that is 0 by chance has no digits of its own."""
+    return float((actual - expected).abs().max() / expected.abs().max())
 
 
 @pytest.fixture(autouse=True)
@@ -102,11 +105,14 @@ def _seeded():
     rates=st.lists(st.floats(1e-4, 0.1), min_size=5, max_size=5),
 )
 def test_closed_form_is_autograd_in_float64(sizes, activation, optimizer, members, rates):
+    torch.manual_seed(0)  # an example that fails must fail again
     models = [chain([6, *sizes, CLASSES], activation) for _ in range(members)]
-    trials = [trial_of(optimizer=optimizer, lr=rate) for rate in rates[:members]]
+    # A rule that divides by a gradient's size moves every weight by its rate: 0.1 would soon part any two roundings.
+    scale = 1 if optimizer.startswith("sgd") else 0.01
+    trials = [trial_of(optimizer=optimizer, lr=scale * rate) for rate in rates[:members]]
     stacked = members > 1 or len(sizes) % 2 == 0
     worst = against_the_reference(stacks(stacked=stacked), models, trials, (6, 1, 1), orders=members)
-    assert max(worst) < 1e-6, worst  # rules that divide by small gradients multiply rounding
+    assert max(worst) < 1e-8, worst
 
 
 @settings(deadline=None, max_examples=60)
@@ -117,6 +123,7 @@ def test_closed_form_is_autograd_in_float64(sizes, activation, optimizer, member
 )
 def test_a_closed_form_gradient_is_autograds_to_ten_digits(sizes, activation, stacked):
     """One step of plain SGD, its update divided by the rate: the gradient itself, parameter by parameter."""
+    torch.manual_seed(0)
     model, trial = chain([6, *sizes, CLASSES], activation).double(), trial_of(lr=0.5)
     engine = closed_form.ClosedForm([copy.deepcopy(model)], [trial], 1, stacked=stacked)
     (images, labels), *_ = batches((6, 1, 1), 1, 1, torch.float64)

@@ -55,7 +55,7 @@ def a_next_run_removes_old_strays(nursery, out, command, home):
     assert not strays(out)
 
 
-@pytest.mark.parametrize(("kills", "seeds", "draw"), [(40, 6, False), (3, 2, True)], ids=["trials", "report"])
+@pytest.mark.parametrize(("kills", "seeds", "draw"), [(40, 24, False), (3, 2, True)], ids=["trials", "report"])
 def test_a_parent_killed_at_any_moment_loses_nothing(nursery, tmp_path, kills, seeds, draw):
     rng = random.Random(kills)
     undisturbed = nursery.run(*sweep(tmp_path / "whole", seeds, 1), home=tmp_path / "logs", draw=draw)
