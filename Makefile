@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check bench format clean
+.PHONY: help demo test coverage torture check bench format clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -16,6 +16,12 @@ demo: $(VENV)/.installed ## install, compare the default schemes on real digits,
 
 test: $(VENV)/.dev ## install what tests need and run them
 	$(BIN)/pytest -n 2
+
+coverage: $(VENV)/.dev ## the tests with line and branch coverage of the package (a quarter of an hour)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 torture: $(VENV)/.torture ## the tests of what may go wrong, ten times as long, and a fuzzer (most of an hour)
 	INITBENCH_TORTURE=10 $(BIN)/pytest -n 2 --timeout 7200 -rP tests/torture $(HOSTILE)

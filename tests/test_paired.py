@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import time
 
 import numpy as np
 import pytest
@@ -71,12 +70,6 @@ def test_beyond_twenty_pairs_drawn_signs_agree_with_the_t_test_and_never_give_ze
     assert flips(differences) == flips(differences)
     assert flips(differences) != flips(differences, seed=1)
     assert flips(np.ones(60)) == least_p(60) == 1 / 100_000
-
-
-def test_twenty_pairs_take_no_noticeable_time():
-    started = time.perf_counter()
-    flips(np.random.default_rng(0).normal(size=EXACT_PAIRS))
-    assert time.perf_counter() - started < 0.5
 
 
 def test_no_pair_and_one_pair_say_what_they_can():

@@ -3,7 +3,6 @@
 import itertools
 import json
 import re
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -403,15 +402,3 @@ def test_a_run_that_broke_off_while_tuning_shows_no_panel(capsys):
     assert comparison.panels == ()
     show_comparison(comparison)
     assert "No trial is stored yet." in capsys.readouterr().out
-
-
-def test_verdicts_of_eight_schemes_and_ten_seeds_take_no_time():
-    records = [r for i in range(7) for r in trials_of(f"s{i}", noisy(0.8 + i / 50, salt=i))]
-    comparisons = [a_comparison([*trials_of(BASE, noisy(0.8)), *records]) for _ in range(3)]
-    spent = []
-    for comparison in comparisons:
-        comparison.marked  # noqa: B018 - the tables are there already
-        start = time.perf_counter()
-        assert len(comparison.verdicts) == 7
-        spent.append(time.perf_counter() - start)
-    assert min(spent) < 0.3

@@ -43,7 +43,7 @@ WORKLOADS = {
                   tutorial_trials=1, steps=30, evaluations=6, channels_last=True),
     "C": Workload("MNIST, 30 layers of width 64", "mlp(depth=29, width=64)", "mnist", 0.0003, trials=8,
                   tutorial_trials=2),
-    "D": Workload("initbench compare, process start to report", "mlp(depth=2, width=256)", "mnist", 0.05,
+    "D": Workload("initbench compare, process start to report", "mlp(depth=2, width=256)", "mnist", 0.01,
                   trials=40, tutorial_trials=40, schemes=DEFAULT_SCHEMES, command=True),
 }  # fmt: skip
 
