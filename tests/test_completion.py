@@ -79,10 +79,13 @@ def test_a_scheme_is_completed_at_every_place_of_its_grammar(tmp_path):
 
     assert {"constant", "conv="} == set(offered("con"))
     assert set(offered("conv=kaiming_n")) == {"conv=kaiming_normal"}
-    assert set(offered("conv=kaiming_uniform; li")) == {"conv=kaiming_uniform; linear="}
+    assert {f"conv=kaiming_uniform; linear={name}" for name in SCHEMES} <= set(offered("conv=kaiming_uniform; li"))
     assert set(offered("conv=kaiming_uniform; linear=xavier_n")) == {"conv=kaiming_uniform; linear=xavier_normal"}
-    assert set(offered("kaiming_normal(")) == {f"kaiming_normal({key}=" for key in SCHEMES["kaiming_normal"].parameters}
-    assert set(offered("kaiming_normal(mode='fan_out', non")) == {"kaiming_normal(mode='fan_out', nonlinearity="}
+    keys = {f"kaiming_normal({key}=" for key in SCHEMES["kaiming_normal"].parameters}
+    assert {word.partition("=")[0] + "=" for word in offered("kaiming_normal(")} == keys
+    second = "kaiming_normal(mode='fan_out', nonlinearity="
+    assert set(offered("kaiming_normal(mode='fan_out', non")) == {second, f"{second}'leaky_relu'"}
+    assert offered("constant(") == ["constant(val="]
     assert set(offered("bias=constant(0.1); head=he_n")) == {"bias=constant(0.1); head=he_normal"}
     assert offered("nobody(") == offered("constant(0.1)") == offered("kaiming_normal(mode='fan_") == []
 

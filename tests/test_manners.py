@@ -67,6 +67,9 @@ def test_every_command_has_examples_that_stand_line_by_line_in_its_help(monkeypa
         assert max(map(len, shown.splitlines())) <= 80
         for line in lines:
             assert f"  {line}\n" in shown
+    for group in ((), ("data",), ("new",)):
+        listed = initbench_(*group, "--help").stdout.partition("Commands:")[2]
+        assert "..." not in listed
     assert "Exit codes:" in initbench_("--help").stdout
     assert "--json" in initbench_("compare", "--help").stdout.partition("Exit codes")[0].rpartition("Examples")[2]
 

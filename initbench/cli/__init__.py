@@ -68,16 +68,19 @@ def program(
     """Hold the options of the program itself; typer shows the help text given above."""
 
 
-app.command("run", epilog=epilog("run"))(run)
-app.command("compare", epilog=epilog("compare"))(compare)
-app.command("inspect", epilog=epilog("inspect"))(inspect)
-app.command("check", epilog=epilog("check"))(check)
-app.command("report", epilog=epilog("report"))(report)
-app.command("export", epilog=epilog("export"))(export)
-app.command("list", epilog=epilog("list"))(listing)
+for name, command, summary in (
+    ("run", run, "Train one scheme: table, loss curves, plots."),
+    ("compare", compare, "Compare schemes: tables, curves, plots, a report."),
+    ("inspect", inspect, "Look at signal and gradient before the first step."),
+    ("check", check, "Hold a scheme against what every scheme must keep."),
+    ("report", report, "Rebuild tables, plots and report from what is stored."),
+    ("export", export, "Write a comparison for other tools."),
+    ("list", listing, "List schemes, models, datasets, optimizers, experiments."),
+    ("doctor", doctor, "Show what works here, and what to do where it does not."),
+):
+    app.command(name, epilog=epilog(name), short_help=summary)(command)
 app.add_typer(data, name="data")
 app.add_typer(new, name="new")
-app.command("doctor", epilog=epilog("doctor"))(doctor)
 
 
 def main() -> None:

@@ -25,6 +25,9 @@ def scheme(incomplete: str) -> Offers:
     text = "=".join(rest) if rest else part
     before = incomplete[: len(incomplete) - len(text)]
     offers = [*_specs("scheme", text), *([] if rest else _parts(text))]
+    if [word[-1:] for word, _ in offers] == ["="] and not rest and "(" not in text:
+        # A shell that finds one word closes its quote, and a part alone is no scheme yet.
+        offers = [(offers[0][0] + name, told) for name, told in _names("scheme")]
     return [(before + word, told) for word, told in offers]
 
 
@@ -118,7 +121,9 @@ def _keys(kind: str, name: str, text: str, inside: str) -> Iterator[tuple[str, s
     taken = {value.partition("=")[0].strip() for value in given}
     for key, default in _parameters(kind, name).items():
         if key.startswith(last) and key not in taken:
-            yield f"{before}{key}=", "no default" if default is None else f"default: {default}"
+            yield f"{before}{key}=", "no default" if default is None else "or the default"
+            if default is not None:
+                yield f"{before}{key}={default}", "the default"
 
 
 def _parameters(kind: str, name: str) -> dict[str, str | None]:

@@ -22,7 +22,7 @@ def show(data_dir: options.DataDir = None) -> None:
     console.show_table(f"datasets in {folder}", ("dataset", "state", "where", "note"), rows)
 
 
-@app.command("fetch", epilog=epilog("data fetch"))
+@app.command("fetch", epilog=epilog("data fetch"), short_help="Download a dataset, verified by hash.")
 @console.command
 def fetch(
     name: Annotated[str, typer.Argument(help="For example mnist.", autocompletion=completion.dataset)],

@@ -59,7 +59,7 @@ def group() -> None:
     """Write a commented recipe to start from, or a schema for editors."""
 
 
-@app.command("experiment", epilog=epilog("new experiment"))
+@app.command("experiment", epilog=epilog("new experiment"), short_help="Write a commented recipe that runs as it is.")
 @console.command
 def experiment(
     name: Annotated[str, typer.Argument(help="Its name; the file is <folder>/<name>.toml.")],
@@ -94,7 +94,7 @@ def experiment(
     console.show_fact("", f"initbench compare {path}")
 
 
-@app.command("schema", epilog=epilog("new schema"))
+@app.command("schema", epilog=epilog("new schema"), short_help="Write the schema from which editors complete recipes.")
 @console.command
 def schema(folder: Folder = FOLDER) -> None:
     """Write <folder>/recipe.schema.json, from which editors complete and check recipes.
