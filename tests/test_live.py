@@ -73,7 +73,8 @@ def test_steps_inside_trials_move_the_share_and_are_not_counted_twice():
 
 def test_what_differs_between_trials_is_part_of_a_row_s_name():
     board = a_board(a_trial(lr=0.1), a_trial(lr=0.2), a_trial(lr=0.2, seed=1))
-    assert [row.label for row in board.rows] == ["kaiming_uniform, lr 0.1", "kaiming_uniform, lr 0.2"]
+    assert [row.scheme + row.setting for row in board.rows] == ["kaiming_uniform, lr 0.1", "kaiming_uniform, lr 0.2"]
+    assert [line.split("  ")[0] for line in shown(board)[2:4]] == ["kaiming_unifo…, lr 0.1", "kaiming_unifo…, lr 0.2"]
     assert [row.tally.trials for row in board.rows] == [1, 2]
 
 

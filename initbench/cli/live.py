@@ -23,6 +23,7 @@ REFRESH_EVERY = 0.25  # seconds
 AXES = ("dataset", "model", "optimizer", "lr")
 FIXED = 38  # columns that everything but names and spark lines takes
 SPARK, WIDE_SPARK = 20, 36
+LEAST_NAME = 8  # columns of a scheme's name that are always shown
 NARROW = 66  # columns below which there is no room for a spark line
 FRAME = 4  # lines beside the rows: what is being done, heads, what the curves are, and the cursor's
 
@@ -30,8 +31,8 @@ FRAME = 4  # lines beside the rows: what is being done, heads, what the curves a
 class Row:
     """What is known of one scheme in its setting; `curve` is the sum of its finished trials' validation accuracies."""
 
-    def __init__(self, label: str, todo: Sequence[Trial]) -> None:
-        self.label, self.tally = label, Tally()
+    def __init__(self, scheme: str, setting: str, todo: Sequence[Trial]) -> None:
+        self.scheme, self.setting, self.tally = printable(scheme), printable(setting), Tally()
         self.tally.start(todo)
         self.curve: list[float] = []
         self.best: float | None = None
@@ -74,11 +75,11 @@ class Board(Observer):
 
     def started(self, todo: Sequence[Trial], stored: int) -> None:
         """Lay out a row for each scheme, and for each setting where there are several."""
-        grouped: dict[str, list[Trial]] = {}
+        grouped: dict[tuple[str, str], list[Trial]] = {}
         varied = [axis for axis in AXES if len({getattr(trial, axis) for trial in todo}) > 1]
         for trial in todo:
-            grouped.setdefault(_label(trial, varied), []).append(trial)
-        self.rows = [Row(label, trials) for label, trials in grouped.items()]
+            grouped.setdefault((trial.scheme, _setting(trial, varied)), []).append(trial)
+        self.rows = [Row(*names, trials) for names, trials in grouped.items()]
         self.row_of = {trial_id: row for row in self.rows for trial_id in row.tally.steps}
         self.stored, self.began, self.pace = stored, time.monotonic(), Pace()
         self._show()
@@ -148,10 +149,9 @@ class Board(Observer):
         return Text.assemble(("starting " if self.pace.since is None else "training ", "bold"), ", ".join(parts))
 
 
-def _label(trial: Trial, varied: Sequence[str]) -> str:
-    """Name a row: the scheme, and what else differs between the trials."""
-    settings = [f"lr {trial.lr:g}" if axis == "lr" else getattr(trial, axis) for axis in varied]
-    return printable(", ".join([trial.scheme, *settings]))
+def _setting(trial: Trial, varied: Sequence[str]) -> str:
+    """Name what else differs between the trials: a row's name goes on with it."""
+    return "".join(f", lr {trial.lr:g}" if axis == "lr" else f", {getattr(trial, axis)}" for axis in varied)
 
 
 def _those_that_fit(rows: Sequence[Row], room: int) -> list[Row]:
@@ -162,11 +162,14 @@ def _those_that_fit(rows: Sequence[Row], room: int) -> list[Row]:
 
 
 def _cells(row: Row, room: int, width: int) -> tuple[Text, ...]:
-    name = Text(row.label, style="bold" if row.tally.running else "")
-    name.truncate(max(room, 8), overflow="ellipsis")
+    room = max(room, LEAST_NAME)
+    setting = Text(row.setting)
+    setting.truncate(room - LEAST_NAME, overflow="ellipsis")
+    name = Text(row.scheme, style="bold" if row.tally.running else "")
+    name.truncate(room - len(setting), overflow="ellipsis")
     mean = row.mean
     return (
-        name,
+        name + setting,
         Text(f"{row.tally.ended}/{row.tally.trials}"),
         Text(spark(mean, width).ljust(width), style="cyan"),
         Text(f"{mean[-1]:.3f}" if mean else ""),
