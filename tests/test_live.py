@@ -112,8 +112,9 @@ def test_names_in_the_table_are_text():
     assert "[red]x[/red]\\x1b[2J" in "\n".join(shown(board))
 
 
-def test_nothing_to_train_is_no_table():
+def test_nothing_to_train_is_no_table(capsys):
     assert shown(a_board(stored=3)) in ([], [""])
+    assert "0 trials to train, 3 stored" in capsys.readouterr().err
 
 
 def test_a_spark_line_is_as_high_as_the_share_and_no_wider_than_its_room():

@@ -82,6 +82,8 @@ class Board(Observer):
         self.rows = [Row(*names, trials) for names, trials in grouped.items()]
         self.row_of = {trial_id: row for row in self.rows for trial_id in row.tally.steps}
         self.stored, self.began, self.pace = stored, time.monotonic(), Pace()
+        if not todo:
+            console.say(f"0 trials to train, {stored} stored")
         self._show()
 
     def progressed(self, steps: Mapping[str, int]) -> None:
