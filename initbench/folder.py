@@ -16,6 +16,7 @@ from initbench.errors import ConfigurationError
 from initbench.inside import leads_out, stay_inside
 from initbench.recipe import Claim, Frozen, Rates, Seeds
 from initbench.record import Record
+from initbench.spec import did_you_mean
 
 RECIPE_FILE = "recipe.json"
 OPENING = b'{\n "schema":'  # how every stamp of ours begins, even one that was cut
@@ -186,7 +187,9 @@ def _read_asked(folder: Path) -> Asked:
     try:
         return Asked.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise ConfigurationError(f"No comparison in {folder}: it has no {RECIPE_FILE}.") from None
+        others = [stamp.parent.name for stamp in folder.parent.glob(f"*/{RECIPE_FILE}")]
+        near = did_you_mean(folder.name, others) or f": it has no {RECIPE_FILE}."
+        raise ConfigurationError(f"No comparison in {folder}{near}") from None
     except OSError as error:
         raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from None
     except ValidationError as error:

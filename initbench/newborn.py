@@ -28,6 +28,8 @@ def start_process(queue: Any, folder: str) -> None:  # noqa: ANN401 - multiproce
     if sys.platform == "linux":  # whose kernel sees to it even where a trial lets no other thread run
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     keep_memory()
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)  # the parent's stdout is for data, and the user's own code may print
     os.chdir(folder)
     queue.cancel_join_thread()  # a report that nobody reads must not keep a worker from ending
 

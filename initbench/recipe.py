@@ -99,10 +99,22 @@ def _folder_name(name: str) -> str:
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Rate = Annotated[FiniteFloat, Field(gt=0, le=1e30)]  # float32 ends at 3e38
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Names = Annotated[tuple[Text, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
-Rates = Annotated[tuple[Rate, ...], BeforeValidator(_rates), AfterValidator(_distinct)]
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), AfterValidator(_distinct)]
-TuningSeeds = Annotated[tuple[Seed, ...], BeforeValidator(_tuning_seeds), AfterValidator(_distinct)]
+# What may be written for them in a recipe, in the words of its JSON schema.
+NamesWritten = Text | Annotated[list[Text], Field(min_length=1)]
+RatesWritten = Literal["tune"] | Rate | Annotated[list[Rate], Field(min_length=1)]
+SeedsWritten = Annotated[int, Field(ge=1, le=MOST_SEEDS)] | Annotated[list[Seed], Field(min_length=1)]
+Names = Annotated[
+    tuple[Text, ...], BeforeValidator(_listed, json_schema_input_type=NamesWritten), AfterValidator(_distinct)
+]
+Rates = Annotated[
+    tuple[Rate, ...], BeforeValidator(_rates, json_schema_input_type=RatesWritten), AfterValidator(_distinct)
+]
+Seeds = Annotated[
+    tuple[Seed, ...], BeforeValidator(_seeds, json_schema_input_type=SeedsWritten), AfterValidator(_distinct)
+]
+TuningSeeds = Annotated[
+    tuple[Seed, ...], BeforeValidator(_tuning_seeds, json_schema_input_type=SeedsWritten), AfterValidator(_distinct)
+]
 RunName = Annotated[str, AfterValidator(_folder_name)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -131,12 +143,15 @@ class Claim(Frozen):
     `where` may fix dataset, model, optimizer or lr; left out, the claim is about every setting.
     """
 
-    text: Text
-    metric: Metric
-    better: Text
-    than: Text
-    where: dict[Literal["dataset", "model", "optimizer", "lr"], str | float] = {}
-    source: str = ""
+    text: Annotated[Text, Field(description="The sentence, as people say it.")]
+    metric: Annotated[Metric, Field(description="What it is about.")]
+    better: Annotated[Text, Field(description="The scheme that is said to be better; one of `schemes`.")]
+    than: Annotated[Text, Field(description="The scheme that it is said to beat; one of `schemes`.")]
+    where: Annotated[
+        dict[Literal["dataset", "model", "optimizer", "lr"], str | float],
+        Field(description="The setting that it is about; left out: every one."),
+    ] = {}
+    source: Annotated[str, Field(description="Who says so.")] = ""
 
 
 Vary = Literal["init,order"]
@@ -149,24 +164,43 @@ class Recipe(Frozen):
     scored with `seeds`. `vary` crosses the seeds of the weights with those of the data order.
     """
 
-    name: RunName | None = None
-    question: str = ""
-    schemes: Names = DEFAULT_SCHEMES
-    model: Names = ("mlp(depth=8, width=64)",)
-    dataset: Names = ("digits",)
-    optimizer: Names = ("sgd",)
-    lr: Rates = (0.05,)
-    batch_size: Annotated[int, Field(gt=0, lt=2**31)] = 64
-    epochs: Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None = 10
-    steps: Annotated[int, Field(gt=0, le=MOST_STEPS)] | None = None
-    seeds: Seeds = tuple(range(10))
-    tuning_seeds: TuningSeeds = tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + 3))
-    vary: Vary | None = None
-    target: Annotated[FiniteFloat, Field(gt=0, lt=1)] | None = None
-    baseline: Text | None = None
-    device: Device = "auto"
-    precision: Precision = "float32"
-    claims: Annotated[tuple[Claim, ...], BeforeValidator(_listed)] = ()
+    name: Annotated[RunName | None, Field(description="Of the folder of results; left out: the file's own.")] = None
+    question: Annotated[str, Field(description="What you want to know; it stands above the results.")] = ""
+    schemes: Annotated[
+        Names, Field(description="What is compared: names, or parts such as 'conv=orthogonal; bias=zeros'.")
+    ] = DEFAULT_SCHEMES
+    model: Annotated[Names, Field(description="For example 'cnn(depth=4)'.")] = ("mlp(depth=8, width=64)",)
+    dataset: Annotated[Names, Field(description="A name, a .npz file or an image folder.")] = ("digits",)
+    optimizer: Annotated[Names, Field(description="For example 'sgd(momentum=0.9)'.")] = ("sgd",)
+    lr: Annotated[
+        Rates, Field(description="Learning rate; several, or 'tune', are a grid: each scheme gets its own best.")
+    ] = (0.05,)
+    batch_size: Annotated[int, Field(gt=0, lt=2**31, description="Images a step.")] = 64
+    epochs: Annotated[
+        Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None, Field(description="Passes over the training split.")
+    ] = 10
+    steps: Annotated[
+        Annotated[int, Field(gt=0, le=MOST_STEPS)] | None, Field(description="Updates, in place of epochs.")
+    ] = None
+    seeds: Annotated[Seeds, Field(description="A count (10 stands for 0 to 9) or a list.")] = tuple(range(10))
+    tuning_seeds: Annotated[
+        TuningSeeds, Field(description="Seeds that choose learning rates and are never scored: a count or a list.")
+    ] = tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + 3))
+    vary: Annotated[
+        Vary | None, Field(description="'init,order' crosses the seeds of the weights with those of the data order.")
+    ] = None
+    target: Annotated[
+        Annotated[FiniteFloat, Field(gt=0, lt=1)] | None,
+        Field(description="Validation accuracy that counts as converged; left out: halfway from chance to 1."),
+    ] = None
+    baseline: Annotated[Text | None, Field(description="The scheme that others are compared with.")] = None
+    device: Annotated[Device, Field(description="Where to train.")] = "auto"
+    precision: Annotated[Precision, Field(description="The low ones can change the conclusion.")] = "float32"
+    claims: Annotated[
+        tuple[Claim, ...],
+        BeforeValidator(_listed, json_schema_input_type=Claim | list[Claim]),
+        Field(description="What somebody asserts, fixed before the first trial: supported, refuted or undecided."),
+    ] = ()
 
 
 class Trial(Frozen):

@@ -20,6 +20,8 @@ from initbench.errors import UsageError
 
 QUOTES = "'\""
 OPENING, CLOSING = "([{", ")]}"
+# Of a scheme, in the order of its canonical text (`schemes.compose`).
+PARTS = ("weight", "conv", "linear", "first", "last", "head", "bias")
 REFERENCE = re.compile(
     r"(?P<home>(?:[A-Za-z]:)?[^:;=()'\"]+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)"
 )

@@ -672,7 +672,7 @@ def test_doctor_shows_what_works_here_and_writes_nothing(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("COLUMNS", "300")
-    assert "cannot be written" in initbench_("doctor", "--out", blocked / "below").stdout
+    assert "cannot be written" in initbench_("doctor", "--out", blocked / "below", code=4).stdout
 
 
 def commands(group=None, path=()):

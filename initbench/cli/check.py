@@ -7,21 +7,22 @@ from typing import Annotated
 
 import typer
 
-from initbench.cli import console, options
+from initbench.cli import completion, console, options
 from initbench.errors import NotConforming
 
-Scheme = Annotated[str, typer.Argument(help="Any scheme's text. `initbench list schemes` shows all names.")]
+Scheme = Annotated[
+    str,
+    typer.Argument(
+        help="Any scheme's text. `initbench list schemes` shows all names.", autocompletion=completion.scheme
+    ),
+]
 
 
 @console.command
 def check(scheme: Scheme, json: options.Json = False, quiet: options.Quiet = False) -> None:
     """Fill small models with a scheme and check what every scheme must keep: seeds, laws, what is to be left alone.
 
-    Leaves with 4 where a check fails. Examples:
-
-    initbench check kaiming_uniform
-
-    initbench check "conv=orthogonal; bias=constant(0.1)" --json
+    Leaves with 4 where a check fails.
     """
     with console.kept():
         from initbench.conformance import conformance, subject_of

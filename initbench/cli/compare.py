@@ -5,13 +5,18 @@ from typing import Annotated
 
 import typer
 
-from initbench.cli import options
+from initbench.cli import completion, options
 from initbench.cli.console import command, kept
+
+Recipe = Annotated[
+    Path | None,
+    typer.Argument(help="A recipe, for example experiments/article.toml.", autocompletion=completion.recipe),
+]
 
 
 @command
 def compare(
-    recipe: Annotated[Path | None, typer.Argument(help="A recipe, for example experiments/article.toml.")] = None,
+    recipe: Recipe = None,
     scheme: options.Schemes = None,
     model: options.Models = None,
     dataset: options.Datasets = None,
@@ -36,6 +41,8 @@ def compare(
     fail_if: options.FailIf = None,
     all_pairs: options.AllPairs = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    plain: options.Plain = False,  # noqa: ARG001 - `console.command` sees to it
     open_report: options.Open = False,
 ) -> None:
     """Compare schemes over several seeds: tables, curves, plots, a report.
@@ -69,6 +76,7 @@ def compare(
         as_json=json,
         dry_run=dry_run,
         quiet=quiet,
+        verbose=verbose,
         open_report=open_report,
         fail_if=tuple(fail_if or ()),
         all_pairs=all_pairs,

@@ -7,9 +7,12 @@ import multiprocessing
 import os
 import shutil
 import signal
+import textwrap
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,8 +32,11 @@ R = TypeVar("R")
 PIPED = 120  # columns where stdout is a file or a pipe, which have none of their own
 ROOMY = 100  # columns from which a table can breathe
 
-out = Console(highlight=False, markup=False)
-err = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
+BUG = 1  # the exit code of a mistake of ours
+
+OUT: dict[str, Any] = {"highlight": False, "markup": False}
+ERR: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True, "stderr": True}
+out, err = Console(**OUT), Console(**ERR)
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
@@ -38,17 +44,47 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            with _answering(_interrupt):
-                return function(*args, **kwargs)
-        except InitbenchError as error:
-            for line in str(error).splitlines():
-                err.print(Text.assemble(("error: ", "bold red"), _plain(line)))
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(INTERRUPTED) from None
+        with _manner(plain=bool(kwargs.get("plain"))):
+            try:
+                with _answering(_interrupt):
+                    return function(*args, **kwargs)
+            except InitbenchError as error:
+                for line in str(error).splitlines():
+                    _say_error(line)
+                raise typer.Exit(error.exit_code) from None
+            except KeyboardInterrupt:
+                raise typer.Exit(INTERRUPTED) from None
+            except (typer.Exit, typer.Abort):
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever nobody foresaw is a bug, and is to be reported as one
+                _say_bug(error)
+                raise typer.Exit(BUG) from None
 
     return wrapped
+
+
+def _say_error(line: str) -> None:
+    err.print(Text.assemble(("error: ", "bold red"), _plain(line)))
+
+
+def _say_bug(error: Exception) -> None:
+    """Show the way to a mistake of ours, and say that it is one."""
+    say("".join(traceback.format_exception(error)).rstrip())
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    _say_error(f"this is a bug in initbench ({said}): please report it with the lines above and `initbench doctor`'s.")
+
+
+@contextmanager
+def _manner(*, plain: bool) -> Iterator[None]:
+    """Print for a while as where there is no terminal: no colour, no bold, no line that changes."""
+    global out, err
+    before = out, err
+    if plain:
+        out, err = (Console(**options, force_terminal=False) for options in (OUT, ERR))
+    try:
+        yield
+    finally:
+        out, err = before
 
 
 @contextmanager
@@ -91,19 +127,29 @@ def kept() -> Iterator[None]:
     gc.freeze()
 
 
+def is_live() -> bool:
+    """Say whether what is on stderr can change: on a terminal that can move its cursor, and not with --plain."""
+    return err.is_terminal and not err.is_dumb_terminal and err.file.isatty()  # FORCE_COLOR makes a pipe no terminal
+
+
 @contextmanager
 def status_on(*, quiet: bool) -> Iterator[Callable[[str], object]]:
     """Yield what is told of each step of a short task: a line that changes on a terminal, nothing elsewhere."""
-    if quiet or not err.is_terminal:
+    if quiet or not is_live():
         yield lambda _text: None
         return
-    with err.status("starting") as status:
+    with err.status("starting", refresh_per_second=4) as status:
         yield lambda text: status.update(printable(text))
 
 
 def notice(message: str) -> None:
     """Say something that a user should know and that stops nothing."""
     err.print(Text.assemble(("note: ", "yellow"), _plain(message)))
+
+
+def say_damaged(path: Path, reason: str) -> None:
+    """Say that a stored trial is being computed again, and where what was there lies."""
+    notice(f"a stored trial was damaged ({reason}); it is set aside as {path} and computed again.")
 
 
 def name_damaged(files: Sequence[str]) -> None:
@@ -132,15 +178,22 @@ def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]
 
 def show_numbers(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table of a name and numbers on stdout: on a narrow terminal headers and names fold, numbers never."""
-    roomy = _columns() >= ROOMY
+    roomy = columns() >= ROOMY
     table = Table(box=None, padding=(0, 3 if roomy else 1, 0, 0), pad_edge=False)
     for i, header in enumerate(headers):
         cells = [row[i] for row in rows]
         pieces = [*header.split(), *(cells if i else " ".join(cells).split())]
         narrowest = max(map(len, pieces))
         width = None if roomy else narrowest
-        table.add_column(_plain(header), justify="right" if i else "left", overflow="fold", width=width)
+        folded = header if width is None else "\n".join(_balanced(line, width) for line in header.split("\n"))
+        table.add_column(_plain(folded), justify="right" if i else "left", overflow="fold", width=width)
     _print_table(title, table, rows)
+
+
+def _balanced(text: str, width: int) -> str:
+    """Fold text into lines of much the same length, no more of them than the width demands."""
+    fold = partial(textwrap.wrap, text, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(next(lines for narrow in range(1, width + 1) if len(lines := fold(narrow)) == len(fold(width))))
 
 
 def _print_table(title: str, table: Table, rows: Sequence[Sequence[str]]) -> None:
@@ -156,19 +209,24 @@ def show_text(text: str = "", style: str = "") -> None:
     _print(Text("\n".join(map(printable, text.split("\n"))), style=style))
 
 
-def _columns() -> int:
+def columns() -> int:
     """Return the width to print in: COLUMNS, else the terminal's; a file or a pipe has none of its own."""
     return shutil.get_terminal_size((PIPED, 0)).columns
 
 
 def _print(content: RenderableType) -> None:
-    out.width = _columns()  # asked anew each time, for a terminal may change
+    out.width = columns()  # asked anew each time, for a terminal may change
     out.print(content, soft_wrap=False)
 
 
 def show_path(label: str, path: Path) -> None:
     """Say where something was written, on stderr."""
-    err.print(Text.assemble(f"{label:<8}", (printable(str(path)), "bold")))
+    show_fact(label, str(path))
+
+
+def show_fact(label: str, text: str, remark: str = "") -> None:
+    """Say something short behind its label, on stderr; whole on one line, for commands and paths are copied."""
+    err.print(Text.assemble(f"{label:<8}", (printable(text), "bold"), (printable(remark), "dim")))
 
 
 def _plain(text: str) -> Text:

@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from initbench.cli import console, options
+from initbench.cli import completion, console, options
+from initbench.cli.examples import epilog
 
 app = typer.Typer(no_args_is_help=True, help="See which datasets are on disk, and fetch the rest, verified.")
 
 
-@app.command("list")
+@app.command("list", epilog=epilog("data list"))
 @console.command
 def show(data_dir: options.DataDir = None) -> None:
     """List the datasets and whether they are there and whole."""
@@ -21,10 +22,10 @@ def show(data_dir: options.DataDir = None) -> None:
     console.show_table(f"datasets in {folder}", ("dataset", "state", "where", "note"), rows)
 
 
-@app.command("fetch")
+@app.command("fetch", epilog=epilog("data fetch"), short_help="Download a dataset, verified by hash.")
 @console.command
 def fetch(
-    name: Annotated[str, typer.Argument(help="For example mnist.")],
+    name: Annotated[str, typer.Argument(help="For example mnist.", autocompletion=completion.dataset)],
     data_dir: options.DataDir = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -34,7 +35,7 @@ def fetch(
     from initbench import datasets
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console.err, disable=quiet or not console.err.is_terminal) as progress:
+    with Progress(*columns, console=console.err, disable=quiet or not console.is_live()) as progress:
         task = progress.add_task(name, total=None)
         folder = datasets.fetch(name, data_dir, lambda done, total: progress.update(task, completed=done, total=total))
     console.show_path("data", folder)

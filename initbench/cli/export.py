@@ -12,7 +12,7 @@ from initbench.cli import console, options
 @console.command
 def export(
     to: Annotated[Literal["csv", "markdown", "latex", "json"], typer.Option("--to", help="The format.")],
-    folder: Annotated[Path | None, typer.Argument(help="A comparison's folder. Default: the latest.")] = None,
+    folder: options.Folder = None,
     output: Annotated[Path | None, typer.Option("--output", help="A file to write. Default: stdout.")] = None,
     out: options.Out = options.OUT,
 ) -> None:

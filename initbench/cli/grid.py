@@ -1,6 +1,9 @@
 """The main path of `run` and `compare`: prepare, train with progress, write the folder, show it."""
 
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +14,8 @@ from initbench.analysis.claims import Condition, holds, parse_condition
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.freshness import is_fresh
 from initbench.analysis.summary import SETTING
-from initbench.cli import console
+from initbench.cli import console, details
+from initbench.cli.closing import next_commands
 from initbench.cli.present import show_all_pairs, show_comparison, summary_document
 from initbench.cli.progress import progress_on
 from initbench.comparing import Place, Prepared, carry_out, prepare
@@ -30,15 +34,17 @@ class Wishes:
     dry_run: bool
     quiet: bool
     open_report: bool
+    verbose: bool = False
     fail_if: tuple[str, ...] = ()
     all_pairs: bool = False
 
 
 def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
     """Carry out a grid of trials and show what came of it."""
-    conditions = [parse_condition(text, lambda scheme: str(parse_scheme(scheme))) for text in wishes.fail_if]
     try:
-        prepared = prepare(draft, place, verb, command=typed())
+        with redirect_stdout(sys.stderr):  # the user's own code may print, and stdout is for data
+            conditions = [parse_condition(text, lambda scheme: str(parse_scheme(scheme))) for text in wishes.fail_if]
+            prepared = prepare(draft, place, verb, command=typed())
     except KeyboardInterrupt:
         console.say(f"Interrupted before training began. To continue: {typed()}")
         raise
@@ -47,14 +53,19 @@ def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
     if wishes.dry_run:
         _show_plan(prepared, wishes)
         return
+    _tell(details.before(prepared), wishes)
     try:
-        with progress_on(quiet=wishes.quiet) as observer:
+        with redirect_stdout(sys.stderr), progress_on(quiet=wishes.quiet) as observer:
             comparison = carry_out(prepared, observer)
-        _refresh(prepared, comparison)
+        with console.status_on(quiet=wishes.quiet) as told:
+            told("drawing plots and the report")
+            _refresh(prepared, comparison)
     except KeyboardInterrupt:
         _show_what_is_stored(prepared, wishes)
         raise
     _show(comparison, prepared, wishes)
+    _tell(details.after(comparison, prepared), wishes)
+    _say_what_is_next(comparison, prepared, wishes)
     _require_none_failed(comparison)
     _require_unmet(conditions, comparison)
 
@@ -81,6 +92,18 @@ def _show(comparison: Comparison, prepared: Prepared, wishes: Wishes) -> None:
         console.show_path("report", report)
     if wishes.open_report:
         typer.launch(report.resolve().as_uri())
+
+
+def _tell(facts: Iterator[tuple[str, str]], wishes: Wishes) -> None:
+    """Say the details that -v asks for."""
+    for label, text in facts if wishes.verbose and not wishes.quiet else ():
+        console.show_fact(label, text)
+
+
+def _say_what_is_next(comparison: Comparison, prepared: Prepared, wishes: Wishes) -> None:
+    commands = next_commands(comparison, prepared.folder) if comparison.records and not wishes.quiet else ()
+    for i, (command, purpose) in enumerate(commands):
+        console.show_fact("" if i else "next", command, f"  # {purpose}")
 
 
 def _show_plan(prepared: Prepared, wishes: Wishes) -> None:
@@ -155,7 +178,8 @@ def _require_none_failed(comparison: Comparison) -> None:
     if failed:
         reasons = Counter(record.outcome.reason for record in failed)
         first, times = reasons.most_common(1)[0]
+        others = "The others are stored; the" if len(failed) < len(comparison.records) else "None finished; the"
         raise TrialsFailed(
             f"{len(failed)} of {len(comparison.records)} trials failed, {times} of them with: {first}. "
-            "The others are stored; the same command tries the failed ones again."
+            f"{others} same command tries the failed ones again."
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from initbench.cli import console, options
+from initbench.cli import completion, console, options
 from initbench.interrupts import typed
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ Models = Annotated[
         "-m",
         "--model",
         help="A built-in model, a scan such as 'mlp(depth=2..100)', or your own: path/to/file.py:build.",
+        autocompletion=completion.model,
     ),
 ]
 Inputs = Annotated[
@@ -28,7 +29,15 @@ Inputs = Annotated[
         help="Made-up inputs in place of a dataset: 3x32x32, or 16:1000 for 16 tokens below 1000; repeatable.",
     ),
 ]
-Data = Annotated[str | None, typer.Option("-d", "--dataset", help="Whose training images are used; default: digits.")]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "-d",
+        "--dataset",
+        help="Whose training images are used; default: digits.",
+        autocompletion=completion.dataset,
+    ),
+]
 Seeds = Annotated[str, typer.Option("--seeds", help="A count (5 stands for 0 to 4) or a comma list.")]
 DEFAULT_MODEL = "mlp(depth=8, width=64)"
 
@@ -45,17 +54,12 @@ def inspect(
     name: options.Name = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    plain: options.Plain = False,  # noqa: ARG001 - `console.command` sees to it
     open_report: options.Open = False,
 ) -> None:
     """Look at signal and gradient before the first step: will this initialization work in this network, and why not?
 
-    Trains nothing. Examples:
-
-    initbench inspect -s xavier -m "mlp(depth=30, width=128)"
-
-    initbench inspect -m "mlp(depth=2..100)"
-
-    initbench inspect -m my_model.py:build --input 3x32x32
+    Trains nothing.
     """
     with console.kept():
         from initbench.cli.present_inspection import inspection_document, show_inspection

@@ -1,21 +1,20 @@
 """`initbench list`: the names that can be used, and all that is to be said of one."""
 
 import inspect
-import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from initbench.cli import console
+from initbench.cli import completion, console
+from initbench.cli.recipes import FOLDER, question, recipes
 from initbench.errors import UsageError
 
 if TYPE_CHECKING:
     from initbench.registry import Entry, Registry
     from initbench.schemes.rule import Maker
 
-FOLDER = Path("experiments")
 COMPOSING = (
     "\nCompose by part: 'conv=kaiming_uniform; linear=xavier_uniform; bias=constant(0.1); head=zeros'."
     "\nParts: weight (a bare name), conv, linear, first, last, head, bias, name:<glob>; the most specific wins. `last`"
@@ -51,17 +50,15 @@ class What(StrEnum):
     EXPERIMENTS = "experiments"
 
 
-Name = Annotated[str | None, typer.Argument(help="Show all there is to say of this one.")]
+Name = Annotated[
+    str | None,
+    typer.Argument(help="Show all there is to say of this one.", autocompletion=completion.listed),
+]
 
 
 @console.command
 def listing(what: Annotated[What, typer.Argument(help="What to list.")], name: Name = None) -> None:
-    """List schemes, models, datasets, optimizers or experiments; with a NAME, show the whole page of one.
-
-    initbench list schemes
-
-    initbench list schemes kaiming_normal
-    """
+    """List schemes, models, datasets, optimizers or experiments; with a NAME, show the whole page of one."""
     if what is What.EXPERIMENTS:
         _show_experiments(name)
         return
@@ -205,11 +202,11 @@ def _example(entry: "Entry[Any]") -> str:
 
 
 def _show_experiments(name: str | None) -> None:
-    paths = {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
+    paths = recipes()
     if name is not None:
         _show_recipe(name, paths)
     elif paths:
-        console.show_table("", ("recipe", "question"), [(str(path), _question(path)) for path in paths.values()])
+        console.show_table("", ("recipe", "question"), [(str(path), question(path)) for path in paths.values()])
     else:
         console.say(f"No recipes in {FOLDER.resolve()}: `initbench new experiment NAME` writes one.")
 
@@ -223,10 +220,3 @@ def _show_recipe(name: str, paths: dict[str, Path]) -> None:
         console.show_text(paths[name].read_text(encoding="utf-8").rstrip())
     except (UnicodeDecodeError, OSError):
         raise UsageError(f"{paths[name]} cannot be read as text.") from None
-
-
-def _question(path: Path) -> str:
-    try:
-        return str(tomllib.loads(path.read_text(encoding="utf-8")).get("question", ""))
-    except (ValueError, RecursionError, OSError):
-        return "(cannot be read)"

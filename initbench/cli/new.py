@@ -1,15 +1,25 @@
-"""`initbench new experiment`: write a commented recipe."""
+"""`initbench new`: write a commented recipe, and the JSON schema that lets an editor complete and check recipes."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from initbench.cli import console
+from initbench.cli.examples import epilog
+from initbench.cli.names import installed, registered
+from initbench.cli.recipes import FOLDER
 
-app = typer.Typer(no_args_is_help=True, help="Write a commented recipe to start from.")
+app = typer.Typer(no_args_is_help=True, help="Write a commented recipe to start from, or a schema for editors.")
+
+SCHEMA_FILE = "recipe.schema.json"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+TITLE = "A recipe of initbench"  # by which a file of ours is known
+NAMES = {"schemes": "scheme", "model": "model", "dataset": "dataset", "optimizer": "optimizer", "baseline": "scheme"}
 
 TEMPLATE = """\
+#:schema ./{schema}
 # {name}: say here what you want to know and what you expect, before you look.
 # Run it:      initbench compare {path}
 # See first:   initbench compare {path} --dry-run
@@ -41,19 +51,21 @@ than = "xavier_uniform"
 source = "He et al. 2015"
 """
 
+Folder = Annotated[Path, typer.Option("--folder", help="Where recipes live.")]
+
 
 @app.callback()
 def group() -> None:
-    """Write a commented recipe to start from."""
+    """Write a commented recipe to start from, or a schema for editors."""
 
 
-@app.command("experiment")
+@app.command("experiment", epilog=epilog("new experiment"), short_help="Write a commented recipe that runs as it is.")
 @console.command
 def experiment(
     name: Annotated[str, typer.Argument(help="Its name; the file is <folder>/<name>.toml.")],
-    folder: Annotated[Path, typer.Option("--folder", help="Where recipes live.")] = Path("experiments"),
+    folder: Folder = FOLDER,
 ) -> None:
-    """Write <folder>/<name>.toml, a commented recipe that runs as it is."""
+    """Write <folder>/<name>.toml, a commented recipe that runs as it is, and beside it the schema for editors."""
     from pydantic import TypeAdapter, ValidationError
 
     from initbench.errors import ConfigurationError, UsageError
@@ -64,11 +76,12 @@ def experiment(
     except ValidationError:
         raise UsageError(f"'{name}' cannot name an experiment: use letters, digits and . _ + - (at most 64).") from None
     path = folder / f"{name}.toml"
+    _require_ours(folder / SCHEMA_FILE)
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True)
         with path.open("x", encoding="utf-8") as file:
-            file.write(TEMPLATE.format(name=name, path=path))
+            file.write(TEMPLATE.format(name=name, path=path, schema=SCHEMA_FILE))
     except FileExistsError:
         if folder.is_dir():
             raise ConfigurationError(f"{path} exists already: choose another name.") from None
@@ -76,4 +89,46 @@ def experiment(
     except OSError as error:
         raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from None
     console.show_path("recipe", path)
-    console.say(f"run it: initbench compare {path}")
+    _write_schema(folder / SCHEMA_FILE)
+    console.show_fact("next", f"initbench compare {path} --dry-run", "  # see what it would train")
+    console.show_fact("", f"initbench compare {path}")
+
+
+@app.command("schema", epilog=epilog("new schema"), short_help="Write the schema from which editors complete recipes.")
+@console.command
+def schema(folder: Folder = FOLDER) -> None:
+    """Write <folder>/recipe.schema.json, from which editors complete and check recipes.
+
+    A recipe whose first line is `#:schema ./recipe.schema.json` is completed and checked by editors that know TOML
+    through Taplo (Even Better TOML in VS Code, and others). The file is written anew where it is an older one.
+    """
+    _require_ours(folder / SCHEMA_FILE)
+    _write_schema(folder / SCHEMA_FILE)
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the JSON schema of a recipe file; names that are known here stand as examples, for others are allowed."""
+    from initbench.recipe import Recipe
+
+    document = {"$schema": DIALECT, **Recipe.model_json_schema(), "title": TITLE}
+    for key, kind in NAMES.items():
+        document["properties"][key]["examples"] = [*(named.name for named in registered(kind)), *installed(kind)]
+    return document
+
+
+def _require_ours(path: Path) -> None:
+    from initbench.errors import ConfigurationError
+
+    try:
+        ours = not path.exists() or json.loads(path.read_text(encoding="utf-8")).get("title") == TITLE
+    except (OSError, ValueError, RecursionError, AttributeError):
+        ours = False
+    if not ours:
+        raise ConfigurationError(f"{path} is no schema that this command wrote: move it away, or choose a --folder.")
+
+
+def _write_schema(path: Path) -> None:
+    from initbench.store import write_atomically
+
+    write_atomically(path, (json.dumps(recipe_schema(), indent=1) + "\n").encode())
+    console.show_path("schema", path)

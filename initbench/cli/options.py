@@ -5,21 +5,46 @@ from typing import Annotated, Any
 
 import typer
 
+from initbench.cli import completion
+
 Schemes = Annotated[
     list[str] | None,
-    typer.Option("-s", "--scheme", help="A scheme; repeat for several. `initbench list schemes` shows all."),
+    typer.Option(
+        "-s",
+        "--scheme",
+        help="A scheme; repeat for several. `initbench list schemes` shows all.",
+        autocompletion=completion.scheme,
+    ),
 ]
-Models = Annotated[list[str] | None, typer.Option("-m", "--model", help="For example 'cnn(depth=4)'; repeatable.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("-m", "--model", help="For example 'cnn(depth=4)'; repeatable.", autocompletion=completion.model),
+]
 Datasets = Annotated[
     list[str] | None,
-    typer.Option("-d", "--dataset", help="A name, a .npz file or an image folder; repeatable."),
+    typer.Option(
+        "-d",
+        "--dataset",
+        help="A name, a .npz file or an image folder; repeatable.",
+        autocompletion=completion.dataset,
+    ),
 ]
 Optimizers = Annotated[
-    list[str] | None, typer.Option("-o", "--optimizer", help="For example 'sgd(momentum=0.9)'; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--optimizer",
+        help="For example 'sgd(momentum=0.9)'; repeatable.",
+        autocompletion=completion.optimizer,
+    ),
 ]
 Rates = Annotated[
     str | None,
-    typer.Option("--lr", help="Learning rate; a comma list or 'tune' is a grid, and each scheme gets its own best."),
+    typer.Option(
+        "--lr",
+        help="Learning rate; a comma list or 'tune' is a grid, and each scheme gets its own best.",
+        autocompletion=completion.rate,
+    ),
 ]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Images a step.")]
 Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the training split.")]
@@ -29,12 +54,19 @@ Target = Annotated[
     float | None,
     typer.Option("--target", help="Validation accuracy that counts as converged. Default: halfway from chance to 1."),
 ]
-Baseline = Annotated[str | None, typer.Option("--baseline", help="The scheme that others are compared with.")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Baseline = Annotated[
+    str | None,
+    typer.Option("--baseline", help="The scheme that others are compared with.", autocompletion=completion.scheme),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu, cuda or mps.", autocompletion=completion.device)
+]
 Precision = Annotated[
     str | None,
     typer.Option(
-        "--precision", help="float32, tf32 or bfloat16. The low ones can change the conclusion: tables name them."
+        "--precision",
+        help="float32, tf32 or bfloat16. The low ones can change the conclusion: tables name them.",
+        autocompletion=completion.precision,
     ),
 ]
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes. Default: one a core.")]
@@ -48,7 +80,12 @@ DataDir = Annotated[
 Out = Annotated[Path, typer.Option("--out", envvar="INITBENCH_OUT", help="The results folder.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of this comparison's folder.")]
 Vary = Annotated[
-    str | None, typer.Option("--vary", help="init,order crosses weight seeds with data-order seeds (seeds² trials).")
+    str | None,
+    typer.Option(
+        "--vary",
+        help="init,order crosses weight seeds with data-order seeds (seeds² trials).",
+        autocompletion=completion.vary,
+    ),
 ]
 AllPairs = Annotated[bool, typer.Option("--all-pairs", help="Show every scheme against every other, too.")]
 FailIf = Annotated[
@@ -57,8 +94,20 @@ FailIf = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document in place of the table.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the grid and what is stored already; train nothing.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("-v", "--verbose", help="Say also the device, the engines, what each scheme cost, and every file."),
+]
+Plain = Annotated[
+    bool, typer.Option("--plain", help="No colour and no line that changes, as where there is no terminal.")
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print the table and errors only.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the report in a browser.")]
+
+Folder = Annotated[
+    Path | None,
+    typer.Argument(help="A comparison's folder. Default: the latest.", autocompletion=completion.folder),
+]
 
 OUT = Path("results")
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -113,7 +112,7 @@ def _lines(cell: str, *, split: bool) -> list[str]:
 
 def _room(headers: Sequence[str], rows: Sequence[Sequence[Sequence[str]]]) -> int:
     """Return the characters that `console.show_numbers` has left for names."""
-    columns = shutil.get_terminal_size((console.PIPED, 0)).columns
+    columns = console.columns()
     roomy = columns >= console.ROOMY
     room = columns
     for i, header in enumerate(headers):

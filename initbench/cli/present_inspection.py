@@ -17,8 +17,8 @@ from initbench.analysis.statistics import Estimate, Floats
 from initbench.analysis.text import printable
 from initbench.cli import console
 from initbench.cli.present import show_folded, show_list
+from initbench.cli.sparks import block, picked
 
-SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 8
 BAR_WIDTH = 16
 LEAST_SPAN, MOST_SPAN = 16.0, 2.0**16
@@ -226,13 +226,9 @@ def _common_scale(lines: Sequence[Floats]) -> tuple[float, float]:
 
 def _spark(values: Floats, low: float, high: float) -> str:
     """Draw values as blocks on a log scale, at most `SPARK_WIDTH` of them; a dot where there is no signal."""
-    picked = values[np.unique(np.linspace(0, len(values) - 1, SPARK_WIDTH).round().astype(int))]
+    shown = values[picked(len(values), SPARK_WIDTH)]
     span = math.log(high / low) or 1.0
-    return "".join("·" if not value > 0 else _block(math.log(value / low) / span) for value in picked)
-
-
-def _block(share: float) -> str:
-    return SPARKS[min(len(SPARKS) - 1, max(0, int(share * len(SPARKS))))]
+    return "".join("·" if not value > 0 else block(math.log(value / low) / span) for value in shown)
 
 
 def _bar(value: float, low: float, high: float) -> str:

@@ -1,8 +1,5 @@
 """`initbench report`: rebuild tables, plots and report.html from what is stored."""
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from initbench.cli import console, options
@@ -10,7 +7,7 @@ from initbench.cli import console, options
 
 @console.command
 def report(
-    folder: Annotated[Path | None, typer.Argument(help="A comparison's folder. Default: the latest.")] = None,
+    folder: options.Folder = None,
     out: options.Out = options.OUT,
     json: options.Json = False,
     quiet: options.Quiet = False,

@@ -28,12 +28,11 @@ def run(
     dry_run: options.DryRun = False,
     fail_if: options.FailIf = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    plain: options.Plain = False,  # noqa: ARG001 - `console.command` sees to it
     open_report: options.Open = False,
 ) -> None:
-    """Train one scheme over the seeds: table, loss curves, plots.
-
-    Example: initbench run --scheme kaiming
-    """
+    """Train one scheme over the seeds: table, loss curves, plots."""
     with kept():
         import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
 
@@ -59,5 +58,12 @@ def run(
         precision=precision,
         name=name,
     )
-    wishes = Wishes(as_json=json, dry_run=dry_run, quiet=quiet, open_report=open_report, fail_if=tuple(fail_if or ()))
+    wishes = Wishes(
+        as_json=json,
+        dry_run=dry_run,
+        quiet=quiet,
+        verbose=verbose,
+        open_report=open_report,
+        fail_if=tuple(fail_if or ()),
+    )
     run_grid("run", draft_of(None, given, origin="--"), Place(out, data_dir, jobs, trial_timeout), wishes)

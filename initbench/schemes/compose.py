@@ -19,9 +19,8 @@ from initbench.layers import Layer
 from initbench.schemes.presets import torch_default
 from initbench.schemes.rule import SCHEMES, Maker, Preset, Procedure, Rule, where_it_fits
 from initbench.schemes.torch_init import zeros
-from initbench.spec import Spec, did_you_mean, is_reference, split_outside_brackets
+from initbench.spec import PARTS, Spec, did_you_mean, is_reference, split_outside_brackets
 
-PARTS = ("weight", "conv", "linear", "first", "last", "head", "bias")  # the order of the canonical text
 GLOB = "name:"
 
 

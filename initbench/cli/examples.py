@@ -1,0 +1,68 @@
+"""What stands below the options in each command's help: examples, exit codes, the form of `--json`."""
+
+EXAMPLES = {
+    "": (
+        "initbench compare",
+        "initbench inspect -s xavier -s kaiming",
+        "initbench report --open",
+    ),
+    "run": (
+        "initbench run -s kaiming",
+        "initbench run -s 'conv=orthogonal; head=zeros' -m cnn --seeds 5",
+    ),
+    "compare": (
+        "initbench compare",
+        "initbench compare -s kaiming -s xavier --lr tune",
+        "initbench compare experiments/article.toml --dry-run",
+        "initbench compare -d mnist -m 'cnn(depth=4)' --epochs 3 --seeds 5",
+        "initbench compare --fail-if 'kaiming.test_accuracy < 0.9'",
+    ),
+    "inspect": (
+        "initbench inspect -s xavier -m 'mlp(depth=30, width=128)'",
+        "initbench inspect -m 'mlp(depth=2..100)'",
+        "initbench inspect -m my_model.py:build --input 3x32x32",
+    ),
+    "check": (
+        "initbench check kaiming_uniform",
+        "initbench check 'conv=orthogonal; bias=constant(0.1)' --json",
+    ),
+    "report": (
+        "initbench report --open",
+        "initbench report results/demo --json",
+    ),
+    "export": (
+        "initbench export --to latex",
+        "initbench export results/demo --to csv --output demo.csv",
+    ),
+    "list": (
+        "initbench list schemes",
+        "initbench list schemes kaiming_normal",
+        "initbench list experiments",
+    ),
+    "data list": ("initbench data list --data-dir ~/data",),
+    "data fetch": ("initbench data fetch mnist",),
+    "new experiment": (
+        "initbench new experiment depth",
+        "initbench compare experiments/depth.toml --dry-run",
+    ),
+    "new schema": ("initbench new schema", "initbench new schema --folder my_recipes"),
+    "doctor": ("initbench doctor --data-dir ~/data",),
+}
+EXIT_CODES = """\
+Exit codes:
+  0  ok                     4  configuration or data
+  1  a bug of initbench     5  a --fail-if holds
+  2  usage                130  interrupted
+  3  some trials failed"""
+JSON = """\
+With --json, stdout holds one document (schema 1) and nothing else: name,
+folder, report, question, baseline, target, missing, notes, claims, and the
+rows of summary.csv as summary and of verdicts.csv as verdicts. A schema
+gains keys and loses none."""
+MORE = {"": (EXIT_CODES,), "run": (JSON,), "compare": (JSON, EXIT_CODES), "report": (JSON,)}
+
+
+def epilog(command: str) -> str:
+    """Return the text for a command, by its name; a backspace keeps the lines of a paragraph as they are."""
+    lines = "\n".join(f"  {line}" for line in EXAMPLES[command])
+    return "\n\n".join(f"\b\n{text}" for text in (f"Examples:\n{lines}", *MORE.get(command, ())))
