@@ -36,14 +36,20 @@ def step_axis(ax: Axes, last: int) -> None:
     ax.set_xlabel("step")
 
 
-def fit_y(ax: Axes, values: Floats, *, always_log: bool = False) -> None:
-    """Fit y to the values: logarithmic where they are positive and span a factor of ten or more.
+def log_pays(values: Floats) -> bool:
+    """Say whether values are positive and span a factor of ten or more."""
+    finite = values[np.isfinite(values)]
+    return bool(len(finite) and finite.min() > 0 and finite.max() >= 10 * finite.min())
+
+
+def fit_y(ax: Axes, values: Floats, *, log: bool | None = None) -> None:
+    """Fit y to the values: logarithmic where that pays, or as `log` says; on a log axis for those above 0 only.
 
     Limits come from the values, never from the bands: an interval of two seeds would flatten everything else.
     """
     finite = values[np.isfinite(values)]
     positive = finite[finite > 0]
-    if len(positive) and (always_log or (len(positive) == len(finite) and positive.max() >= 10 * positive.min())):
+    if len(positive) and (log_pays(finite) if log is None else log):
         _log_y(ax, float(positive.min()), float(positive.max()))
     elif len(finite):
         low, high = float(finite.min()), float(finite.max())
@@ -84,13 +90,16 @@ def _log_y(ax: Axes, low: float, high: float) -> None:
     ax.yaxis.set_minor_locator(NullLocator())
 
 
-def scheme_axis(ax: Axes, labels: Sequence[str], head: str, counts: Sequence[str]) -> None:
+def scheme_axis(ax: Axes, looks: Sequence[Look], head: str, counts: Sequence[str]) -> None:
     """Give each scheme a row, the first on top: its label at the left, a count under `head` at the right."""
-    for row, count in enumerate(counts):
-        ax.text(1.02, row, count, transform=ax.get_yaxis_transform(), ha="left", va="center")
+    for row, (look, count) in enumerate(zip(looks, counts, strict=True)):
+        how: dict[str, Any] = {"ha": "left", "va": "center", "gid": f"{look.gid}.label.count"}
+        ax.text(1.02, row, count, transform=ax.get_yaxis_transform(), **how)
     ax.text(1.02, 1.01, head, transform=ax.transAxes, ha="left", va="bottom")
-    ax.set_yticks(range(len(labels)), [wrapped(label) for label in labels])
-    ax.set_ylim(len(labels) - 0.45, -0.55)
+    ax.set_yticks(range(len(looks)), [wrapped(look.label) for look in looks])
+    for look, label in zip(looks, ax.get_yticklabels(), strict=True):
+        label.set_gid(f"{look.gid}.label.row")
+    ax.set_ylim(len(looks) - 0.45, -0.55)
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
 
@@ -142,17 +151,18 @@ def legend(figure: Figure, entries: Sequence[Entry], title: str, *, below: bool 
         alignment="left",
         handlelength=3.2,
     )
-    for text, (_, label) in zip(box.get_texts(), entries, strict=True):
+    for text, drawn, (handle, label) in zip(box.get_texts(), box.legend_handles, entries, strict=True):
         text.set_text(wrapped(label))
+        if (gid := handle.get_gid()) and drawn is not None:
+            text.set_gid(f"{gid}.text")
+            drawn.set_gid(f"{gid}.line")
     return box
 
 
 def scheme_entry(look: Look, extra: str = "") -> Entry:
     """Return the legend entry of a scheme."""
-    line = Line2D(
-        [], [], color=look.colour, linestyle=look.dash, marker=look.marker, markersize=5, linewidth=look.width
-    )
-    return line, look.label + extra
+    how: dict[str, Any] = {"color": look.colour, "linestyle": look.dash, "linewidth": look.width}
+    return Line2D([], [], marker=look.marker, markersize=5, gid=f"{look.gid}.label", **how), look.label + extra
 
 
 def mark_entry(marker: str, label: str, **how: Any) -> Entry:  # noqa: ANN401 - matplotlib's own keywords

@@ -17,6 +17,7 @@ from initbench.analysis.axes import (
     fit_y,
     legend,
     line_count,
+    log_pays,
     mark_entry,
     reference_entry,
     scheme_entry,
@@ -25,6 +26,7 @@ from initbench.analysis.comparison import Comparison
 from initbench.analysis.drawing import Picture, house_style, moments, sheet, titled
 from initbench.analysis.panels import Panel
 from initbench.analysis.settings import suffixes, within
+from initbench.analysis.statistics import Floats
 from initbench.analysis.style import PNG_DPI, Look, looks
 from initbench.analysis.summary import SETTING
 from initbench.analysis.text import printable
@@ -85,7 +87,7 @@ def pictures(comparison: Comparison) -> Iterator[Picture]:
     panels = comparison.panels
     for panel, suffix in zip(panels, suffixes([panel.key for panel in panels]), strict=True):
         view = View(comparison, printable(str(panel)), panel.rows(comparison.trials), panel)
-        for draw in (_loss, _accuracy, _steps, _final):
+        for draw in (_loss, *[_loss_linear] * log_pays(_losses(view)), _accuracy, _steps, _final):
             yield _drawn(draw, view, suffix)
     yield from _profiles(comparison)
     yield from _signals(comparison, panels)
@@ -138,20 +140,36 @@ def _drawn(draw: Callable[[View], tuple[str, str, Figure]], view: View, suffix: 
 
 
 def _loss(view: View) -> tuple[str, str, Figure]:
+    return "loss", "Loss against step", _losses_drawn(view, log=log_pays(_losses(view)))
+
+
+def _loss_linear(view: View) -> tuple[str, str, Figure]:
+    """Draw the loss on a linear axis as well, where `_loss` is on a logarithmic one."""
+    return "loss_linear", "Loss against step, linear", _losses_drawn(view, log=False)
+
+
+def _losses(view: View) -> Floats:
+    """Return the losses that an axis must hold and that of a uniform guess, cut at `CEILING` times the latter."""
+    guess = math.log(_classes(view))
+    losses = view.points[["train_loss", "val_loss"]].to_numpy(dtype=np.float64)
+    cut: Floats = np.minimum(np.append(losses, guess), CEILING * guess)
+    return cut
+
+
+def _losses_drawn(view: View, *, log: bool) -> Figure:
     classes = _classes(view)
     entries = [*_curve_entries(view), reference_entry(f"ln {classes} = {math.log(classes):.3f}, a uniform guess")]
     figure, axes = sheet(2, entries, _band_title(view), width=11.5)
     points = view.points
-    values = np.append(points[["train_loss", "val_loss"]].to_numpy(dtype=np.float64), math.log(classes))
     ceiling = CEILING * math.log(classes)
     for ax, column, name in zip(axes, ("train_loss", "val_loss"), ("training", "validation"), strict=True):
         plots.curves(ax, points, column, view.looks, view.diverged, ceiling)
         ax.axhline(math.log(classes), **plots.REFERENCE, zorder=2.5)
-        fit_y(ax, np.minimum(values, ceiling))
+        fit_y(ax, _losses(view), log=log)
         cut = f", cut: the highest is {points[column].max():.3g}" if (points[column] > ceiling).any() else ""
         ax.set_title(f"{name} loss (nats){cut}", loc="left")
     axes[1].tick_params(labelleft=False)
-    return "loss", "Loss against step", figure
+    return figure
 
 
 def _accuracy(view: View) -> tuple[str, str, Figure]:

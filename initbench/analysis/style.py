@@ -53,6 +53,11 @@ class Look:
     marker: str
 
     @property
+    def gid(self) -> str:
+        """What the id of everything drawn of this scheme starts with, so that a page can find it in an SVG."""
+        return f"scheme{self.index}"
+
+    @property
     def width(self) -> float:
         """The line's width in points; later lines are thinner, so that one below them still shows."""
         return max(1.2, 2.8 - 0.2 * self.index)
