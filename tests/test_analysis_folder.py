@@ -89,7 +89,7 @@ def contents(folder):
 
 def test_the_folder_holds_what_is_promised(folder):
     assert sorted(path.name for path in folder.iterdir() if path.name != STAMP) == FILES
-    kinds = ["accuracy", "final_accuracy", "loss", "signal", "steps_to_target"]
+    kinds = ["accuracy", "final_accuracy", "loss", "signal", "steps_to_target", "survival"]
     assert sorted(p.name for p in (folder / "plots").iterdir()) == [f"{k}.{e}" for k in kinds for e in ("png", "svg")]
 
 
@@ -192,7 +192,7 @@ def test_every_edge_is_drawn_and_reported(records):
 def test_a_grid_of_rates_has_its_own_files_and_one_signal():
     comparison = a_mixed_comparison(("a", "torch_default"), lrs=(0.01, 0.1))
     names = [picture.name for picture in pictures(comparison)]
-    per_setting = ("loss", "accuracy", "steps_to_target", "final_accuracy")
+    per_setting = ("loss", "accuracy", "survival", "steps_to_target", "final_accuracy")
     assert names == [f"{kind}-lr-{lr}" for lr in (0.01, 0.1) for kind in per_setting] + ["profile", "signal", "lr"]
 
 

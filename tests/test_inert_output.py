@@ -343,7 +343,7 @@ def test_every_kind_of_figure_shows_baits_as_they_are():
     comparison = a_comparison(records, baseline=schemes[0])
     drawn = list(pictures(comparison))
     kinds = {picture.name.partition("-")[0] for picture in drawn}
-    assert kinds == {"loss", "accuracy", "steps_to_target", "final_accuracy", "profile", "signal", "lr"}
+    assert kinds == {"loss", "accuracy", "survival", "steps_to_target", "final_accuracy", "profile", "signal", "lr"}
     seen = {}
     for picture in drawn:
         seen.setdefault(picture.name.partition("-")[0], picture)

@@ -379,7 +379,7 @@ def test_a_tuned_folder_has_its_figures_and_its_tuning_table(tmp_path):
     comparison = tuned()
     write_folder(tmp_path, comparison)
     held = contents(tmp_path)
-    kinds = ("loss", "accuracy", "steps_to_target", "final_accuracy")
+    kinds = ("loss", "accuracy", "survival", "steps_to_target", "final_accuracy")
     names = {f"plots/{kind}-{rule}-lr.png" for kind in kinds for rule in ("own", "common")}
     assert {name for name in held if name.endswith(".png")} == names | {"plots/signal.png", "plots/lr.png"}
     assert held["tuning.csv"].splitlines()[0] == held["trials.csv"].splitlines()[0]

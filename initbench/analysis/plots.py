@@ -12,12 +12,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.container import ErrorbarContainer
+from matplotlib.font_manager import FontProperties
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from initbench.analysis.aggregate import Profile
 from initbench.analysis.axes import PLAIN, fit_y, layer_axis, say, scheme_axis, spread, step_axis, within_window
 from initbench.analysis.statistics import Floats, censored_median, geometric_band, mean_band, mean_interval
-from initbench.analysis.style import BAND_ALPHA, REFERENCE_COLOUR, SEED_ALPHA, Look
+from initbench.analysis.style import BAND_ALPHA, REFERENCE_COLOUR, SCREEN, SEED_ALPHA, Look, Style
+from initbench.analysis.survival import waiting
 
 SEEDS_DRAWN = 50  # of a scheme, as lines of their own; mean and band are of all
 
@@ -46,7 +49,36 @@ def curves(
     return ax
 
 
-def steps_to_target(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
+def survival(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
+    """Draw the share of trials not yet at the target against step (Kaplan-Meier), with its pointwise 95 % band.
+
+    The band goes from the first arrival to the last: elsewhere those of all schemes lie over one another. | at the end
+    of a curve stands for the trials that were watched to the end in vain. Failed trials are not drawn.
+    """
+    budget = int(trials["steps"].max())
+    watched = trials[trials["outcome"] != "failed"]
+    if watched.empty:
+        return say(ax, "every trial failed")
+    for look, of_scheme in _by_scheme(watched, looks):
+        arrived = of_scheme["steps_to_target"].notna().to_numpy(dtype=bool)
+        steps = of_scheme["steps_to_target"].astype("float64").fillna(0.0).to_numpy()
+        of = waiting(steps, arrived, budget=budget)
+        how: dict[str, Any] = {"linestyle": look.dash, "linewidth": look.width, "marker": look.marker, "markersize": 5}
+        how |= {"drawstyle": "steps-post", "markeredgewidth": 0, "zorder": 3}
+        ax.plot(of.steps, of.share, color=look.colour, gid=f"{look.gid}.line", **how)
+        band: dict[str, Any] = {"step": "post", "alpha": BAND_ALPHA, "linewidth": 0, "gid": f"{look.gid}.band"}
+        falls = (of.share < 1) & (of.steps <= steps[arrived].max(initial=-1.0))
+        ax.fill_between(of.steps[falls], of.low[falls], of.high[falls], color=look.colour, **band)
+        if not arrived.all():
+            tick: dict[str, Any] = {"marker": "|", "markersize": 10, "markeredgewidth": 1.6, "clip_on": False}
+            ax.plot(budget, of.share[-1], color=look.colour, zorder=4, gid=f"{look.gid}.censored", **tick)
+    step_axis(ax, budget)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_ylabel("share not yet at the target")
+    return ax
+
+
+def steps_to_target(ax: Axes, trials: pd.DataFrame, looks: Looks, style: Style = SCREEN) -> Axes:
     """Draw when each seed reached the target: dots, those that never did in a zone at the right, a bar for the median.
 
     Failed trials are not drawn: they do not say when they would have arrived.
@@ -60,14 +92,19 @@ def steps_to_target(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
         _arrivals(ax, watched, row, look, budget)
     ax.axvspan(1.03 * budget, 1.15 * budget, color="#EFEFEF", linewidth=0, zorder=0)
     ax.set_xlim(-0.02 * budget, 1.15 * budget)
-    ticks = [*(tick for tick in ax.get_xticks() if 0 <= tick <= 0.93 * budget), budget]
-    ax.set_xticks([*ticks, 1.09 * budget], [*(f"{tick:g}" for tick in ticks), "not\nreached"])
-    ax.set_xlabel("steps to target")
-    scheme_axis(ax, shown, "reached", counts)
+    ax.xaxis.set_major_locator(MaxNLocator(style.row_ticks, steps=[1, 2, 5, 10]))
+    ticks = [*(tick for tick in ax.get_xticks() if 0 <= tick <= 0.8 * budget), budget]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_xlabel("steps to target", loc="left")
+    below = -11 - 1.2 * FontProperties(size=ax.xaxis.label.get_fontsize()).get_size_in_points()  # beside that label
+    ax.annotate(
+        "not reached", (1, 0), (0, below), xycoords="axes fraction", textcoords="offset points", ha="right", va="top"
+    )
+    scheme_axis(ax, shown, "reached", counts, style)
     return ax
 
 
-def final_accuracy(ax: Axes, trials: pd.DataFrame, looks: Looks, guess: float) -> Axes:
+def final_accuracy(ax: Axes, trials: pd.DataFrame, looks: Looks, guess: float, style: Style = SCREEN) -> Axes:
     """Draw the test accuracy of each finished seed, the mean and its 95 % interval; `guess` is a reference line."""
     shown, counts = [], []
     for row, (look, of_scheme) in enumerate(_by_scheme(trials, looks)):
@@ -79,7 +116,8 @@ def final_accuracy(ax: Axes, trials: pd.DataFrame, looks: Looks, guess: float) -
     if trials["test_accuracy"].isna().all():
         ax.set_xlim(0, 1)
     ax.set_xlabel("test accuracy")
-    scheme_axis(ax, shown, "finished", counts)
+    ax.xaxis.set_major_locator(MaxNLocator(style.row_ticks, steps=[1, 2, 5, 10]))
+    scheme_axis(ax, shown, "finished", counts, style)
     return ax
 
 
@@ -135,6 +173,7 @@ def profile(ax: Axes, profiles: Mapping[str, Profile], looks: Looks) -> Axes:
             continue
         of = profiles[scheme]
         how: dict[str, Any] = {"drawstyle": "steps-post", "linestyle": look.dash, "linewidth": look.width}
+        how |= _markers(look) | {"markevery": (look.index * 7 % 20, 20)}
         ax.plot(of.thresholds, of.share, color=look.colour, gid=f"{look.gid}.line", **how)
         if of.low is not None and of.high is not None:
             band: dict[str, Any] = {"step": "post", "alpha": BAND_ALPHA, "linewidth": 0}
