@@ -203,7 +203,7 @@ def _document(comparison):
 def test_the_report_begins_with_the_verdict():
     comparison = a_usual_comparison()
     (said,) = findings(comparison)
-    assert said.startswith(
+    assert said.verdict == (
         f"Against {BASE} in test accuracy (10 seeds, in pairs): better: good; no detectable difference: “{LONG}”."
     )
     page = Page(render_report(comparison, [], []))

@@ -5,11 +5,10 @@ from pathlib import Path
 
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.figures import pictures
+from initbench.analysis.files import tables_of
 from initbench.analysis.freshness import begin, remember, remove_stale
-from initbench.analysis.markdown import summary_markdown
 from initbench.analysis.report import render_report
 from initbench.analysis.style import SCREEN, USUAL, Files
-from initbench.analysis.tables import csv_bytes
 from initbench.inside import stay_inside
 from initbench.store import sweep, write_atomically
 
@@ -25,17 +24,8 @@ def write_folder(folder: Path, comparison: Comparison, *, draw: bool = True, ask
         ConfigurationError: the folder cannot be written.
     """
     drawn = list(pictures(comparison)) if draw else []
-    files = {
-        "trials.csv": csv_bytes(comparison.trials),
-        "curves.csv": csv_bytes(comparison.curves),
-        "layers.csv": csv_bytes(comparison.layers),
-        "summary.csv": csv_bytes(comparison.summary),
-        "verdicts.csv": csv_bytes(comparison.verdicts),
-        "summary.md": summary_markdown(comparison).encode(),
-    }
-    if comparison.tuning:
-        files["tuning.csv"] = csv_bytes(comparison.tuning_trials)
-    files["report.html"] = render_report(comparison, drawn, beside=list(files)).encode()
+    files = tables_of(comparison)
+    files["report.html"] = render_report(comparison, drawn, beside=list(files), tables=files).encode()
     if draw and asked.style != SCREEN:
         drawn = list(pictures(comparison, asked.style))
     for picture in drawn:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -67,6 +68,14 @@ _STEPS = (
 )
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A panel's verdict in one sentence, then who learned, who did not and the highest mean."""
+
+    verdict: str
+    more: str
+
+
 def introduction(comparison: Comparison) -> str:
     """Return the sentences above the tables: question, extent, target and its rule, baseline."""
     parts = [comparison.question.rstrip(), _extent(comparison.records), _target(comparison)]
@@ -80,9 +89,9 @@ def notes(comparison: Comparison) -> tuple[str, ...]:
     return tuple(printable(note) for note in (*told, *meanings))
 
 
-def findings(comparison: Comparison) -> tuple[str, ...]:
-    """Return one paragraph per panel: the verdicts, who learned, who did not, the highest mean."""
-    return tuple(printable(_finding(comparison, panel)) for panel in comparison.panels)
+def findings(comparison: Comparison) -> tuple[Finding, ...]:
+    """Return what was found panel by panel."""
+    return tuple(_finding(comparison, panel) for panel in comparison.panels)
 
 
 def _extent(records: tuple[Record, ...]) -> str:
@@ -155,11 +164,11 @@ def _rates(comparison: Comparison) -> Iterable[str]:
         yield "Each table compares at its own lr; none picks a best lr for a scheme."
 
 
-def _finding(comparison: Comparison, panel: Panel) -> str:
+def _finding(comparison: Comparison, panel: Panel) -> Finding:
     rows = panel.rows(comparison.summary)
     where = f"{panel}: " if len(comparison.panels) > 1 else ""
     verdict = overview(comparison.judgements[panel], comparison.baseline)
-    return where + " ".join([verdict, *_who_learned(rows), _highest(rows)])
+    return Finding(printable(where + verdict), printable(" ".join([*_who_learned(rows), _highest(rows)])))
 
 
 def _who_learned(rows: pd.DataFrame) -> Iterable[str]:
