@@ -15,7 +15,7 @@ from initbench.analysis.inlining import Inlined, kind_of, within_budget
 from initbench.analysis.page import page
 from initbench.analysis.planned import analysis_plan
 from initbench.analysis.sections import sections
-from initbench.analysis.sentences import DEFINITIONS, findings, introduction, notes
+from initbench.analysis.sentences import DEFINITIONS, caveats, findings, introduction, readings
 from initbench.analysis.step_zero import step_zero_section
 from initbench.analysis.swatches import swatches
 from initbench.analysis.tables import across_remarks, across_rows, display_rows
@@ -79,7 +79,8 @@ def render_report(
         remarks=across_remarks(comparison),
         before=step_zero_section(("dataset", "model", "scheme"), comparison.step_zero_checks),
         sections=sections(comparison),
-        notes=notes(comparison),
+        caveats=caveats(comparison),
+        readings=readings(comparison),
         chapters=chapters(figures),
         plan=analysis_plan(comparison),
         definitions=DEFINITIONS,

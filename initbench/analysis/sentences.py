@@ -84,9 +84,19 @@ def introduction(comparison: Comparison) -> str:
 
 def notes(comparison: Comparison) -> tuple[str, ...]:
     """Return what a reader of the tables must know, the alarming first."""
+    return (*caveats(comparison), *readings(comparison))
+
+
+def caveats(comparison: Comparison) -> tuple[str, ...]:
+    """Return what limits the tables: what is missing, failed or was left alone, and that one lr may not be enough."""
     told = (*_missing(comparison), *_failures(comparison.records), *_notices(comparison.records))
-    meanings = (*_rates(comparison), _LEARNED, _STEPS, _INTERVALS) if comparison.records else ()
-    return tuple(printable(note) for note in (*told, *meanings))
+    return tuple(map(printable, (*told, *_given_rates(comparison))))
+
+
+def readings(comparison: Comparison) -> tuple[str, ...]:
+    """Return how the tables are read: how learning rates were chosen, what their heads and signs mean."""
+    meanings = (*_chosen_rates(comparison), _LEARNED, _STEPS, _INTERVALS) if comparison.records else ()
+    return tuple(map(printable, meanings))
 
 
 def findings(comparison: Comparison) -> tuple[Finding, ...]:
@@ -148,13 +158,16 @@ def _notices(records: tuple[Record, ...]) -> Iterable[str]:
         yield f"{notice} [{_listed(told_of)}]"
 
 
-def _rates(comparison: Comparison) -> Iterable[str]:
+def _chosen_rates(comparison: Comparison) -> Iterable[str]:
     if comparison.choices:
         yield "Learning rates were chosen on tuning trials, which stand in no table here (tuning.csv)."
     for choice in comparison.choices:
         where = f"{choice.dataset}, {choice.model}, {choice.optimizer}: " if len(comparison.choices) > 1 else ""
         added = [lr for lr in choice.grid if lr not in comparison.asked_rates] if comparison.asked_rates else []
         yield from (where + told for told in describe(choice, added))
+
+
+def _given_rates(comparison: Comparison) -> Iterable[str]:
     if comparison.choices or comparison.trials.empty:
         return
     rates = sorted(set(comparison.trials["lr"]))
