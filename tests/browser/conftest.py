@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made import a_whole_comparison, a_wide_comparison
+from made import HOSTILE, a_whole_comparison, a_wide_comparison
+from test_inspection_pages import an_inspection
 
 from initbench.analysis.folder import write_folder
+from initbench.analysis.inspection_folder import write_inspection
 
 INSTALL = "pip install 'initbench[browser]'"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -67,3 +69,10 @@ def hostile(tmp_path_factory):
 @pytest.fixture(scope="session")
 def ten_by_ten(tmp_path_factory):
     return _written(tmp_path_factory, "wide", a_wide_comparison(schemes=10, seeds=10))
+
+
+@pytest.fixture(scope="session")
+def inspection(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inspection")
+    write_inspection(folder, an_inspection((*HOSTILE, "zeros")))
+    return folder / "report.html"

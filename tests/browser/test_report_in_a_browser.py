@@ -295,14 +295,29 @@ def test_hostile_names_stay_text(visit, hostile):
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
 def test_axe_finds_no_serious_violation(visit, report, scheme, width):
     pytest.importorskip("axe_playwright_python", reason="axe-core is not installed: pip install 'initbench[browser]'")
-    page = visit(report, color_scheme=scheme, viewport={"width": width, "height": 740})
+    told = violations(visit(report, color_scheme=scheme, viewport={"width": width, "height": 740}))
+    print(json.dumps(told, indent=1))  # noqa: T201 - shown with -rP
+    assert not any(name.startswith(("serious", "critical")) for name in told), told
+
+
+def test_the_page_of_an_inspection_is_held_to_the_same(visit, inspection):
+    page = visit(inspection, color_scheme="dark", viewport={"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert [text for ratio, text in page.evaluate(CONTRASTS) if ratio < 4.5] == []
+    page.locator("table").first.get_by_role("button", name="scheme").click()
+    assert column(page, 0) == sorted(column(page, 0), key=str.lower)
+    assert page.evaluate("window.ran") is None
+    assert page.said == []
+    assert page.asked == [inspection.as_uri()]
+
+
+def violations(page):
+    """What axe-core finds with everything unfolded: impact and rule, and where."""
     page.evaluate((resources.files("axe_playwright_python") / "axe.min.js").read_text())
     page.evaluate("document.querySelectorAll('details').forEach((part) => (part.open = true))")
     found = page.evaluate("axe.run()")
     assert len(found["passes"]) > 20
-    told = {
+    return {
         f"{violation['impact']}: {violation['id']}": [node["html"][:100] for node in violation["nodes"][:3]]
         for violation in found["violations"]
     }
-    print(json.dumps(told, indent=1))  # noqa: T201 - shown with -rP
-    assert not any(name.startswith(("serious", "critical")) for name in told), told
