@@ -1,11 +1,13 @@
 """Names, reasons, notices and questions of any content stay text wherever they are shown."""
 
 import csv
+import hashlib
 import io
 import json
 import re
 import unicodedata
 import xml.etree.ElementTree as ET
+from base64 import b64encode
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,12 +27,14 @@ from initbench import store
 from initbench.analysis.drawing import Picture
 from initbench.analysis.exports import FORMATS, escaped, export
 from initbench.analysis.figures import pictures
+from initbench.analysis.files import tables_of
+from initbench.analysis.inlining import inline_svg
 from initbench.analysis.inspection import Observed
 from initbench.analysis.inspection_figures import inspection_pictures
 from initbench.analysis.inspection_folder import write_inspection
 from initbench.analysis.inspection_report import render_inspection
 from initbench.analysis.markdown import summary_markdown
-from initbench.analysis.report import inline_svg, render_report
+from initbench.analysis.report import render_report
 from initbench.analysis.tables import csv_bytes, display_rows
 from initbench.analysis.text import markdown, printable, spreadsheet
 from initbench.cli import app, console
@@ -160,7 +164,7 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
         self.attributes += [(tag, *pair) for pair in attrs]
-        if tag not in {"meta", "br"}:
+        if tag not in {"meta", "br", "input"}:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -175,32 +179,53 @@ class Reader(HTMLParser):
 
 
 HTML = {
-    "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "table", "caption", "thead", "tbody",
-    "tr", "th", "td", "ul", "li", "dl", "dt", "dd", "pre", "a", "b", "br", "span", "details", "summary", "figure",
+    "html", "head", "meta", "title", "style", "script", "body", "header", "main", "nav", "section", "h1", "h2", "h3",
+    "p", "div", "span", "b", "br", "a", "ul", "li", "dl", "dt", "dd", "pre", "code", "table", "caption", "thead",
+    "tbody", "tr", "th", "td", "details", "summary", "figure", "fieldset", "legend", "label", "input", "button",
 }  # fmt: skip
-SVG = {"svg", "defs", "g", "path", "text", "tspan", "use", "clippath", "rect", "metadata", "rdf:rdf", "circle"}
-# No script, no font, no frame, no connection, no object.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+SVG = {
+    "svg", "title", "desc", "defs", "g", "path", "text", "tspan", "use", "clippath", "rect", "line", "circle",
+    "metadata", "rdf:rdf",
+}  # fmt: skip
+# No script and no style but one each, no font, no frame, no image, no connection, no object.
+HASH = r"'sha256-[\w+/]{43}='"
+POLICY = f"default-src 'none'; script-src {HASH}; style-src {HASH}; base-uri 'none'; form-action 'none'"
+SCRIPT = Path(initbench.__file__).parent / "analysis" / "templates" / "report.js"
 
 
 def hold_inert(page, *, beside):
+    read = hold_markup(page, beside=beside)
+    (policy,) = [value for tag, key, value in read.attributes if (tag, key) == ("meta", "content") and "src" in value]
+    assert re.fullmatch(POLICY, policy)
+    assert page.index("Content-Security-Policy") < page.index("<title>") < page.index("<style>")
+    for tag in ("script", "style"):
+        (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digest = b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+        assert not re.search(r"https?:|@import|url\(", text)
+        assert tag == "style" or text == SCRIPT.read_text()
+    assert all(c.isprintable() or c == "\n" for c in page)
+    return read
+
+
+def hold_markup(page, *, beside):
     read = Reader(page)
     assert read.open == []
     assert read.tags <= HTML | SVG, read.tags - HTML - SVG
-    policies = [value for tag, key, value in read.attributes if (tag, key) == ("meta", "content") and "src" in value]
-    assert policies == [POLICY]
-    assert page.index("Content-Security-Policy") < page.index("<title>")
+    held = {(tag, value) for tag, key, value in read.attributes if key == "download"}
     for tag, key, value in read.attributes:
         assert not key.startswith("on"), (tag, key)
+        assert key != "style"
         if key in {"href", "src", "xlink:href", "action", "srcset", "data", "poster", "background"}:
             assert key == "href"
+            if value.startswith("data:"):
+                assert held
+                assert re.fullmatch(r"data:text/(csv|markdown);charset=utf-8,[\w%.,()=;~-]*", value, re.ASCII)
+                continue
             assert value.startswith(("#", "plots/")) or value in beside
-        if key == "style" or "url(" in (value or ""):
-            assert "//" not in value
+        if "url(" in (value or ""):
+            assert "//" not in value or key == "aria-label"
             assert not re.search(r"url\((?!#)", value) or key == "aria-label"
-    style = page[page.index("<style>") : page.index("</style>")]
-    assert not re.search(r"https?:|@import|url\(", style)
-    assert all(c.isprintable() or c == "\n" for c in page)
     return read
 
 
@@ -240,7 +265,8 @@ def test_a_report_of_any_texts_is_inert(texts):
     comparison = a_hostile_comparison(texts)
     caption = f"{printable(stored(texts[0]))}: x"
     drawn = [Picture("loss", caption, Figure(figsize=(1, 1)))]
-    read = hold_inert(render_report(comparison, drawn, BESIDE), beside=BESIDE)
+    page = render_report(comparison, drawn, BESIDE, tables_of(comparison))
+    read = hold_inert(page, beside=BESIDE)
     for text in texts:
         assert " ".join(printable(stored(text)).split()) in " ".join(read.text.split())
 
@@ -288,7 +314,7 @@ def test_every_page_has_the_policy():
     hold_inert(render_inspection(an_inspection(["x"]), [], BESIDE), beside=BESIDE)
     pages = {path.name for path in (Path(initbench.__file__).parent / "analysis" / "templates").iterdir()}
     assert {name for name in pages if name.startswith(("report", "inspection"))} == {
-        "report.html.j2", "inspection.html.j2"
+        "report.html.j2", "report.css", "report.js", "inspection.html.j2",
     }  # fmt: skip
 
 
@@ -324,8 +350,7 @@ def hold_drawn(picture):
     svg = picture.svg
     tags = {node.tag.rpartition("}")[2].lower() for node in ET.fromstring(svg).iter()}  # noqa: S314 - ours
     assert tags <= SVG | {"style", "format", "type", "work", "rdf", "title"}
-    page = f'<html><head><meta http-equiv=Content-Security-Policy content="{POLICY}"><title></title><style></style>'
-    hold_inert(f"{page}</head><body>{inline_svg(picture)}</body></html>", beside=())
+    hold_markup(f"<html><body>{inline_svg(picture)}</body></html>", beside=())
     assert picture.png.startswith(b"\x89PNG")
     assert re.fullmatch(r"[a-z0-9._-]+", picture.name.lower())
     return texts_of(svg)
@@ -343,7 +368,7 @@ def test_every_kind_of_figure_shows_baits_as_they_are():
     comparison = a_comparison(records, baseline=schemes[0])
     drawn = list(pictures(comparison))
     kinds = {picture.name.partition("-")[0] for picture in drawn}
-    assert kinds == {"loss", "accuracy", "steps_to_target", "final_accuracy", "profile", "signal", "lr"}
+    assert kinds == {"loss", "accuracy", "survival", "steps_to_target", "final_accuracy", "profile", "signal", "lr"}
     seen = {}
     for picture in drawn:
         seen.setdefault(picture.name.partition("-")[0], picture)

@@ -202,7 +202,7 @@ def _document(comparison):
 def test_the_report_begins_with_the_verdict():
     comparison = a_usual_comparison()
     (said,) = findings(comparison)
-    assert said.startswith(
+    assert said.verdict == (
         f"Against {BASE} in test accuracy (10 seeds, in pairs): better: good; no detectable difference: “{LONG}”."
     )
     page = Page(render_report(comparison, [], []))
@@ -378,7 +378,7 @@ def test_a_tuned_folder_has_its_figures_and_its_tuning_table(tmp_path):
     comparison = tuned()
     write_folder(tmp_path, comparison)
     held = contents(tmp_path)
-    kinds = ("loss", "accuracy", "steps_to_target", "final_accuracy")
+    kinds = ("loss", "accuracy", "survival", "steps_to_target", "final_accuracy")
     names = {f"plots/{kind}-{rule}-lr.png" for kind in kinds for rule in ("own", "common")}
     assert {name for name in held if name.endswith(".png")} == names | {"plots/signal.png", "plots/lr.png"}
     assert held["tuning.csv"].splitlines()[0] == held["trials.csv"].splitlines()[0]

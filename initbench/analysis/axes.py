@@ -2,19 +2,20 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from initbench.analysis.statistics import Floats
-from initbench.analysis.style import REFERENCE_COLOUR, Look
+from initbench.analysis.style import REFERENCE_COLOUR, SCREEN, Look, Style
 from initbench.analysis.text import printable
 
 Entry = tuple[Any, str]  # a legend's handle (any artist) and its label
@@ -36,14 +37,20 @@ def step_axis(ax: Axes, last: int) -> None:
     ax.set_xlabel("step")
 
 
-def fit_y(ax: Axes, values: Floats, *, always_log: bool = False) -> None:
-    """Fit y to the values: logarithmic where they are positive and span a factor of ten or more.
+def log_pays(values: Floats) -> bool:
+    """Say whether values are positive and span a factor of ten or more."""
+    finite = values[np.isfinite(values)]
+    return bool(len(finite) and finite.min() > 0 and finite.max() >= 10 * finite.min())
+
+
+def fit_y(ax: Axes, values: Floats, *, log: bool | None = None) -> None:
+    """Fit y to the values: logarithmic where that pays, or as `log` says; on a log axis for those above 0 only.
 
     Limits come from the values, never from the bands: an interval of two seeds would flatten everything else.
     """
     finite = values[np.isfinite(values)]
     positive = finite[finite > 0]
-    if len(positive) and (always_log or (len(positive) == len(finite) and positive.max() >= 10 * positive.min())):
+    if len(positive) and (log_pays(finite) if log is None else log):
         _log_y(ax, float(positive.min()), float(positive.max()))
     elif len(finite):
         low, high = float(finite.min()), float(finite.max())
@@ -84,13 +91,16 @@ def _log_y(ax: Axes, low: float, high: float) -> None:
     ax.yaxis.set_minor_locator(NullLocator())
 
 
-def scheme_axis(ax: Axes, labels: Sequence[str], head: str, counts: Sequence[str]) -> None:
+def scheme_axis(ax: Axes, looks: Sequence[Look], head: str, counts: Sequence[str], style: Style) -> None:
     """Give each scheme a row, the first on top: its label at the left, a count under `head` at the right."""
-    for row, count in enumerate(counts):
-        ax.text(1.02, row, count, transform=ax.get_yaxis_transform(), ha="left", va="center")
+    for row, (look, count) in enumerate(zip(looks, counts, strict=True)):
+        how: dict[str, Any] = {"ha": "left", "va": "center", "gid": f"{look.gid}.label.count"}
+        ax.text(1.02, row, count, transform=ax.get_yaxis_transform(), **how)
     ax.text(1.02, 1.01, head, transform=ax.transAxes, ha="left", va="bottom")
-    ax.set_yticks(range(len(labels)), [wrapped(label) for label in labels])
-    ax.set_ylim(len(labels) - 0.45, -0.55)
+    ax.set_yticks(range(len(looks)), [wrapped(look.label, style.row_wrap) for look in looks])
+    for look, label in zip(looks, ax.get_yticklabels(), strict=True):
+        label.set_gid(f"{look.gid}.label.row")
+    ax.set_ylim(len(looks) - 0.45, -0.55)
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
 
@@ -128,31 +138,54 @@ def say(ax: Axes, sentence: str) -> Axes:
     return ax
 
 
-def legend(figure: Figure, entries: Sequence[Entry], title: str, *, below: bool = False) -> Legend:
+def legend(figure: Figure, entries: Sequence[Entry], title: str, style: Style = SCREEN, *, below: bool) -> Legend:
     """Put a legend right of all axes or below them, its title the words that explain the drawing.
 
-    Labels are set afterwards because matplotlib leaves out those that start with an underscore.
+    The figure grows where the legend needs it to.
     """
+    box = _legend(figure, entries, title, style, below=below, columns=1)
+    if below:
+        # Entries are as wide as the widest, with its handle and the space between two of them.
+        widest = max((text.get_window_extent(renderer(figure)).width for text in box.get_texts()), default=1.0)
+        every = widest + 6.5 * box._fontsize * figure.dpi / 72  # type: ignore[attr-defined]  # noqa: SLF001 - has no getter
+        box.remove()
+        columns = max(1, min(len(entries), int(figure.bbox.width / every)))
+        box = _legend(figure, entries, title, style, below=True, columns=columns)
+    needed = box.get_window_extent(renderer(figure)).height / figure.dpi
+    height = float(figure.get_figheight())
+    figure.set_figheight(height + needed if below else max(height, needed + 0.7))
+    return box
+
+
+def _legend(figure: Figure, entries: Sequence[Entry], title: str, style: Style, *, below: bool, columns: int) -> Legend:
+    """Set labels afterwards, because matplotlib leaves out those that start with an underscore."""
+    room = int(figure.get_figwidth() * 17) if below else 60
     box = figure.legend(
         [handle for handle, _ in entries],
         [str(i) for i in range(len(entries))],
         loc="outside lower left" if below else "outside right upper",
-        ncols=2 if below else 1,
-        title=title,
+        ncols=columns,
+        title="\n".join(wrapped(line, room) for line in title.split("\n")),
         alignment="left",
         handlelength=3.2,
     )
-    for text, (_, label) in zip(box.get_texts(), entries, strict=True):
-        text.set_text(wrapped(label))
+    for text, drawn, (handle, label) in zip(box.get_texts(), box.legend_handles, entries, strict=True):
+        text.set_text(wrapped(label, style.wrap))
+        if (gid := handle.get_gid()) and drawn is not None:
+            text.set_gid(f"{gid}.text")
+            drawn.set_gid(f"{gid}.line")
     return box
 
 
-def scheme_entry(look: Look, extra: str = "") -> Entry:
-    """Return the legend entry of a scheme."""
-    line = Line2D(
-        [], [], color=look.colour, linestyle=look.dash, marker=look.marker, markersize=5, linewidth=look.width
-    )
-    return line, look.label + extra
+def renderer(figure: Figure) -> Any:  # noqa: ANN401 - untyped in matplotlib
+    """Return what measures the texts of a figure."""
+    return FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call] # untyped there
+
+
+def scheme_entry(look: Look, label: str = "") -> Entry:
+    """Return the legend entry of a scheme, by its own label unless told another."""
+    how: dict[str, Any] = {"color": look.colour, "linestyle": look.dash, "linewidth": look.width}
+    return Line2D([], [], marker=look.marker, markersize=5, gid=f"{look.gid}.label", **how), label or look.label
 
 
 def mark_entry(marker: str, label: str, **how: Any) -> Entry:  # noqa: ANN401 - matplotlib's own keywords
@@ -170,6 +203,6 @@ def wrapped(text: str, width: int = 36) -> str:
     return "\n".join(textwrap.wrap(text, width)) or text
 
 
-def line_count(labels: Sequence[str]) -> int:
-    """Return how many lines these labels take when wrapped."""
-    return sum(wrapped(label).count("\n") + 1 for label in labels)
+def most_lines(labels: Iterable[str], width: int = 36) -> int:
+    """Return how many lines the longest of these labels takes when wrapped."""
+    return max((wrapped(label, width).count("\n") + 1 for label in labels), default=1)

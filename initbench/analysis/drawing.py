@@ -1,4 +1,4 @@
-"""What figures of a comparison and of an inspection share: a sheet with its legend, its two files, moments in lines."""
+"""What figures of a comparison and of an inspection share: a sheet with its legend, its files, moments in lines."""
 
 import io
 import warnings
@@ -12,21 +12,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from initbench.analysis import plots
-from initbench.analysis.axes import (
-    Entry,
-    cut_said,
-    legend,
-    line_count,
-    mark_entry,
-    reference_entry,
-    scheme_entry,
-    wrapped,
-)
-from initbench.analysis.style import PNG_DPI, RC
+from initbench.analysis.axes import Entry, cut_said, legend, mark_entry, reference_entry, scheme_entry, wrapped
+from initbench.analysis.labels import arrange_ends
+from initbench.analysis.style import RC, SCREEN, Style
 
 TITLE_CHARACTERS = 8.0  # an inch of figure: a title stays left of the legend
 MOMENTS = {"forward_moment": "E[z²]", "gradient_moment": "E[(∂loss/∂z)²]"}
@@ -39,38 +34,56 @@ class Picture:
     name: str
     caption: str
     figure: Figure
+    style: Style = SCREEN
 
     @cached_property
     def png(self) -> bytes:
-        """The figure at 150 dpi."""
-        return _png(self.figure)
+        """The figure in pixels, as many an inch as its style has."""
+        return _png(self.figure, self.style)
 
     @cached_property
     def svg(self) -> bytes:
         """The figure as SVG whose text is text."""
-        return _svg(self.figure)
+        return _svg(self.figure, self.style)
+
+    @cached_property
+    def pdf(self) -> bytes:
+        """The figure as PDF whose text is text."""
+        return _pdf(self.figure, self.style)
+
+    def files(self, formats: Sequence[str]) -> dict[str, bytes]:
+        """Return the figure in these formats by its files' names in a folder."""
+        drawn = {"png": lambda: self.png, "svg": lambda: self.svg, "pdf": lambda: self.pdf}
+        return {f"plots/{self.name}.{format_}": drawn[format_]() for format_ in formats}
 
 
-def titled(name: str, caption: str, title: str, figure: Figure) -> Picture:
-    """Put the caption and, below it, what is shown above a figure, and fix its layout."""
-    shown = wrapped(title, int(TITLE_CHARACTERS * figure.get_figwidth()))
-    figure.suptitle(f"{caption}\n{shown}", x=0.01, ha="left", fontsize=9.5)
+def titled(name: str, caption: str, title: str, figure: Figure, style: Style = SCREEN) -> Picture:
+    """Put the caption and, below it, what is shown above a figure whose style has titles, and fix its layout."""
+    if style.titled:
+        shown = wrapped(title, int(TITLE_CHARACTERS * figure.get_figwidth()))
+        figure.suptitle(f"{caption}\n{shown}", x=0.01, ha="left", fontsize=9.5)
+    if style.strokes != 1:
+        _thin(figure, style.strokes)
     _lay_out(figure)
-    return Picture(name, f"{caption}: {title}", figure)
+    return Picture(name, f"{caption}: {title}", figure, style)
 
 
-def sheet(panels: int, entries: Sequence[Entry], title: str, *, width: float) -> tuple[Figure, Sequence[Axes]]:
-    """Return a figure of so many panels with its legend at the right, as high as the legend needs; sizes in inches."""
-    height = max(4.2, 0.9 + 0.185 * line_count([label for _, label in entries]))
-    figure = Figure(figsize=(width, height), dpi=PNG_DPI, layout="constrained")
-    legend(figure, entries, title)
+def sheet(panels: int, style: Style = SCREEN) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure of so many panels."""
+    size = (style.widths[panels - 1], style.height)
+    figure = Figure(figsize=size, dpi=style.dpi, layout="constrained")
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 
-def moments(layers: pd.DataFrame, looks: plots.Looks) -> Figure:
+def explain(figure: Figure, entries: Sequence[Entry], title: str, style: Style = SCREEN) -> None:
+    """Put a legend where the style has it."""
+    legend(figure, entries, title, style, below=style.legend_below)
+
+
+def moments(layers: pd.DataFrame, looks: plots.Looks, style: Style = SCREEN) -> Figure:
     """Draw forward and gradient moment by layer, a line per scheme."""
-    entries = line_entries(layers, tuple(MOMENTS), looks)
-    figure, axes = sheet(2, entries, band_said(layers, "geometric mean"), width=11.5)
+    figure, axes = sheet(2, style)
+    explain(figure, line_entries(layers, tuple(MOMENTS), looks), band_said(layers, "geometric mean"), style)
     for ax, (column, symbol) in zip(axes, MOMENTS.items(), strict=True):
         plots.signal(ax, layers, column, looks)
         head(ax, f"{column.replace('_', ' ')} {symbol}", layers[column])
@@ -103,35 +116,59 @@ def band_said(frame: pd.DataFrame, mean: str) -> str:
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
+def house_style(style: Style = SCREEN) -> Iterator[None]:
     """Draw in the house style, and leave matplotlib as it was."""
-    with mpl.rc_context(RC), warnings.catch_warnings():
+    with mpl.rc_context(RC | style.rc), warnings.catch_warnings():
         # A name in a script that DejaVu lacks shows boxes in the PNG and itself in the SVG: no reason to stop.
         warnings.filterwarnings("ignore", message="Glyph")
         yield
 
 
+def _thin(figure: Figure, factor: float) -> None:
+    """Make lines thinner and marks smaller by a factor, those of legends too."""
+    handles = [handle for box in figure.legends for handle in box.legend_handles]
+    for line in [*(line for ax in figure.axes for line in ax.lines), *handles]:
+        if isinstance(line, Line2D):
+            line.set_linewidth(factor * line.get_linewidth())
+            line.set_markersize(factor**0.5 * line.get_markersize())
+            line.set_markeredgewidth(factor * line.get_markeredgewidth())
+    for drawn in (collection for ax in figure.axes for collection in ax.collections):
+        drawn.set_linewidth([factor * width for width in np.atleast_1d(drawn.get_linewidth())])
+        if isinstance(drawn, PathCollection):
+            drawn.set_sizes(factor * drawn.get_sizes())
+
+
 def _lay_out(figure: Figure) -> None:
-    """Work the layout out once and keep it: each of the two files would work it out again."""
+    """Work the layout out once and keep it: each of the files would work it out again."""
     engine = figure.get_layout_engine()
     assert engine is not None, "figures are made with constrained layout"
     engine.execute(figure)
     figure.set_layout_engine("none")
+    arrange_ends(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure, style: Style) -> bytes:
     buffer = io.BytesIO()
-    figure.set_dpi(PNG_DPI)  # drawing the SVG leaves it at 72
-    with house_style():
+    figure.set_dpi(style.dpi)  # drawing the others leaves it at 72
+    with house_style(style):
         # The canvases are called straight: `savefig` would draw every figure twice.
         FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call] # untyped in matplotlib
     return buffer.getvalue()
 
 
-def _svg(figure: Figure) -> bytes:
+def _svg(figure: Figure, style: Style) -> bytes:
     buffer = io.BytesIO()
-    with house_style():
+    with house_style(style):
         # Without what changes from run to run and from version to version.
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)  # type: ignore[no-untyped-call] # untyped there
+    return buffer.getvalue()
+
+
+def _pdf(figure: Figure, style: Style) -> bytes:
+    buffer = io.BytesIO()
+    figure.set_dpi(72)  # as the PDF has it; texts are measured before it sets it
+    with house_style(style):
+        metadata = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+        FigureCanvasPdf(figure).print_pdf(buffer, metadata=metadata)  # type: ignore[no-untyped-call] # untyped there
     return buffer.getvalue()

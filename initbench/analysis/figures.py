@@ -1,10 +1,12 @@
-"""Figures of a comparison, one file per setting, as PNG and SVG with the same bytes in every run."""
+"""Figures of a comparison, one per kind and setting, with the same bytes in every run."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,22 +18,29 @@ from initbench.analysis.axes import (
     Entry,
     fit_y,
     legend,
-    line_count,
+    log_pays,
     mark_entry,
+    most_lines,
     reference_entry,
     scheme_entry,
 )
 from initbench.analysis.comparison import Comparison
-from initbench.analysis.drawing import Picture, house_style, moments, sheet, titled
+from initbench.analysis.drawing import Picture, explain, house_style, moments, sheet, titled
+from initbench.analysis.labels import label_ends
 from initbench.analysis.panels import Panel
 from initbench.analysis.settings import suffixes, within
-from initbench.analysis.style import PNG_DPI, Look, looks
+from initbench.analysis.statistics import Floats
+from initbench.analysis.style import SCREEN, Look, Style, looks
 from initbench.analysis.summary import SETTING
 from initbench.analysis.text import printable
 
 # A step of a bad start can cost 1e5 nats for once; beyond ten times the loss of a uniform guess the axis is cut, and
 # says so, to keep what happens later readable.
 CEILING = 10.0
+
+
+Draw = Callable[["View"], tuple[str, str, Figure]]  # the kind of a figure, its caption and itself
+Drawing = tuple[Draw, "View", str]  # with the suffix of its name
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class View:
     title: str
     trials: pd.DataFrame
     panel: Panel | None = None
+    style: Style = SCREEN
 
     @cached_property
     def looks(self) -> plots.Looks:
@@ -80,16 +90,16 @@ class View:
         return frame[frame["trial"].isin(self.trials["trial"])]
 
 
-def pictures(comparison: Comparison) -> Iterator[Picture]:
+def pictures(comparison: Comparison, style: Style = SCREEN) -> Iterator[Picture]:
     """Draw every figure, one after the other: those of a panel, then across settings, signals, sensitivity to lr."""
+    style = style.for_labels([look.label for look in looks_of(comparison).values()])
     panels = comparison.panels
     for panel, suffix in zip(panels, suffixes([panel.key for panel in panels]), strict=True):
-        view = View(comparison, printable(str(panel)), panel.rows(comparison.trials), panel)
-        for draw in (_loss, _accuracy, _steps, _final):
-            yield _drawn(draw, view, suffix)
-    yield from _profiles(comparison)
-    yield from _signals(comparison, panels)
-    yield from _rates(comparison, panels)
+        view = View(comparison, printable(str(panel)), panel.rows(comparison.trials), panel, style)
+        kinds = (_loss, *[_loss_linear] * log_pays(_losses(view)), _accuracy, _survival, _steps, _final)
+        yield from (_drawn(draw, view, suffix) for draw in kinds)
+    for draw, view, suffix in chain(_profiles(comparison), _signals(comparison), _rates(comparison)):
+        yield _drawn(draw, replace(view, style=style), suffix)
 
 
 def looks_of(comparison: Comparison) -> dict[str, Look]:
@@ -99,70 +109,100 @@ def looks_of(comparison: Comparison) -> dict[str, Look]:
     return looks(tuple(schemes), comparison.baseline)
 
 
-def _profiles(comparison: Comparison) -> Iterator[Picture]:
+def _profiles(comparison: Comparison) -> Iterator[Drawing]:
     """Draw what share of each scheme's trials is above every accuracy, over all settings that are alike."""
     rules = [(of.panels[0].rule,) for of in comparison.across]
     for of, suffix in zip(comparison.across, suffixes(rules), strict=True):
         title = f"{len(of.panels)} settings: " + "; ".join(map(str, of.panels))
         view = View(comparison, printable(title), comparison.trials)
-        yield _drawn(lambda view, of=of: _profile(view, of), view, suffix)  # type: ignore[misc] # bound now
+        yield partial(_profile, of=of), view, suffix
 
 
-def _signals(comparison: Comparison, panels: Sequence[Panel]) -> Iterator[Picture]:
+def _signals(comparison: Comparison) -> Iterator[Drawing]:
     """Draw the signal at step 0, which no optimizer has touched: once per dataset and model."""
-    keys = list(dict.fromkeys(panel.place[:2] for panel in panels))
+    keys = list(dict.fromkeys(panel.place[:2] for panel in comparison.panels))
     for key, suffix in zip(keys, suffixes(keys), strict=True):
         view = _view(comparison, comparison.trials, key)
         if not view.layers.empty:
-            yield _drawn(_signal, view, suffix)
+            yield _signal, view, suffix
 
 
-def _rates(comparison: Comparison, panels: Sequence[Panel]) -> Iterator[Picture]:
+def _rates(comparison: Comparison) -> Iterator[Drawing]:
     """Draw sensitivity to lr from the tuning trials where there are any: scoring trials are at chosen rates only."""
     tuned = {(choice.dataset, choice.model, choice.optimizer) for choice in comparison.choices}
-    keys = list(dict.fromkeys(panel.place for panel in panels))
+    keys = list(dict.fromkeys(panel.place for panel in comparison.panels))
     for key, suffix in zip(keys, suffixes(keys), strict=True):
         view = _view(comparison, comparison.tuning_trials if key in tuned else comparison.trials, key)
         if len(set(view.trials["lr"])) > 1:
-            yield _drawn(_lr, view, suffix)
+            yield _lr, view, suffix
 
 
 def _view(comparison: Comparison, trials: pd.DataFrame, key: Sequence[str]) -> View:
     return View(comparison, printable(", ".join(key)), within(trials, SETTING[: len(key)], key))
 
 
-def _drawn(draw: Callable[[View], tuple[str, str, Figure]], view: View, suffix: str) -> Picture:
-    with house_style():
+def _drawn(draw: Draw, view: View, suffix: str) -> Picture:
+    with house_style(view.style):
         kind, caption, figure = draw(view)
-        return titled(kind + suffix, caption, view.title, figure)
+        return titled(kind + suffix, caption, view.title, figure, view.style)
 
 
 def _loss(view: View) -> tuple[str, str, Figure]:
+    return "loss", "Loss against step", _losses_drawn(view, log=log_pays(_losses(view)))
+
+
+def _loss_linear(view: View) -> tuple[str, str, Figure]:
+    """Draw the loss on a linear axis as well, where `_loss` is on a logarithmic one."""
+    return "loss_linear", "Loss against step, linear", _losses_drawn(view, log=False)
+
+
+def _losses(view: View) -> Floats:
+    """Return the losses that an axis must hold and that of a uniform guess, cut at `CEILING` times the latter."""
+    guess = math.log(_classes(view))
+    losses = view.points[["train_loss", "val_loss"]].to_numpy(dtype=np.float64)
+    cut: Floats = np.minimum(np.append(losses, guess), CEILING * guess)
+    return cut
+
+
+def _losses_drawn(view: View, *, log: bool) -> Figure:
     classes = _classes(view)
-    entries = [*_curve_entries(view), reference_entry(f"ln {classes} = {math.log(classes):.3f}, a uniform guess")]
-    figure, axes = sheet(2, entries, _band_title(view), width=11.5)
+    figure, axes = sheet(2, view.style)
     points = view.points
-    values = np.append(points[["train_loss", "val_loss"]].to_numpy(dtype=np.float64), math.log(classes))
     ceiling = CEILING * math.log(classes)
     for ax, column, name in zip(axes, ("train_loss", "val_loss"), ("training", "validation"), strict=True):
         plots.curves(ax, points, column, view.looks, view.diverged, ceiling)
         ax.axhline(math.log(classes), **plots.REFERENCE, zorder=2.5)
-        fit_y(ax, np.minimum(values, ceiling))
+        fit_y(ax, _losses(view), log=log)
         cut = f", cut: the highest is {points[column].max():.3g}" if (points[column] > ceiling).any() else ""
         ax.set_title(f"{name} loss (nats){cut}", loc="left")
     axes[1].tick_params(labelleft=False)
-    return "loss", "Loss against step", figure
+    _explain_curves(view, axes[1], [reference_entry(f"ln {classes} = {math.log(classes):.3f}, a uniform guess")])
+    return figure
 
 
 def _accuracy(view: View) -> tuple[str, str, Figure]:
     target = _target(view)
-    entries = [*_curve_entries(view), reference_entry(f"target {target:g}")]
-    figure, (ax,) = sheet(1, entries, _band_title(view), width=8.8)
+    figure, (ax,) = sheet(1, view.style)
     plots.curves(ax, view.points, "val_accuracy", view.looks, view.diverged)
     ax.axhline(target, **plots.REFERENCE, zorder=2.5)
     ax.set_ylim(-0.02, 1.02)
     ax.set_ylabel("validation accuracy")
+    _explain_curves(view, ax, [reference_entry(f"target {target:g}")])
     return "accuracy", "Validation accuracy against step", figure
+
+
+def _survival(view: View) -> tuple[str, str, Figure]:
+    watched = view.trials[view.trials["outcome"] != "failed"]
+    figure, (ax,) = sheet(1, view.style)
+    plots.survival(ax, view.trials, view.looks)
+    n = _span(watched.groupby("scheme").size())
+    told = f"line: Kaplan-Meier; band, from first to last arrival:\npointwise 95 % (Clopper-Pearson), n = {n}"
+    missed = watched["steps_to_target"].isna().any()
+    marks = [mark_entry("|", "not reached by the end", markersize=10, markeredgewidth=1.6)] if missed else []
+    here = set(watched["scheme"])
+    labels = [(look, look.label) for scheme, look in view.looks.items() if scheme in here]
+    _explain(view, ax, labels, marks, told)
+    return "survival", f"Share of trials not yet at validation accuracy {_target(view):g}", figure
 
 
 def _steps(view: View) -> tuple[str, str, Figure]:
@@ -173,7 +213,7 @@ def _steps(view: View) -> tuple[str, str, Figure]:
         mark_entry("|", "Kaplan-Meier median", markersize=12, markeredgewidth=3),
     ]
     figure, ax = _rows_sheet(view, entries)
-    plots.steps_to_target(ax, view.trials, view.looks)
+    plots.steps_to_target(ax, view.trials, view.looks, view.style)
     return "steps_to_target", f"Steps to validation accuracy {_target(view):g}", figure
 
 
@@ -186,12 +226,12 @@ def _final(view: View) -> tuple[str, str, Figure]:
         reference_entry(f"most frequent class: {guess:.3f}"),
     ]
     figure, ax = _rows_sheet(view, entries)
-    plots.final_accuracy(ax, view.trials, view.looks, guess)
+    plots.final_accuracy(ax, view.trials, view.looks, guess, view.style)
     return "final_accuracy", "Test accuracy after training", figure
 
 
 def _signal(view: View) -> tuple[str, str, Figure]:
-    return "signal", "Signal at step 0 by layer", moments(view.layers, view.looks)
+    return "signal", "Signal at step 0 by layer", moments(view.layers, view.looks, view.style)
 
 
 def _lr(view: View) -> tuple[str, str, Figure]:
@@ -199,7 +239,8 @@ def _lr(view: View) -> tuple[str, str, Figure]:
     entries.append(mark_entry("x", "some trials diverged at this lr"))
     tuning = "\n(tuning seeds)" if set(view.trials["trial"]) - set(view.comparison.trials["trial"]) else ""
     told = f"mean over finished trials and its 95 % t\ninterval; schemes of one lr side by side{tuning}"
-    figure, (ax,) = sheet(1, entries, told, width=8.8)
+    figure, (ax,) = sheet(1, view.style)
+    explain(figure, entries, told, view.style)
     plots.lr_sensitivity(ax, view.trials, view.looks)
     return "lr", "Final validation loss against lr", figure
 
@@ -207,31 +248,46 @@ def _lr(view: View) -> tuple[str, str, Figure]:
 def _profile(view: View, of: Across) -> tuple[str, str, Figure]:
     entries = [scheme_entry(look) for scheme, look in view.looks.items() if scheme in of.scores]
     band = f"band: pointwise 95 % bootstrap, n = {of.seeds}\nseeds or more in each of {len(of.panels)} settings"
-    figure, (ax,) = sheet(1, entries, band, width=8.8)
+    figure, (ax,) = sheet(1, view.style)
+    explain(figure, entries, band, view.style)
     plots.profile(ax, of.profiles, view.looks)
     return "profile", "Share of trials above each test accuracy", figure
 
 
-def _curve_entries(view: View) -> list[Entry]:
+def _explain_curves(view: View, ax: Axes, references: Sequence[Entry]) -> None:
     """Name the schemes, and how many of the trials of each diverged."""
-    entries = []
+    labels = []
     for scheme, look in view.present.items():
         outcome = view.trials.loc[view.trials["scheme"] == scheme, "outcome"]
         lost = int((outcome == "diverged").sum())
-        entries.append(scheme_entry(look, f" ({lost} of {len(outcome)} diverged)" if lost else ""))
+        labels.append((look, look.label + (f" ({lost} of {len(outcome)} diverged)" if lost else "")))
     crosses = [mark_entry("x", "diverged: the curve ends")] if view.diverged else []
-    return [*entries, *crosses]
+    _explain(view, ax, labels, [*crosses, *references], _band_title(view))
+
+
+def _explain(view: View, ax: Axes, labels: Sequence[tuple[Look, str]], marks: Sequence[Entry], title: str) -> None:
+    """Name the schemes at the ends of their lines where there is room, else in the legend, which explains the rest."""
+    assert isinstance(ax.figure, Figure), "panels are not nested"
+    if label_ends(ax, labels, view.style):
+        legend(ax.figure, marks, title, view.style, below=True)
+    else:
+        explain(ax.figure, [*(scheme_entry(look, label) for look, label in labels), *marks], title, view.style)
 
 
 def _band_title(view: View) -> str:
     sizes = view.points.groupby("scheme")["trial"].nunique()
-    low, high = (int(sizes.min()), int(sizes.max())) if len(sizes) else (0, 0)
+    high = int(sizes.max()) if len(sizes) else 0
     if high < 2:
         return "line: the one seed"
-    n = f"{low}" if low == high else f"{low} to {high}"
     thin = "seeds" if high <= plots.SEEDS_DRAWN else f"{plots.SEEDS_DRAWN} seeds"
     mean = "their mean" if high <= plots.SEEDS_DRAWN else "mean of all"
-    return f"thin: {thin}; thick: {mean}, while all last;\nband: 95 % t interval of the mean, n = {n} seeds"
+    return f"thin: {thin}; thick: {mean}, while all last;\nband: 95 % t interval of the mean, n = {_span(sizes)}"
+
+
+def _span(sizes: "pd.Series[int]") -> str:
+    """Say how many seeds the schemes have."""
+    low, high = (int(sizes.min()), int(sizes.max())) if len(sizes) else (0, 0)
+    return f"{low} seeds" if low == high else f"{low} to {high} seeds"
 
 
 def _classes(view: View) -> int:
@@ -246,8 +302,11 @@ def _target(view: View) -> float:
 
 def _rows_sheet(view: View, entries: Sequence[Entry]) -> tuple[Figure, Axes]:
     """Return a figure with a row per scheme and its legend below."""
+    style = view.style
     labels = [look.label for look in view.present.values()]
-    height = 1.5 + max(0.4 * len(labels), 0.22 * line_count(labels))
-    figure = Figure(figsize=(8.2, height), dpi=PNG_DPI, layout="constrained")
-    legend(figure, entries, "", below=True)
+    line = 1.4 * mpl.rcParams["font.size"] / 72
+    row = max(0.4 if style.titled else 0.25, line * most_lines(labels, style.row_wrap) + 0.06)
+    height = (1.1 if style.titled else 0.6) + row * len(labels)
+    figure = Figure(figsize=(style.rows_width, height), dpi=style.dpi, layout="constrained")
+    legend(figure, entries, "", style, below=True)
     return figure, figure.subplots()

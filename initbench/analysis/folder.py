@@ -5,40 +5,34 @@ from pathlib import Path
 
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.figures import pictures
+from initbench.analysis.files import tables_of
 from initbench.analysis.freshness import begin, remember, remove_stale
-from initbench.analysis.markdown import summary_markdown
 from initbench.analysis.report import render_report
-from initbench.analysis.tables import csv_bytes
+from initbench.analysis.style import SCREEN, USUAL, Files
 from initbench.inside import stay_inside
 from initbench.store import sweep, write_atomically
 
 
-def write_folder(folder: Path, comparison: Comparison, *, draw: bool = True) -> None:
+def write_folder(folder: Path, comparison: Comparison, *, draw: bool = True, asked: Files = USUAL) -> None:
     """Write trials.csv, curves.csv, layers.csv, summary.csv, verdicts.csv, summary.md, plots/ and report.html.
 
     With tuned learning rates also tuning.csv, the trials that they were chosen from, in the columns of trials.csv. With
-    `draw` False there are no figures, and the folder does not count as whole.
+    `draw` False there are no figures, and the folder does not count as whole. The figures of plots/ are those `asked`
+    for, of the page always those for a screen.
 
     Raises:
         ConfigurationError: the folder cannot be written.
     """
     drawn = list(pictures(comparison)) if draw else []
-    files = {
-        "trials.csv": csv_bytes(comparison.trials),
-        "curves.csv": csv_bytes(comparison.curves),
-        "layers.csv": csv_bytes(comparison.layers),
-        "summary.csv": csv_bytes(comparison.summary),
-        "verdicts.csv": csv_bytes(comparison.verdicts),
-        "summary.md": summary_markdown(comparison).encode(),
-    }
-    if comparison.tuning:
-        files["tuning.csv"] = csv_bytes(comparison.tuning_trials)
-    files["report.html"] = render_report(comparison, drawn, beside=list(files)).encode()
+    files = tables_of(comparison)
+    files["report.html"] = render_report(comparison, drawn, beside=list(files), tables=files).encode()
+    if draw and asked.style != SCREEN:
+        drawn = list(pictures(comparison, asked.style))
     for picture in drawn:
-        files |= {f"plots/{picture.name}.png": picture.png, f"plots/{picture.name}.svg": picture.svg}
+        files |= picture.files(asked.formats)
     write_files(folder, files)
     if draw:
-        remember(folder, comparison, [folder / name for name in files])
+        remember(folder, comparison, [folder / name for name in files], asked)
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -8,11 +8,12 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 from initbench.analysis.comparison import Comparison
+from initbench.analysis.style import FORMATS, USUAL, Files
 from initbench.store import write_atomically, writing
 
 STAMP = ".derived.json"
 # Raised with every change of what a folder holds, so that one written by an earlier state of this version is redone.
-EDITION = 4
+EDITION = 5
 
 
 def begin(folder: Path, names: Collection[str]) -> None:
@@ -28,33 +29,33 @@ def remove_stale(folder: Path, names: Collection[str]) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def remember(folder: Path, comparison: Comparison, files: Iterable[Path]) -> None:
-    """Stamp a folder that was written whole."""
+def remember(folder: Path, comparison: Comparison, files: Iterable[Path], asked: Files) -> None:
+    """Stamp a folder that was written whole, with figures as asked."""
     sizes = {str(path.relative_to(folder)): path.stat().st_size for path in files}
-    stamp = json.dumps({"digest": _digest(comparison), "sizes": sizes}, indent=1)
+    stamp = json.dumps({"digest": _digest(comparison, asked), "sizes": sizes}, indent=1)
     write_atomically(folder / STAMP, stamp.encode())
 
 
-def is_fresh(folder: Path, comparison: Comparison) -> bool:
-    """Say whether this version wrote the folder for these very records and every file is still there."""
+def is_fresh(folder: Path, comparison: Comparison, asked: Files = USUAL) -> bool:
+    """Say whether this version wrote the folder for these very records, as asked, and every file is still there."""
     try:
         stamp = json.loads((folder / STAMP).read_bytes())
         whole = all((folder / name).stat().st_size == size for name, size in stamp["sizes"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
-    return whole and stamp["digest"] == _digest(comparison)
+    return whole and stamp["digest"] == _digest(comparison, asked)
 
 
 def _figures(folder: Path) -> set[str]:
     """Return the figures that a stamp says to be ours; a name that leads elsewhere is none."""
     try:
         names = map(PurePosixPath, json.loads((folder / STAMP).read_bytes())["sizes"])
-        return {str(n) for n in names if n.parent == PurePosixPath("plots") and n.suffix in {".png", ".svg"}}
+        return {str(n) for n in names if n.parent == PurePosixPath("plots") and n.suffix[1:] in FORMATS}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
 
 
-def _digest(comparison: Comparison) -> str:
+def _digest(comparison: Comparison, figures: Files) -> str:
     """Name what a folder is derived from. A record is known by its trial and its timings, which no two runs share."""
     kept = {field.name: getattr(comparison, field.name) for field in fields(comparison)}
     records = [
@@ -62,4 +63,5 @@ def _digest(comparison: Comparison) -> str:
         for name in ("records", "tuning", "crossed")
     ]
     asked = [[part.model_dump() for part in kept.pop("claims")], *kept.values()]
-    return hashlib.sha256(json.dumps([version("initbench"), EDITION, asked, records]).encode()).hexdigest()
+    drawn = [figures.style.name, sorted(figures.formats)]
+    return hashlib.sha256(json.dumps([version("initbench"), EDITION, asked, records, drawn]).encode()).hexdigest()

@@ -7,11 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from initbench.analysis import inspection_plots, plots
-from initbench.analysis.axes import line_count
+from initbench.analysis.axes import most_lines
 from initbench.analysis.drawing import (
     MOMENTS,
     Picture,
     band_said,
+    explain,
     head,
     house_style,
     line_entries,
@@ -23,7 +24,7 @@ from initbench.analysis.inspection import Inspection
 from initbench.analysis.inspection_plots import Ridge, ridge_of
 from initbench.analysis.inspection_tables import layers_table, places_table
 from initbench.analysis.settings import suffixes
-from initbench.analysis.style import PNG_DPI, looks
+from initbench.analysis.style import SCREEN, looks
 from initbench.analysis.text import printable
 
 MOST_PANELS, MOST_LAYERS, COLUMNS = 8, 16, 4  # of ridges
@@ -73,8 +74,8 @@ def _looks(inspection: Inspection) -> plots.Looks:
 
 def _cosine(inspection: Inspection, frame: pd.DataFrame) -> Figure:
     of_all = _looks(inspection)
-    entries = line_entries(frame, ("cosine",), of_all)
-    figure, axes = sheet(2, entries, band_said(frame, "mean (of ranks: geometric)"), width=11.5)
+    figure, axes = sheet(2)
+    explain(figure, line_entries(frame, ("cosine",), of_all), band_said(frame, "mean (of ranks: geometric)"))
     heads = {"cosine": "mean cosine between inputs", "effective_rank": "effective rank"}
     for ax, (column, said) in zip(axes, heads.items(), strict=True):
         if inspection.axis:
@@ -88,8 +89,8 @@ def _cosine(inspection: Inspection, frame: pd.DataFrame) -> Figure:
 
 def _scan(inspection: Inspection, places: pd.DataFrame) -> Figure:
     of_all = _looks(inspection)
-    entries = line_entries(places, tuple(MOMENTS), of_all)
-    figure, axes = sheet(2, entries, band_said(places, "geometric mean"), width=11.5)
+    figure, axes = sheet(2)
+    explain(figure, line_entries(places, tuple(MOMENTS), of_all), band_said(places, "geometric mean"))
     heads = ("forward moment {}, last hidden layer", "gradient moment {}, first layer")
     for ax, (column, symbol), said in zip(axes, MOMENTS.items(), heads, strict=True):
         inspection_plots.by_place(ax, places, column, of_all, inspection.axis)
@@ -100,7 +101,8 @@ def _scan(inspection: Inspection, places: pd.DataFrame) -> Figure:
 def _coordinates(inspection: Inspection, places: pd.DataFrame) -> Figure:
     of_all = _looks(inspection)
     heads = {"first": "first layer", "hidden": "last hidden layer", "output": "output"}
-    figure, axes = sheet(3, line_entries(places, tuple(heads), of_all), band_said(places, "geometric mean"), width=13.5)
+    figure, axes = sheet(3)
+    explain(figure, line_entries(places, tuple(heads), of_all), band_said(places, "geometric mean"))
     for ax, (column, said) in zip(axes, heads.items(), strict=True):
         inspection_plots.by_place(ax, places, column, of_all, inspection.axis)
         head(ax, said, places[column])
@@ -115,9 +117,9 @@ def _ridges(inspection: Inspection, model: str) -> Figure | None:
     of_all = _looks(inspection)
     columns = min(COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
-    titles = line_count([of_all[scheme].label for scheme in panels]) / len(panels)
+    titles = most_lines([of_all[scheme].label for scheme in panels], 30)
     height = lines * (0.75 + 0.15 * titles + 0.21 * max(map(len, panels.values()))) + 0.9
-    figure = Figure(figsize=(max(6.5, 1.3 + 2.6 * columns), height), dpi=PNG_DPI, layout="constrained")
+    figure = Figure(figsize=(max(6.5, 1.3 + 2.6 * columns), height), dpi=SCREEN.dpi, layout="constrained")
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)
     for place, (ax, (scheme, rows)) in enumerate(zip(grid, panels.items(), strict=False)):
         inspection_plots.ridges(ax, rows, of_all[scheme], named=place % columns == 0)

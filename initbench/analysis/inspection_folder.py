@@ -24,5 +24,5 @@ def write_inspection(folder: Path, inspection: Inspection) -> None:
     }
     files["report.html"] = render_inspection(inspection, drawn, beside=list(files)).encode()
     for picture in drawn:
-        files |= {f"plots/{picture.name}.png": picture.png, f"plots/{picture.name}.svg": picture.svg}
+        files |= picture.files(("png", "svg"))
     write_files(folder, files)

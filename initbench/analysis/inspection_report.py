@@ -7,17 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from initbench.analysis.downloads import downloads
 from initbench.analysis.drawing import Picture
 from initbench.analysis.evidence import NOTHING, Sheet
+from initbench.analysis.inlining import within_budget
 from initbench.analysis.inspection import Inspection
 from initbench.analysis.inspection_tables import layers_table, networks_table
-from initbench.analysis.report import page, within_budget
+from initbench.analysis.page import page
 from initbench.analysis.scans import Reach, coordinates, places_of, reach
 from initbench.analysis.settings import within
 from initbench.analysis.statistics import Estimate, geometric_band, mean_interval
 from initbench.analysis.step_zero import step_zero_section
 from initbench.analysis.tables import mean_cell
 from initbench.analysis.text import printable
+
+FIGURES_BUDGET = 1_700_000  # bytes: under 2 MB with the rest, which a mail takes and a phone opens
 
 DEFINITIONS = {
     "z, x": "a layer's output before its activation, and what the activation makes of it.",
@@ -59,19 +63,19 @@ def render_inspection(inspection: Inspection, drawn: Iterable[Picture], beside: 
     ends = dict.fromkeys((*inspection.models[:1], *inspection.models[-1:]))
     return page(
         "inspection.html.j2",
+        tuple(within_budget(drawn, FIGURES_BUDGET)),
         name=printable(inspection.name),
         source=printable("; ".join(filter(None, (" … ".join(ends), inspection.source)))),
         notices=[printable(notice) for notice in inspection.notices],
         before=step_zero_section(("model", "scheme"), inspection.checks),
         scan=_scan(inspection) if inspection.axis else (),
-        figures=list(within_budget(drawn)),
         tables=(
             ("Whole networks", ("Mean over seeds and its 95 % t interval.",), _networks(inspection)),
             ("Layers", _layers_lines(inspection), _layers(inspection)),
         ),
         definitions=DEFINITIONS,
         command=printable(inspection.command),
-        beside=beside,
+        downloads=downloads({}, beside, 0),
     )
 
 

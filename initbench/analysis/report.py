@@ -1,56 +1,76 @@
 """The report: one HTML file with everything in it, which asks nothing of the network."""
 
-import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from initbench.analysis.comparison import Comparison
+from initbench.analysis.downloads import downloads
 from initbench.analysis.drawing import Picture
-from initbench.analysis.figures import pictures
+from initbench.analysis.figures import looks_of, pictures
+from initbench.analysis.files import tables_of
+from initbench.analysis.inlining import Inlined, kind_of, within_budget
+from initbench.analysis.page import page
+from initbench.analysis.planned import analysis_plan
 from initbench.analysis.sections import sections
-from initbench.analysis.sentences import DEFINITIONS, findings, introduction, notes
+from initbench.analysis.sentences import DEFINITIONS, caveats, findings, introduction, readings
 from initbench.analysis.step_zero import step_zero_section
+from initbench.analysis.swatches import swatches
 from initbench.analysis.tables import across_remarks, across_rows, display_rows
 from initbench.analysis.text import printable
 from initbench.store import write_atomically
 
-# Bytes of figures in a report: under 2 MB with the rest, which a mail takes and a phone opens.
-FIGURES_BUDGET = 1_700_000
-_SVG = "{http://www.w3.org/2000/svg}"
-_LINK = "{http://www.w3.org/1999/xlink}href"
+# Bytes of figures in a report, and of figures and tables together: under 2 MB with the rest, which a mail takes and a
+# phone opens.
+FIGURES_BUDGET = 1_300_000
+BUDGET = 1_850_000
+
+# The order in which a reader meets figures. What is of no kind named here stands last.
+_CHAPTERS = (
+    ("curves", "Learning curves", ("loss", "loss_linear", "accuracy")),
+    ("steps", "Steps to the target", ("survival", "steps_to_target")),
+    ("accuracy", "Test accuracy", ("final_accuracy", "profile")),
+    ("rates", "Learning rates", ("lr",)),
+    ("signal", "Signal by layer", ("signal",)),
+)
+_KNOWN = frozenset(kind for _, _, kinds in _CHAPTERS for kind in kinds)
 
 
 @dataclass(frozen=True)
-class Inlined:
-    """A figure as the page has it; `svg` is empty where the page would grow too large."""
+class Chapter:
+    """Figures of one question under a title; each plate is one figure, or one drawn with either axis."""
 
-    name: str
-    caption: str
-    svg: str
+    id: str
+    title: str
+    plates: tuple[tuple[Inlined, ...], ...]
 
 
 def write_report(path: Path, comparison: Comparison) -> Path:
-    """Write the report to `path`, with links to those of the comparison's files that stand beside it.
+    """Write the report to `path`, its tables inside it as far as they fit.
 
     Raises:
         ConfigurationError: the folder cannot be written.
     """
-    files = ["trials.csv", "curves.csv", "layers.csv", "summary.csv", "verdicts.csv", "summary.md"]
-    files += ["tuning.csv"] * bool(comparison.tuning)
-    beside = [name for name in files if (path.parent / name).exists()]
-    write_atomically(path, render_report(comparison, pictures(comparison), beside).encode())
+    tables = tables_of(comparison)
+    beside = [name for name in tables if (path.parent / name).exists()]
+    write_atomically(path, render_report(comparison, pictures(comparison), beside, tables).encode())
     return path
 
 
-def render_report(comparison: Comparison, drawn: Iterable[Picture], beside: Sequence[str]) -> str:
-    """Return the page; `beside` are the names of the files in its folder that it links to."""
+def render_report(
+    comparison: Comparison, drawn: Iterable[Picture], beside: Sequence[str], tables: Mapping[str, bytes] | None = None
+) -> str:
+    """Return the page; `beside` are the names of the files in its folder, `tables` those to hold where they fit."""
+    # The second drawing of a figure goes first when there are too many.
+    order = sorted(drawn, key=lambda picture: kind_of(picture.name) == "loss_linear")
+    figures = tuple(within_budget(order, FIGURES_BUDGET))
+    left = BUDGET - sum(len(figure.svg.encode()) for figure in figures)
     return page(
         "report.html.j2",
+        figures,
+        swatches(looks_of(comparison).values()),
         name=printable(comparison.name),
         introduction=introduction(comparison),
         findings=findings(comparison),
@@ -59,55 +79,37 @@ def render_report(comparison: Comparison, drawn: Iterable[Picture], beside: Sequ
         remarks=across_remarks(comparison),
         before=step_zero_section(("dataset", "model", "scheme"), comparison.step_zero_checks),
         sections=sections(comparison),
-        notes=notes(comparison),
-        figures=list(within_budget(drawn)),
+        caveats=caveats(comparison),
+        readings=readings(comparison),
+        chapters=chapters(figures),
+        plan=analysis_plan(comparison),
         definitions=DEFINITIONS,
         data=_data(comparison),
         environments=_environments(comparison),
         command=printable(comparison.command),
-        beside=beside,
+        downloads=downloads(tables or {}, beside, left),
     )
 
 
-def page(template: str, **values: Any) -> str:  # noqa: ANN401 - whatever the template shows
-    """Return a template filled in; every value is escaped."""
-    templates = PackageLoader("initbench.analysis", "templates")
-    environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template(template).render(**values)
+def chapters(figures: Sequence[Inlined]) -> tuple[Chapter, ...]:
+    """Return the figures in the order in which they are read, setting by setting within a chapter."""
+    others = tuple(dict.fromkeys(figure.kind for figure in figures if figure.kind not in _KNOWN))
+    found = (
+        Chapter(name, title, _plates([figure for figure in figures if figure.kind in kinds], kinds))
+        for name, title, kinds in (*_CHAPTERS, ("others", "Other figures", others))
+    )
+    return tuple(chapter for chapter in found if chapter.plates)
 
 
-def inline_svg(picture: Picture) -> str:
-    """Return a figure's SVG for use inside HTML: no prologue, no foreign names, its ids its own."""
-    root = ET.fromstring(picture.svg)  # noqa: S314 - matplotlib's own output
-    for definitions in root.iter(f"{_SVG}defs"):
-        for style in definitions.findall(f"{_SVG}style"):
-            definitions.remove(style)  # it would style the whole page; the page has these two lines itself
-    for element in root.iter():
-        element.tag = str(element.tag).removeprefix(_SVG)
-        element.attrib = dict(_own(element.attrib.items(), f"{picture.name}."))
-    root.attrib |= {"role": "img", "aria-label": picture.caption}
-    del root.attrib["width"], root.attrib["height"]
-    return ET.tostring(root, encoding="unicode")
+def _plates(figures: Sequence[Inlined], kinds: Sequence[str]) -> tuple[tuple[Inlined, ...], ...]:
+    settings = list(dict.fromkeys(_setting(figure) for figure in figures))
+    order = sorted(figures, key=lambda figure: (settings.index(_setting(figure)), kinds.index(figure.kind)))
+    plates = groupby(order, key=lambda figure: (_setting(figure), figure.kind.removesuffix("_linear")))
+    return tuple(tuple(plate) for _, plate in plates)
 
 
-def _own(attributes: Iterable[tuple[str, str]], prefix: str) -> Iterator[tuple[str, str]]:
-    """Put the figure's name before its ids and before what points to them."""
-    for key, value in attributes:
-        if key == "id":
-            yield key, prefix + value
-        elif key == _LINK:
-            yield "href", value.replace("#", f"#{prefix}", 1)
-        else:
-            yield key, value.replace("url(#", f"url(#{prefix}")
-
-
-def within_budget(drawn: Iterable[Picture]) -> Iterator[Inlined]:
-    """Yield figures as a page has them, those without their drawing that would make it too large."""
-    left = FIGURES_BUDGET
-    for picture in drawn:
-        svg = inline_svg(picture)
-        left -= len(svg.encode())
-        yield Inlined(picture.name, picture.caption, svg if left >= 0 else "")
+def _setting(figure: Inlined) -> str:
+    return figure.name.removeprefix(figure.kind)
 
 
 def _data(comparison: Comparison) -> dict[str, str]:

@@ -59,13 +59,14 @@ def _looks(comparison: Comparison) -> Section:
     if not comparison.looks or not added:
         return Section("Seeds added after a look", ())
     line = (
-        f"Seeds {_seeds(added)} were added when the results of seeds {_seeds(sorted(seen))} could be seen "
+        f"Seeds {seeds_said(added)} were added when the results of seeds {seeds_said(sorted(seen))} could be seen "
         f"({len(comparison.looks)} look(s)): adding seeds until a difference shows makes p-values too small."
     )
     return Section("Seeds added after a look", (line,))
 
 
-def _seeds(seeds: list[int]) -> str:
+def seeds_said(seeds: list[int]) -> str:
+    """Return seeds in a row, `0 to 9` where none is left out."""
     whole = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
     return f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
 

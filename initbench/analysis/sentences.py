@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -67,6 +68,14 @@ _STEPS = (
 )
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A panel's verdict in one sentence, then who learned, who did not and the highest mean."""
+
+    verdict: str
+    more: str
+
+
 def introduction(comparison: Comparison) -> str:
     """Return the sentences above the tables: question, extent, target and its rule, baseline."""
     parts = [comparison.question.rstrip(), _extent(comparison.records), _target(comparison)]
@@ -75,14 +84,24 @@ def introduction(comparison: Comparison) -> str:
 
 def notes(comparison: Comparison) -> tuple[str, ...]:
     """Return what a reader of the tables must know, the alarming first."""
+    return (*caveats(comparison), *readings(comparison))
+
+
+def caveats(comparison: Comparison) -> tuple[str, ...]:
+    """Return what limits the tables: what is missing, failed or was left alone, and that one lr may not be enough."""
     told = (*_missing(comparison), *_failures(comparison.records), *_notices(comparison.records))
-    meanings = (*_rates(comparison), _LEARNED, _STEPS, _INTERVALS) if comparison.records else ()
-    return tuple(printable(note) for note in (*told, *meanings))
+    return tuple(map(printable, (*told, *_given_rates(comparison))))
 
 
-def findings(comparison: Comparison) -> tuple[str, ...]:
-    """Return one paragraph per panel: the verdicts, who learned, who did not, the highest mean."""
-    return tuple(printable(_finding(comparison, panel)) for panel in comparison.panels)
+def readings(comparison: Comparison) -> tuple[str, ...]:
+    """Return how the tables are read: how learning rates were chosen, what their heads and signs mean."""
+    meanings = (*_chosen_rates(comparison), _LEARNED, _STEPS, _INTERVALS) if comparison.records else ()
+    return tuple(map(printable, meanings))
+
+
+def findings(comparison: Comparison) -> tuple[Finding, ...]:
+    """Return what was found panel by panel."""
+    return tuple(_finding(comparison, panel) for panel in comparison.panels)
 
 
 def _extent(records: tuple[Record, ...]) -> str:
@@ -139,13 +158,16 @@ def _notices(records: tuple[Record, ...]) -> Iterable[str]:
         yield f"{notice} [{_listed(told_of)}]"
 
 
-def _rates(comparison: Comparison) -> Iterable[str]:
+def _chosen_rates(comparison: Comparison) -> Iterable[str]:
     if comparison.choices:
         yield "Learning rates were chosen on tuning trials, which stand in no table here (tuning.csv)."
     for choice in comparison.choices:
         where = f"{choice.dataset}, {choice.model}, {choice.optimizer}: " if len(comparison.choices) > 1 else ""
         added = [lr for lr in choice.grid if lr not in comparison.asked_rates] if comparison.asked_rates else []
         yield from (where + told for told in describe(choice, added))
+
+
+def _given_rates(comparison: Comparison) -> Iterable[str]:
     if comparison.choices or comparison.trials.empty:
         return
     rates = sorted(set(comparison.trials["lr"]))
@@ -155,11 +177,11 @@ def _rates(comparison: Comparison) -> Iterable[str]:
         yield "Each table compares at its own lr; none picks a best lr for a scheme."
 
 
-def _finding(comparison: Comparison, panel: Panel) -> str:
+def _finding(comparison: Comparison, panel: Panel) -> Finding:
     rows = panel.rows(comparison.summary)
     where = f"{panel}: " if len(comparison.panels) > 1 else ""
     verdict = overview(comparison.judgements[panel], comparison.baseline)
-    return where + " ".join([verdict, *_who_learned(rows), _highest(rows)])
+    return Finding(printable(where + verdict), printable(" ".join([*_who_learned(rows), _highest(rows)])))
 
 
 def _who_learned(rows: pd.DataFrame) -> Iterable[str]:

@@ -62,6 +62,31 @@ class Speed:
     logrank_p: float | None
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """The Kaplan-Meier curve: right after each of the `steps` (k,), the `share` of trials that have not arrived.
+
+    `low` and `high` (k,) are pointwise 95 % ends.
+    """
+
+    steps: Floats
+    share: Floats
+    low: Floats
+    high: Floats
+
+
+def waiting(steps: Floats, reached: Bools, *, budget: float) -> Waiting:
+    """Return the curve of (n,) trials, n > 0, from step 0 to `budget`.
+
+    Nobody is lost from sight before the budget, so at each step the share is binomial: Clopper and Pearson's ends.
+    """
+    arrivals = _arrivals(steps, reached, budget)
+    places = np.unique([0.0, *arrivals[reached], budget])
+    left = [share(int((arrivals > place).sum()), len(arrivals)).share for place in places]
+    values = [(of.value, of.interval.low, of.interval.high) for of in left if of.interval and of.value is not None]
+    return Waiting(places, *np.array(values).T)
+
+
 def survive(steps: Floats, reached: Bools, *, budget: float) -> Survival:
     """Return what is known of the steps to target of (n,) trials watched over `budget` steps.
 

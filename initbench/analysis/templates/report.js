@@ -1,0 +1,196 @@
+"use strict";
+
+// Only adds to a page that is whole without it: sorts tables, shows and hides schemes, names lines, switches axes,
+// copies the command. It reads the page, makes no HTML from text, keeps nothing and connects to nothing.
+(() => {
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+  // ---- tables: a click sorts upwards, the next downwards, the third back to the order of the page
+
+  const NEXT = { none: "ascending", ascending: "descending", descending: "none" };
+
+  function makeSortable(table) {
+    const written = [...table.tBodies[0].rows];
+    const heads = all("thead th", table);
+    if (written.length < 2) return;
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const order = NEXT[head.getAttribute("aria-sort") ?? "none"];
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        if (order !== "none") head.setAttribute("aria-sort", order);
+        table.tBodies[0].append(...(order === "none" ? written : sorted(written, column, order)));
+      });
+    });
+  }
+
+  // Cells without a number, `never` among them, stand last in either order.
+  function sorted(rows, column, order) {
+    const sign = order === "ascending" ? 1 : -1;
+    const hasNumber = (row) => "sort" in row.cells[column].dataset;
+    const number = (row) => Number(row.cells[column].dataset.sort);
+    const text = (row) => row.cells[column].textContent;
+    const byNumber = (a, b) => sign * ((number(a) > number(b)) - (number(a) < number(b)));
+    const byText = (a, b) => sign * text(a).localeCompare(text(b), "en", { numeric: true });
+    if (!rows.some(hasNumber)) return [...rows].sort(byText);
+    return [...rows.filter(hasNumber).sort(byNumber), ...rows.filter((row) => !hasNumber(row))];
+  }
+
+  // ---- schemes: a box each, for all figures at once
+
+  const boxes = all(".schemes input");
+  const labels = new Map(boxes.map((box) => [box.value, box.closest("label").textContent.trim()]));
+
+  function showChosen() {
+    for (const box of boxes) {
+      for (const part of all(`.plate [data-scheme="${box.value}"]`)) part.classList.toggle("off", !box.checked);
+    }
+    all(".plate").forEach(placeTabStop);
+  }
+
+  function setAll(checked) {
+    boxes.forEach((box) => (box.checked = checked));
+    showChosen();
+  }
+
+  // ---- lines: the pointer or the keyboard on one names it, and lights up the same seed in every figure
+
+  const tip = document.getElementById("tip");
+  const seedsOf = (plate) => all("[data-seed]:not(.off)", plate);
+
+  function nameOf(part) {
+    const label = labels.get(part.dataset.scheme);
+    return part.dataset.seed === undefined ? label : `${label}, seed ${part.dataset.seed}`;
+  }
+
+  function tell(part, x, y) {
+    hush();
+    const { scheme, seed } = part.dataset;
+    if (!labels.has(scheme)) return;
+    if (seed !== undefined) {
+      all(`.plate [data-scheme="${scheme}"][data-seed="${seed}"]`).forEach((same) => same.classList.add("lit"));
+    }
+    tip.textContent = nameOf(part);
+    tip.hidden = false;
+    tip.style.left = `${Math.max(8, Math.min(x + 14, innerWidth - tip.offsetWidth - 8))}px`;
+    tip.style.top = `${y + tip.offsetHeight + 24 < innerHeight ? y + 16 : y - tip.offsetHeight - 10}px`;
+  }
+
+  function hush() {
+    all(".lit").forEach((part) => part.classList.remove("lit"));
+    tip.hidden = true;
+  }
+
+  // A figure is one stop of the tabulator; arrows go from seed to seed within it.
+  function placeTabStop(plate) {
+    all("[data-seed]", plate).forEach((part) => part.setAttribute("tabindex", "-1"));
+    seedsOf(plate)[0]?.setAttribute("tabindex", "0");
+  }
+
+  function makeExplorable(plate) {
+    const seeds = all("[data-seed]", plate);
+    if (!seeds.length || !boxes.length) return;
+    // A title of an SVG is a tooltip too, which would stand over ours.
+    const title = plate.querySelector(":scope > title");
+    plate.setAttribute("aria-label", `${title.textContent}. Arrow keys go from seed to seed.`);
+    plate.removeAttribute("aria-labelledby");
+    plate.setAttribute("role", "group");
+    title.remove();
+    for (const part of seeds) {
+      part.setAttribute("role", "img");
+      part.setAttribute("aria-label", nameOf(part));
+      for (const line of all(":scope > path, :scope > g > path", part)) {
+        const hit = line.cloneNode();
+        hit.removeAttribute("id");
+        hit.classList.add("hit");
+        line.after(hit);
+      }
+    }
+    placeTabStop(plate);
+  }
+
+  function walk(event) {
+    if (event.key === "Escape") hush();
+    const part = event.target.closest?.(".plate [data-seed]");
+    if (!part) return;
+    const seeds = seedsOf(part.closest(".plate"));
+    const here = seeds.indexOf(part);
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    const place = { Home: 0, End: seeds.length - 1 }[event.key] ?? (step && here + step);
+    if (place === undefined) return;
+    event.preventDefault();
+    const next = seeds[(place + seeds.length) % seeds.length];
+    part.setAttribute("tabindex", "-1");
+    next.setAttribute("tabindex", "0");
+    next.focus();
+  }
+
+  document.addEventListener("pointerover", (event) => {
+    const part = event.target.closest?.(".plate [data-scheme]");
+    if (part) tell(part, event.clientX, event.clientY);
+    else hush();
+  });
+  document.addEventListener("focusin", (event) => {
+    const part = event.target.closest?.(".plate [data-seed]");
+    if (!part) return hush();
+    const { right, top, height } = part.getBoundingClientRect();
+    tell(part, right, top + height / 2);
+  });
+  document.addEventListener("keydown", walk);
+
+  // ---- axes: of two drawings of the same figure one is shown
+
+  function makeSwitch(twins) {
+    const figures = all("figure", twins);
+    const choices = all("input", twins);
+    const show = () => figures.forEach((figure, i) => (figure.hidden = !choices[i].checked));
+    twins.addEventListener("change", show);
+    twins.addEventListener("change", settle);
+    twins.querySelector("fieldset").hidden = false;
+    show();
+  }
+
+  // ---- what is wider than the page is a stop of the tabulator, so that arrows can move it
+
+  function settle() {
+    for (const box of all(".wide")) {
+      if (box.scrollWidth > box.clientWidth) box.setAttribute("tabindex", "0");
+      else box.removeAttribute("tabindex");
+    }
+  }
+
+  // ---- the command
+
+  function makeCopier(line) {
+    const command = document.getElementById("command");
+    line.hidden = false;
+    line.querySelector("button").addEventListener("click", async () => {
+      getSelection().selectAllChildren(command);
+      let copied = true;
+      try {
+        await navigator.clipboard.writeText(command.textContent);
+      } catch {
+        copied = document.execCommand("copy");
+      }
+      line.querySelector("[role=status]").textContent = copied ? "Copied." : "It is selected: copy it.";
+    });
+  }
+
+  all("table:has(thead)").forEach(makeSortable);
+  all(".plate").forEach(makeExplorable);
+  all(".twins").forEach(makeSwitch);
+  all(".copy").forEach(makeCopier);
+  for (const bar of all(".schemes")) {
+    bar.hidden = false;
+    bar.addEventListener("change", showChosen);
+    bar.addEventListener("click", (event) => {
+      if (event.target.value === "all" || event.target.value === "none") setAll(event.target.value === "all");
+    });
+  }
+  addEventListener("resize", settle);
+  document.addEventListener("toggle", settle, true);
+  settle();
+})();
