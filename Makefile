@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check bench format clean
+.PHONY: help demo test ecosystem torture check bench format clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -16,6 +16,9 @@ demo: $(VENV)/.installed ## install, compare the default schemes on real digits,
 
 test: $(VENV)/.dev ## install what tests need and run them
 	$(BIN)/pytest -n 2
+
+ecosystem: $(VENV)/.ecosystem ## install the tools that exports are for and read exports back with them
+	$(BIN)/pytest -rs tests/test_exports.py tests/test_exports_collections.py tests/test_exports_mlflow.py
 
 torture: $(VENV)/.torture ## the tests of what may go wrong, ten times as long, and a fuzzer (most of an hour)
 	INITBENCH_TORTURE=10 $(BIN)/pytest -n 2 --timeout 7200 -rP tests/torture $(HOSTILE)
@@ -49,6 +52,10 @@ $(VENV)/.dev: $(VENV)/.installed
 
 $(VENV)/.torture: $(VENV)/.installed
 	$(PIP) --editable '.[dev,torture]'
+	@touch $@
+
+$(VENV)/.ecosystem: $(VENV)/.installed
+	$(PIP) --editable '.[dev,parquet,mlflow]' mlflow
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed
