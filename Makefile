@@ -18,7 +18,7 @@ test: $(VENV)/.dev ## install what tests need and run them
 	$(BIN)/pytest -n 2
 
 ecosystem: $(VENV)/.ecosystem ## install the tools that exports are for and read exports back with them
-	$(BIN)/pytest -rs tests/test_exports.py tests/test_exports_collections.py tests/test_exports_mlflow.py
+	$(BIN)/pytest -rs tests/test_exports.py tests/test_exports_collections.py tests/test_exports_mlflow.py tests/test_notebook.py
 
 torture: $(VENV)/.torture ## the tests of what may go wrong, ten times as long, and a fuzzer (most of an hour)
 	INITBENCH_TORTURE=10 $(BIN)/pytest -n 2 --timeout 7200 -rP tests/torture $(HOSTILE)
