@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage torture check bench format clean
+.PHONY: help demo test ecosystem coverage torture check bench format clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -16,6 +16,9 @@ demo: $(VENV)/.installed ## install, compare the default schemes on real digits,
 
 test: $(VENV)/.dev ## install what tests need and run them
 	$(BIN)/pytest -n 2
+
+ecosystem: $(VENV)/.ecosystem ## install the tools that exports are for and read exports back with them
+	$(BIN)/pytest -rs tests/test_exports.py tests/test_exports_collections.py tests/test_exports_mlflow.py tests/test_notebook.py
 
 coverage: $(VENV)/.dev ## the tests with line and branch coverage of the package (a quarter of an hour)
 	$(BIN)/coverage erase
@@ -55,6 +58,10 @@ $(VENV)/.dev: $(VENV)/.installed
 
 $(VENV)/.torture: $(VENV)/.installed
 	$(PIP) --editable '.[dev,torture]'
+	@touch $@
+
+$(VENV)/.ecosystem: $(VENV)/.installed
+	$(PIP) --editable '.[dev,parquet,mlflow]' mlflow
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed

@@ -1,6 +1,10 @@
-"""What a store holds, for tests that compare one with another."""
+"""What a store holds, for tests that compare one with another; and a stored comparison of made records."""
 
 from pathlib import Path
+
+from initbench import store
+from initbench.folder import Asked, Setting, stamp
+from initbench.recipe import Recipe
 
 
 def payloads(out):
@@ -10,3 +14,26 @@ def payloads(out):
         text = path.read_text()
         found[path.name] = text[: text.index('"timings"')]
     return found
+
+
+def a_folder(out, records, **fields):
+    """Store records and a comparison that asks for them; return its folder."""
+    for record in records:
+        store.write(out, record)
+    parts = {
+        "name": "compare-x",
+        "question": "",
+        "recipe": {
+            key: Setting(value=value, origin="default") for key, value in Recipe().model_dump(mode="json").items()
+        },
+        "schemes": tuple(dict.fromkeys(record.trial.scheme for record in records)),
+        "baseline": "torch_default",
+        "target": None,
+        "device": "cpu",
+        "notices": (),
+        "command": "initbench compare",
+        "trials": tuple(record.trial.id for record in records),
+    }
+    asked = Asked(**(parts | fields))
+    stamp(out / "compare-x", asked)
+    return out / "compare-x"

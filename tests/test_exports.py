@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import shutil
+import subprocess
 from typing import get_args
 
 import pandas as pd
@@ -10,14 +12,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from initbench import store
-from initbench.analysis.exports import FORMATS, Format, escaped, export, latex
+from initbench.analysis.exports import DOCUMENTS, FORMATS, export
+from initbench.analysis.exports.latex import escaped, latex
 from initbench.analysis.markdown import summary_markdown
 from initbench.analysis.tables import display_rows
+from initbench.cli.export import Format
 from initbench.cli.export import export as command
-from initbench.folder import Asked, Setting, stamp
-from initbench.recipe import Recipe
 from tests.analysis_data import a_comparison, a_trial, diverged, finished
+from tests.stored import a_folder
 
 RECORDS = tuple(
     record
@@ -66,27 +68,15 @@ def test_csv_and_markdown_are_the_summary_and_json_is_strict():
     assert json.loads(export(comparison, "json", {"schema": 1, "low": None})) == {"schema": 1, "low": None}
     with pytest.raises(ValueError, match="JSON compliant"):
         export(comparison, "json", {"low": float("nan")})
+
+
+def test_the_command_offers_every_format():
     assert get_args(Format) == FORMATS
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for record in RECORDS:
-        store.write(tmp_path, record)
-    asked = Asked(
-        name="compare-x",
-        question="",
-        recipe={key: Setting(value=value, origin="default") for key, value in Recipe().model_dump(mode="json").items()},
-        schemes=tuple(dict.fromkeys(record.trial.scheme for record in RECORDS)),
-        baseline="torch_default",
-        target=None,
-        device="cpu",
-        notices=(),
-        command="initbench compare",
-        trials=tuple(record.trial.id for record in RECORDS),
-    )
-    stamp(tmp_path / "compare-x", asked)
-    return tmp_path / "compare-x"
+    return a_folder(tmp_path, RECORDS)
 
 
 def run(*args, **options):
@@ -95,7 +85,7 @@ def run(*args, **options):
     return CliRunner().invoke(app, [str(arg) for arg in args], **options)
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", DOCUMENTS)
 def test_the_command_writes_the_same_to_stdout_and_to_a_file(folder, tmp_path, to):
     shown = run(folder, "--to", to)
     written = run("--to", to, "--out", folder.parent, "--output", tmp_path / "deep" / "file")  # the latest
@@ -116,3 +106,25 @@ def test_a_folder_that_is_none_and_an_unknown_format_are_said(tmp_path):
     assert missing.exit_code == 4
     assert "No comparison in" in missing.stderr
     assert run("--to", "docx").exit_code == 2
+
+
+def test_an_address_goes_with_mlflow_alone(folder):
+    for words in (["--to", "csv", "--uri", "x"], ["--to", "mlflow", "--uri", "x", "-o", "y"]):
+        refused = run(folder, *words)
+        assert refused.exit_code == 2
+        assert "--uri goes with --to mlflow" in refused.stderr
+
+
+LATEX = next(filter(None, map(shutil.which, ("tectonic", "pdflatex"))), None)
+
+
+@pytest.mark.skipif(LATEX is None, reason="there is no TeX here: install pdflatex or tectonic")
+def test_latex_compiles(tmp_path):
+    names = ("kaiming_uniform", r"\input{x} & 50 % of $x$ #1 ~^ <a> 'b' \"c\" [d] `e` | ± × ≤ ≥ ∞ − –")
+    tables = latex(display_rows(a_comparison([finished(a_trial(name, seed)) for name in names for seed in range(2)])))
+    preamble = "\\documentclass{article}\n\\usepackage{booktabs,textcomp}\n\\begin{document}\n"
+    (tmp_path / "x.tex").write_text(preamble + tables + "\n\\end{document}\n", encoding="utf-8")
+    options = [] if LATEX.endswith("tectonic") else ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape"]
+    done = subprocess.run([LATEX, *options, "x.tex"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "x.pdf").stat().st_size > 0

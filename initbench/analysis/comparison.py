@@ -48,6 +48,20 @@ class Comparison:
     asked_rates: tuple[float, ...] = ()
     damaged: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        stored = len(self.records) + len(self.tuning) + len(self.crossed)
+        trials = f"{stored} trials" + (f", {self.missing} not stored" if self.missing else "")
+        return (
+            f"Comparison {self.name!r}: {len(self.schemes)} schemes against {self.baseline!r}, {trials}.\n"
+            "Tables: .summary .verdicts .trials .curves .layers; .report(path) writes the page."
+        )
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from initbench.analysis.notebook import notebook_html  # noqa: PLC0415 - matplotlib loads when a figure is wanted
+
+        return notebook_html(self)
+
     @cached_property
     def trials(self) -> pd.DataFrame:
         """One row a trial (`frames.TRIAL_COLUMNS`)."""

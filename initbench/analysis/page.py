@@ -13,18 +13,23 @@ from initbench.analysis.sorting import sort_key
 from initbench.analysis.swatches import Swatch
 
 _TEMPLATES = PackageLoader("initbench.analysis", "templates")
+_ENVIRONMENT = Environment(loader=_TEMPLATES, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+_ENVIRONMENT.filters["sort_key"] = sort_key
 
 
 def page(template: str, figures: Sequence[Inlined], schemes: Sequence[Swatch] = (), **values: Any) -> str:  # noqa: ANN401 - whatever the template shows
-    """Return a template filled in; every value is escaped. `schemes` are those that the figures tell apart."""
-    environment = Environment(loader=_TEMPLATES, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["sort_key"] = sort_key
+    """Return a page filled in; every value is escaped. `schemes` are those that the figures tell apart."""
     coloured = "".join([*(figure.svg for figure in figures), *(swatch.stroke for swatch in schemes)])
-    script, style = (_TEMPLATES.get_source(environment, f"report.{kind}")[0] for kind in ("js", "css"))
+    script, style = (_TEMPLATES.get_source(_ENVIRONMENT, f"report.{kind}")[0] for kind in ("js", "css"))
     style = variables(coloured) + style
-    return environment.get_template(template).render(
-        policy=_policy(script, style), script=script, style=style, figures=figures, schemes=schemes, **values
+    return fragment(
+        template, policy=_policy(script, style), script=script, style=style, figures=figures, schemes=schemes, **values
     )
+
+
+def fragment(template: str, **values: Any) -> str:  # noqa: ANN401 - whatever the template shows
+    """Return a template filled in; every value is escaped."""
+    return _ENVIRONMENT.get_template(template).render(**values)
 
 
 def _policy(script: str, style: str) -> str:

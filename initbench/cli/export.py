@@ -1,30 +1,68 @@
-"""`initbench export`: the summary for other tools."""
+"""`initbench export`: a comparison for other tools."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
 
 from initbench.cli import console, options
+from initbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from initbench.analysis.comparison import Comparison
+
+# `analysis.exports` has these names too, but takes pandas to load.
+Format = Literal["csv", "markdown", "latex", "json", "parquet", "tensorboard", "mlflow"]
 
 
 @console.command
 def export(
-    to: Annotated[Literal["csv", "markdown", "latex", "json"], typer.Option("--to", help="The format.")],
+    to: Annotated[Format, typer.Option("--to", help="The format.")],
     folder: options.Folder = None,
-    output: Annotated[Path | None, typer.Option("--output", help="A file to write. Default: stdout.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="A file to write, or a folder for parquet, tensorboard and mlflow. Default: stdout, or the "
+            "comparison's folder under export/.",
+        ),
+    ] = None,
+    uri: Annotated[
+        str | None, typer.Option("--uri", help="An MLflow server or database, such as http://127.0.0.1:5000.")
+    ] = None,
     out: options.Out = options.OUT,
 ) -> None:
-    """Write a comparison's summary as CSV, Markdown, LaTeX (booktabs) or JSON; trains nothing and needs no torch."""
-    from initbench.analysis import exports
-    from initbench.cli.present import summary_document
-    from initbench.folder import latest, load
-    from initbench.store import write_atomically
+    """Hand a comparison to other tools; trains nothing and needs no torch.
 
+    The summary as CSV, Markdown, LaTeX (booktabs) or JSON; all tables as Parquet; every trial with its curves for
+    TensorBoard or MLflow. The last three need the extra of their name: pip install 'initbench[tensorboard]'.
+    """
+    from initbench.analysis import exports
+    from initbench.folder import latest, load
+
+    if uri is not None and (to != "mlflow" or output is not None):
+        raise UsageError("--uri goes with --to mlflow and without --output: it says where the runs are logged.")
     folder = folder or latest(out)
     comparison = load(folder)
     console.name_damaged(comparison.damaged)
+    if uri is not None:
+        with console.status_on(quiet=False) as tell:
+            tell(f"logging {len(comparison.records)} trials")
+            exports.log_runs(comparison, uri)
+        console.say(f"logged to {exports.without_password(uri)}")
+    elif to in exports.DOCUMENTS:
+        _document(comparison, to, folder, output)
+    else:
+        _collection(comparison, to, folder, output)
+
+
+def _document(comparison: "Comparison", to: str, folder: Path, output: Path | None) -> None:
+    from initbench.analysis import exports
+    from initbench.cli.present import summary_document
+    from initbench.store import write_atomically
+
     content = exports.export(comparison, to, summary_document(comparison, folder))
     if output is None:
         # As text of rich's own: no markup, no emoji codes, no folding.
@@ -32,3 +70,16 @@ def export(
     else:
         write_atomically(output, content)
         console.show_path("export", output)
+
+
+def _collection(comparison: "Comparison", to: str, folder: Path, output: Path | None) -> None:
+    from initbench.analysis import exports
+    from initbench.inside import stay_inside
+
+    if output is None:
+        output = folder / "export" / to
+        stay_inside(folder, output / "any")
+    with console.status_on(quiet=False) as tell:
+        tell(f"writing {len(comparison.records)} trials")
+        exports.COLLECTIONS[to](comparison, output)
+    console.show_path("export", output)

@@ -1,16 +1,8 @@
-"""The summary for other tools: CSV, Markdown, LaTeX, JSON."""
+"""The summary's tables for a paper in LaTeX."""
 
-import json
 import re
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
 
-from initbench.analysis.comparison import Comparison
-from initbench.analysis.markdown import summary_markdown
-from initbench.analysis.tables import DisplayTable, csv_bytes, display_rows
-
-Format = Literal["csv", "markdown", "latex", "json"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+from initbench.analysis.tables import DisplayTable
 
 # What LaTeX reads as commands, what its old fonts print as something else, and the signs that our cells use.
 _LATEX = {
@@ -42,21 +34,6 @@ _LATEX = {
 }
 _SPECIAL = re.compile("|".join(map(re.escape, _LATEX)))
 _MEANING = r"$\pm$: 95\,\% Student $t$ interval of the mean over seeds; ($k/n$): only $k$ of $n$ trials have the value."
-
-
-def export(comparison: Comparison, to: Format, document: Mapping[str, Any]) -> bytes:
-    """Return the summary in a format, as UTF-8 that ends with a newline.
-
-    CSV holds the summary in full precision, Markdown the page summary.md, LaTeX the cells that the terminal shows, JSON
-    `document`, the one of `--json`.
-    """
-    if to == "csv":
-        return csv_bytes(comparison.summary)
-    if to == "markdown":
-        return summary_markdown(comparison).encode()
-    if to == "latex":
-        return latex(display_rows(comparison)).encode()
-    return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
 
 
 def latex(tables: tuple[DisplayTable, ...]) -> str:
