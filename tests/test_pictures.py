@@ -159,7 +159,7 @@ def test_few_lines_that_end_apart_are_labelled_where_they_end():
         heights = [
             ends[scheme].get_window_extent(FigureCanvasAgg(accuracy.figure).get_renderer()).y0 for scheme in ends
         ]
-        assert heights == sorted(heights)
+        assert (np.diff(heights) > 5).all()
         assert len(accuracy.figure.legends[0].get_texts()) == 1  # the target
     together = [finished(a_trial(scheme), curve=a_curve([0.1] * 10)) for scheme in SHORT[:8]]
     many = [record for scheme in SHORT[:9] for record in (finished(a_trial(scheme)),)]

@@ -64,10 +64,10 @@ def survival(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
         steps = of_scheme["steps_to_target"].astype("float64").fillna(0.0).to_numpy()
         of = waiting(steps, arrived, budget=budget)
         how: dict[str, Any] = {"linestyle": look.dash, "linewidth": look.width, "marker": look.marker, "markersize": 5}
-        how |= {"drawstyle": "steps-post", "markeredgewidth": 0, "zorder": 3}
+        falls = (of.share < 1) & (of.steps <= steps[arrived].max(initial=-1.0))
+        how |= {"drawstyle": "steps-post", "markeredgewidth": 0, "markevery": falls.tolist(), "zorder": 3}
         ax.plot(of.steps, of.share, color=look.colour, gid=f"{look.gid}.line", **how)
         band: dict[str, Any] = {"step": "post", "alpha": BAND_ALPHA, "linewidth": 0, "gid": f"{look.gid}.band"}
-        falls = (of.share < 1) & (of.steps <= steps[arrived].max(initial=-1.0))
         ax.fill_between(of.steps[falls], of.low[falls], of.high[falls], color=look.colour, **band)
         if not arrived.all():
             tick: dict[str, Any] = {"marker": "|", "markersize": 10, "markeredgewidth": 1.6, "clip_on": False}
@@ -173,7 +173,8 @@ def profile(ax: Axes, profiles: Mapping[str, Profile], looks: Looks) -> Axes:
             continue
         of = profiles[scheme]
         how: dict[str, Any] = {"drawstyle": "steps-post", "linestyle": look.dash, "linewidth": look.width}
-        how |= _markers(look) | {"markevery": (look.index * 7 % 20, 20)}
+        falls = np.flatnonzero((of.share > 0) & (of.share < 1))  # elsewhere the marks of all would make one row
+        how |= _markers(look) | {"markevery": falls[look.index % 3 :: 6].tolist()}
         ax.plot(of.thresholds, of.share, color=look.colour, gid=f"{look.gid}.line", **how)
         if of.low is not None and of.high is not None:
             band: dict[str, Any] = {"step": "post", "alpha": BAND_ALPHA, "linewidth": 0}
