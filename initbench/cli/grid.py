@@ -60,10 +60,10 @@ def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
         with console.status_on(quiet=wishes.quiet) as told:
             told("drawing plots and the report")
             _refresh(prepared, comparison)
+        _show(comparison, prepared, wishes)
     except KeyboardInterrupt:
         _show_what_is_stored(prepared, wishes)
         raise
-    _show(comparison, prepared, wishes)
     _tell(details.after(comparison, prepared), wishes)
     _say_what_is_next(comparison, prepared, wishes)
     _require_none_failed(comparison)

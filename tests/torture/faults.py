@@ -13,7 +13,7 @@ EVENTS = {"open", "os.rename", "os.mkdir", "os.chmod", "os.remove", "os.scandir"
 
 
 class Storage:
-    """Counts what is done below `folder`; `log` keeps the last failure as text, or how many things were done."""
+    """Counts what is done below `folder`; `log` keeps the first failure as text, or how many things were done."""
 
     def __init__(self, folder, number, once, log):
         self.folder, self.number, self.once, self.log = str(folder), number, once, Path(log)
@@ -26,7 +26,8 @@ class Storage:
             return
         self.count += 1
         if self.count == self.number or (self.count > self.number and not self.once):
-            self.tell(f"failed {what} {path}")
+            if self.count == self.number:
+                self.tell(f"failed {what} {path}")
             code = errno.EIO if what in {"fsync", "open"} else errno.ENOSPC
             raise OSError(code, os.strerror(code), str(path))
 
