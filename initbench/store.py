@@ -6,11 +6,10 @@ again and several processes may share a folder (two writers of one id write the 
 
 import contextlib
 import hashlib
-import itertools
 import json
 import os
 import re
-import tempfile
+import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,8 @@ from initbench.record import Record
 
 FORMAT = 1
 ABANDONED = 3600.0  # seconds after which a temporary file has no writer any more
+# Nobody has the file, nor does a link lead to it.
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _WRITTEN = re.compile(
     rb'\{"checksum":"([0-9a-f]{64})","format":%d,"payload":(\{.*)\},"timings":(\{[^{}]*\})\}\n' % FORMAT, re.DOTALL
 )
@@ -106,11 +107,17 @@ def sweep(root: Path, *folders: Path) -> None:
 
     Folders that a link leads out of `root` are left alone.
     """
-    inside = (folder for folder in folders if not leads_out(root, folder / "any"))
-    for path in itertools.chain.from_iterable(folder.glob(".*.part") for folder in inside):
-        with contextlib.suppress(OSError):  # gone, or not ours to remove: it harms nobody
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                path.unlink()
+    for folder in folders:
+        with contextlib.suppress(OSError):  # not there, or not to be read: what stays harms nobody
+            if not leads_out(root, folder / "any"):
+                for path in folder.glob(".*.part"):
+                    _remove_abandoned(path)
+
+
+def _remove_abandoned(path: Path) -> None:
+    with contextlib.suppress(OSError):  # gone, or not ours to remove
+        if time.time() - path.stat().st_mtime > ABANDONED:
+            path.unlink()
 
 
 @contextmanager
@@ -132,23 +139,20 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         ConfigurationError: the folder cannot be written.
     """
-    temporary = None
+    # Named before it exists: a Ctrl-C just after it is made must not leave it behind.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-            temporary = Path(name)
-            with os.fdopen(handle, "wb") as file:
+            with os.fdopen(os.open(temporary, _NEW, 0o666), "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(0o644)  # mkstemp is private; results are for colleagues too
             temporary.replace(path)
             _sync_folder(path.parent)
     finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):  # the failure that led here is what there is to say
-                temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the failure that led here is what there is to say
+            temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
