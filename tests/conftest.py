@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,11 @@ def _one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_stopped(monkeypatch):
+    """A run that a test stopped in this process leaves its signal set until the next run; tests train without one."""
+    from initbench import worker
+
+    monkeypatch.setattr(worker._report, "stop", threading.Event())

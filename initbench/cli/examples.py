@@ -33,6 +33,7 @@ EXAMPLES = {
     "export": (
         "initbench export --to latex",
         "initbench export results/demo --to csv --output demo.csv",
+        "initbench export --to tensorboard",
     ),
     "list": (
         "initbench list schemes",
