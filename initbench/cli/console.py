@@ -98,7 +98,8 @@ def _answering(answer: Callable[[int, Any], Any]) -> Iterator[None]:
         yield
     finally:
         for number, earlier in before.items():
-            signal.signal(number, earlier)
+            # The program's first answer is that nothing began, which is untrue by now; and all that is left is to end.
+            signal.signal(number, signal.SIG_IGN if earlier is leave else earlier)
 
 
 def _interrupt(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
