@@ -22,7 +22,7 @@ ecosystem: $(VENV)/.ecosystem ## install the tools that exports are for and read
 
 coverage: $(VENV)/.dev ## the tests with line and branch coverage of the package (a quarter of an hour)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2
+	$(BIN)/coverage run -m pytest -n 2 --ignore tests/torture # those kill processes, whose figures would be torn
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
