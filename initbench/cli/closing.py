@@ -23,7 +23,8 @@ def next_commands(comparison: Comparison, folder: Path) -> Iterator[tuple[str, s
         )
         return
     if len(comparison.asked_rates) == 1 and not comparison.crossed:
-        yield shlex.join([*_without(typed, "--lr"), "--lr", "tune"]), "each scheme at its own best learning rate"
+        tuned = [*_without(_without(typed, "--lr"), "--name"), "--lr", "tune"]  # this folder stays as it is
+        yield shlex.join(tuned), "each scheme at its own best learning rate"
     seeds = seeds_that_settle(comparison)
     if seeds:
         yield shlex.join([*_without(typed, "--seeds"), "--seeds", str(seeds)]), "settles what these seeds leave open"
