@@ -217,6 +217,8 @@ def commands(comparison, folder="results/x"):
 def test_after_a_clear_comparison_the_next_question_is_the_rate():
     said = commands(Asked("initbench compare -s kaiming -s torch_default --lr 0.05", CLEAR).comparison())
     assert said == ["initbench report --open", "initbench compare -s kaiming -s torch_default --lr tune"]
+    named = commands(Asked("initbench compare -s kaiming --name one --lr 0.05", CLEAR).comparison())
+    assert named[1] == "initbench compare -s kaiming --lr tune"  # under its name it would take this one's folder
 
 
 def test_where_seeds_leave_it_open_more_of_them_are_next():
