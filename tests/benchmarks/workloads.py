@@ -37,6 +37,10 @@ class Workload:
     command: bool = False
 
 
+# The default set without constant(0.05): a network of twins, whose loss grows a last bit into a hundredth within 50
+# steps, so that no two programs agree on it.
+TAME = tuple("xavier_normal" if scheme == "constant(0.05)" else scheme for scheme in DEFAULT_SCHEMES)
+
 WORKLOADS = {
     "A": Workload("MNIST, 784-256-256-10", "mlp(depth=2, width=256)", "mnist", 0.02, trials=8, tutorial_trials=2),
     "B": Workload("CIFAR-10 shapes, 4 convolutions", "cnn(depth=4, width=32)", "cifar10", 0.005, trials=2,
@@ -44,7 +48,7 @@ WORKLOADS = {
     "C": Workload("MNIST, 30 layers of width 64", "mlp(depth=29, width=64)", "mnist", 0.0003, trials=8,
                   tutorial_trials=2),
     "D": Workload("initbench compare, process start to report", "mlp(depth=2, width=256)", "mnist", 0.01,
-                  trials=40, tutorial_trials=40, schemes=DEFAULT_SCHEMES, command=True),
+                  trials=40, tutorial_trials=24, schemes=TAME, command=True),
 }  # fmt: skip
 
 
