@@ -48,7 +48,7 @@ WORKLOADS = {
     "C": Workload("MNIST, 30 layers of width 64", "mlp(depth=29, width=64)", "mnist", 0.0003, trials=8,
                   tutorial_trials=2),
     "D": Workload("initbench compare, process start to report", "mlp(depth=2, width=256)", "mnist", 0.01,
-                  trials=40, tutorial_trials=24, schemes=TAME, command=True),
+                  trials=40, tutorial_trials=8, schemes=TAME, command=True),
 }  # fmt: skip
 
 
