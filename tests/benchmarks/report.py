@@ -217,8 +217,8 @@ def _inside(measured: Measured, accepted: list[str]) -> list[str]:
         remarks.append(f"The workload's own products, replayed into ready buffers, take {told} of initbench's seconds.")
     if measured.workload.command:
         remarks.append(
-            f"{OURS}'s seconds are those from the start of its process to its end, imports, reading of data, figures and "
-            f"page included; the tutorial loop's are those of its trials alone."
+            f"{OURS}'s seconds are those from the start of its process to its end, imports, data, figures and page "
+            f"included; the tutorial loop's are those of its trials alone."
         )
     elif accepted:
         told = ", ".join(f"{name} {median(measured.ratios(name, 'in_all'))[0]:.2f}" for name in accepted)
