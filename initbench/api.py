@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from initbench.analysis.comparison import Comparison
+from initbench.cluster import cluster_of
 from initbench.comparing import Place, carry_out, draft_of, prepare
 from initbench.errors import InitbenchWarning
 
@@ -30,6 +31,8 @@ def compare(
     precision: str | None = None,
     name: str | None = None,
     jobs: int | None = None,
+    executor: str | None = None,
+    shared_folder: bool = True,
     trial_timeout: float | None = None,
     data_dir: str | Path | None = None,
     out: str | Path | None = None,
@@ -59,6 +62,9 @@ def compare(
         precision: float32, tf32 or bfloat16; the low ones can change the conclusion.
         name: of the comparison's folder.
         jobs: worker processes; by default one a core.
+        executor: "dask" for a cluster of workers on this machine, or the address (tcp://host:8786) or the file of a
+            Dask scheduler; by default processes of this machine.
+        shared_folder: whether that cluster's workers see `out` under the same path, and write into it.
         trial_timeout: seconds after which a trial is stopped and counts as failed; by default never.
         data_dir: where datasets lie, in torchvision's layout.
         out: the results folder; by default $INITBENCH_OUT or "results".
@@ -98,6 +104,7 @@ def compare(
         data_dir=Path(data_dir) if data_dir is not None else None,
         jobs=jobs,
         trial_timeout=trial_timeout,
+        cluster=cluster_of(executor, jobs, shared=shared_folder) if executor else None,
     )
     draft = draft_of(Path(recipe) if recipe is not None else None, given, origin="argument")
     prepared = prepare(draft, place, verb="compare")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from initbench import store
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.tuning import Choice, choose, extended_grid
+from initbench.cluster import Cluster
 from initbench.folder import Asked, Setting, comparison_of, read_earlier, stamp
 from initbench.plan import Plan, SettingKey, make_plan, scored_at, tuning_at
 from initbench.recipe import Draft, Recipe, Trial, merge, read_toml
@@ -20,12 +22,16 @@ from initbench.runner import Observer, run
 
 @dataclass(frozen=True)
 class Place:
-    """Where data come from and results go, how many workers train, how long a trial may take; it changes no number."""
+    """Where data come from and results go, who trains, how long a trial may take; it changes no number.
+
+    Without a `cluster`, `jobs` processes of this machine train.
+    """
 
     out: Path
     data_dir: Path | None = None
     jobs: int | None = None
     trial_timeout: float | None = None
+    cluster: Cluster | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,8 @@ def _name_of(recipe: Path) -> str:
 
 def prepare(draft: Draft, place: Place, verb: str, command: str = "") -> Prepared:
     """Check a draft, lay out its trials and name its folder: `<verb>-<digest>` unless the draft names it."""
-    plan = make_plan(draft, place.data_dir)
+    elsewhere = place.cluster is not None and not place.cluster.embedded
+    plan = make_plan(draft, place.data_dir, elsewhere=elsewhere)
     resolved = plan.recipe.model_dump(mode="json")
     trials = _ids((*plan.tuning, *plan.trials, *plan.crossed))
     identity = [*trials, plan.recipe.seeds, plan.baseline, plan.recipe.target]
@@ -90,16 +97,17 @@ def carry_out(prepared: Prepared, observer: Observer | None = None) -> Compariso
     """Stamp the folder, tune where there is a grid, train what is not stored, and lay out the comparison.
 
     Raises:
-        ConfigurationError: the results folder cannot be written.
+        ConfigurationError: the results folder cannot be written, or the cluster cannot be used.
         KeyboardInterrupt: after the workers are gone; what is stored stays.
     """
     prepared = replace(prepared, asked=_with_looks(prepared))
     stamp(prepared.folder, prepared.asked)
     tuned: list[Record] = []
-    if prepared.plan.tuning:
-        prepared, tuned = _tune(prepared, observer)
-        stamp(prepared.folder, prepared.asked)
-    scored = _train(prepared, (*prepared.plan.trials, *prepared.plan.crossed), observer)
+    with prepared.place.cluster or nullcontext():
+        if prepared.plan.tuning:
+            prepared, tuned = _tune(prepared, observer)
+            stamp(prepared.folder, prepared.asked)
+        scored = _train(prepared, (*prepared.plan.trials, *prepared.plan.crossed), observer)
     records = [*tuned, *scored]
     return comparison_of(prepared.asked, dict(zip(_ids(record.trial for record in records), records, strict=True)))
 
@@ -135,7 +143,7 @@ def _key(choice: Choice) -> SettingKey:
 
 def _train(prepared: Prepared, trials: Sequence[Trial], observer: Observer | None) -> list[Record]:
     place = prepared.place
-    return run(prepared.plan, trials, place.out, place.jobs, observer, place.trial_timeout)
+    return run(prepared.plan, trials, place.out, place.jobs, observer, place.trial_timeout, place.cluster)
 
 
 def _with_looks(prepared: Prepared) -> Asked:

@@ -33,7 +33,7 @@ def describe(device: str, engine: str) -> Environment:
 def device_name(device: str) -> str:
     """Return the name of a processor, as its maker writes it."""
     if device == "cuda":
-        return torch.cuda.get_device_name()
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else "none here"  # trained on a cluster
     if device == "mps":
         return f"Apple GPU, {platform.processor()}"
     cpuinfo = Path("/proc/cpuinfo")

@@ -91,7 +91,7 @@ def open_processes(jobs: int = 1) -> Workers:
     reports = context.Queue()
     executor = ProcessPoolExecutor(jobs, context, newborn.start_process, (reports, str(Path.cwd())))
     others = set(multiprocessing.active_children())
-    with _single_threaded_children(), _main_module_hidden(), _no_interrupt_for_children():
+    with _single_threaded_children(), main_module_hidden(), no_interrupt_for_children():
         # A process starts with each submission that finds none idle, and none is before it has imported torch: so
         # all start here, and inherit what is set here.
         begun = [executor.submit(os.getpid) for _ in range(jobs)]
@@ -126,7 +126,7 @@ def _single_threaded_children() -> Iterator[None]:
 
 
 @contextmanager
-def _no_interrupt_for_children() -> Iterator[None]:
+def no_interrupt_for_children() -> Iterator[None]:
     """Have children begin with Ctrl-C blocked: it is the parent's to answer, even while they import torch."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -140,7 +140,7 @@ def _no_interrupt_for_children() -> Iterator[None]:
 
 
 @contextmanager
-def _main_module_hidden() -> Iterator[None]:
+def main_module_hidden() -> Iterator[None]:
     """Keep spawned children from running the user's script again.
 
     They would import `__main__` to find functions pickled from it; ours live in modules. So `initbench.compare(...)`

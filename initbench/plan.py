@@ -47,15 +47,15 @@ class Plan:
     notices: tuple[str, ...]
 
 
-def make_plan(draft: Draft, data_dir: Path | None = None) -> Plan:
-    """Check a draft in full and lay out its trials.
+def make_plan(draft: Draft, data_dir: Path | None = None, *, elsewhere: bool = False) -> Plan:
+    """Check a draft in full and lay out its trials; with `elsewhere`, they are trained on machines with other devices.
 
     Raises:
         UsageError: flags that do not hold; all of them, a line each.
         ConfigurationError: a recipe file that does not hold, likewise; a device or dataset that is not there.
     """
     recipe = _canonical(draft)
-    device = _device(draft, recipe)
+    device = recipe.device if elsewhere and recipe.device != "auto" else _device(draft, recipe)
     baseline = _baseline(recipe)
     if baseline not in recipe.schemes:
         recipe = recipe.model_copy(update={"schemes": (*recipe.schemes, baseline)})

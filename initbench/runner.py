@@ -1,13 +1,14 @@
 """Trials not yet done -> groups -> executor -> store, with an observer told of every step on the way."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from initbench import store
+from initbench.cluster import Cluster
 from initbench.engines import Group, group_trials
 from initbench.environment import cores
 from initbench.executors import Workers, open_processes, open_thread
@@ -16,6 +17,8 @@ from initbench.plan import Plan
 from initbench.recipe import Trial
 from initbench.record import Record
 from initbench.worker import failed
+
+Results = Generator[tuple[Group, list[Record] | Lost], None, None]
 
 
 class Observer(Protocol):
@@ -32,6 +35,9 @@ class Observer(Protocol):
 
     def finished(self, record: Record) -> None:
         """A trial ended and is stored."""
+
+    def noticed(self, sentence: str) -> None:
+        """Something is so that a user should know and that stops nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,9 @@ class Silent:
     def finished(self, record: Record) -> None:
         """Say nothing."""
 
+    def noticed(self, sentence: str) -> None:
+        """Say nothing."""
+
 
 def run(
     plan: Plan,
@@ -58,6 +67,7 @@ def run(
     jobs: int | None = None,
     observer: Observer | None = None,
     trial_timeout: float | None = None,
+    cluster: Cluster | None = None,
 ) -> list[Record]:
     """Train what is not stored yet and return the records of all `trials`, in their order.
 
@@ -68,9 +78,10 @@ def run(
         jobs: worker processes; by default one a core on the CPU, and one on a GPU.
         observer: told of every event.
         trial_timeout: seconds after which a trial is stopped and recorded as failed; by default never.
+        cluster: trains in place of processes here.
 
     Raises:
-        ConfigurationError: the folder cannot be written, or no worker process starts.
+        ConfigurationError: the folder cannot be written, no worker process starts, or the cluster is not to be used.
         KeyboardInterrupt: after the workers are gone; what is stored stays.
     """
     observer = observer or Silent()
@@ -79,13 +90,18 @@ def run(
     todo = [trial for trial in trials if trial.id not in records]
     observer.started(todo, len(records))
     # All that is asked for is grouped, so that a trial is trained in the same company after an interruption.
-    groups = [g for g in group_trials(trials, plan.datasets) if any(trial.id not in records for trial in g)]
+    waiting = deque(g for g in group_trials(trials, plan.datasets) if any(trial.id not in records for trial in g))
+    if cluster is None:
+        results = _here(waiting, plan, jobs, trial_timeout, observer)
+    else:
+        results = _on_cluster(waiting, cluster, plan, out, trial_timeout, observer)
     # Closed at once when this loop is left by an exception, so that no worker trains on for nobody.
-    with closing(_train(groups, plan, jobs, trial_timeout, observer)) as trained:
-        for record in trained:
+    with closing(_records(waiting, results, plan, trial_timeout)) as trained:
+        for record, by_worker in trained:
             if record.trial.id in records:
                 continue
-            store.write(out, record)
+            if not (by_worker and cluster is not None and cluster.shared):  # whose workers write into the store
+                store.write(out, record)
             records[record.trial.id] = record
             observer.finished(record)
     return [records[trial.id] for trial in trials]
@@ -101,25 +117,39 @@ def stored_records(trials: Sequence[Trial], out: Path, observer: Observer) -> di
     return {trial_id: record for trial_id, record in records.items() if record.outcome.status != "failed"}
 
 
-def _train(
-    groups: list[Group], plan: Plan, jobs: int | None, limit: float | None, observer: Observer
-) -> Generator[Record, None, None]:
-    """Yield every record as it is made, those of trials that lost their worker too often at the end."""
-    width = min(jobs or (cores() if plan.device == "cpu" else 1), max(1, len(groups)))
-    waiting, again = deque(groups), set[Group]()
-    opening = _opening(groups, width, limit)
-    found = work(waiting, lambda group: plan.datasets[group[0].fingerprint], opening, width, limit, observer.progressed)
-    with closing(found):
-        for group, result in found:
+def _here(waiting: deque[Group], plan: Plan, jobs: int | None, limit: float | None, observer: Observer) -> Results:
+    """Train on this machine."""
+    width = min(jobs or (cores() if plan.device == "cpu" else 1), max(1, len(waiting)))
+    opening = _opening(waiting, width, limit)
+    return work(waiting, lambda group: plan.datasets[group[0].fingerprint], opening, width, limit, observer.progressed)
+
+
+def _on_cluster(
+    waiting: deque[Group], cluster: Cluster, plan: Plan, out: Path, limit: float | None, observer: Observer
+) -> Results:
+    """Train on a cluster, which is not connected where there is nothing to train."""
+    if waiting:
+        from initbench.cluster.work import work as work_there  # noqa: PLC0415 - of an extra
+
+        yield from work_there(waiting, cluster, plan, out, limit, observer.progressed, observer.noticed)
+
+
+def _records(
+    waiting: deque[Group], results: Results, plan: Plan, limit: float | None
+) -> Generator[tuple[Record, bool], None, None]:
+    """Yield every record as it is made, and whether a worker made it: none does where it was lost too often."""
+    again = set[Group]()
+    with closing(results):
+        for group, result in results:
             if not isinstance(result, Lost):
-                yield from result
+                yield from ((record, True) for record in result)
             elif tries := _tries(group, result, again):
                 waiting.extend(tries)
             else:
-                yield failed(group[0], plan.datasets[group[0].fingerprint], _why(result, limit))
+                yield failed(group[0], plan.datasets[group[0].fingerprint], _why(result, limit)), False
 
 
-def _opening(groups: list[Group], width: int, limit: float | None) -> Callable[[], Workers]:
+def _opening(groups: Iterable[Group], width: int, limit: float | None) -> Callable[[], Workers]:
     """Choose a thread of this process, which starts at once, where one is enough and nothing may have to be killed."""
     safe = limit is None and not any(trial.code for group in groups for trial in group)
     return open_thread if width == 1 and safe else open_processes

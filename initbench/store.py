@@ -49,7 +49,7 @@ def write(out: Path, record: Record) -> Path:
     """
     path = path_of(out, record.trial.id)
     stay_inside(out, path)
-    write_atomically(path, _encode(record))
+    write_atomically(path, encode(record))
     return path
 
 
@@ -66,7 +66,7 @@ def read(out: Path, trial_id: str) -> Record | None:
         return None
     except OSError as error:
         raise DamagedFile(error.strerror or str(error)) from None
-    record = _decode(text)
+    record = decode(text)
     if record.trial.id != trial_id:
         raise DamagedFile(f"it holds the trial {record.trial.id}")
     return record
@@ -165,7 +165,8 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _encode(record: Record) -> bytes:
+def encode(record: Record) -> bytes:
+    """Return a record as its file holds it."""
     payload = record.model_dump(mode="json", exclude={"timings"})
     document = {
         "format": FORMAT,
@@ -176,7 +177,12 @@ def _encode(record: Record) -> bytes:
     return _canonical(document) + b"\n"
 
 
-def _decode(text: bytes) -> Record:
+def decode(text: bytes) -> Record:
+    """Return the record that a file holds.
+
+    Raises:
+        DamagedFile: it holds something else.
+    """
     try:
         return Record.model_validate_json(_as_written(text) or _checked(json.loads(text)))
     except (ValueError, KeyError, TypeError, RecursionError) as error:

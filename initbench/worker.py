@@ -10,7 +10,7 @@ from typing import Any
 
 from initbench import engines, usercode
 from initbench.datasets import Dataset
-from initbench.engines import Group
+from initbench.engines import Group, Observe
 from initbench.environment import describe
 from initbench.recipe import Trial
 from initbench.record import Outcome, Record, Timings
@@ -53,15 +53,15 @@ def report_to(queue: Any) -> None:  # noqa: ANN401 - multiprocessing.Queue names
     _report.queue = queue
 
 
-def train_group(group: Group, dataset: Dataset) -> list[Record]:
+def train_group(group: Group, dataset: Dataset, report: Observe = _report) -> list[Record]:
     """Train a group; whatever a trial raises becomes its outcome, so that one trial never takes others along."""
     try:
-        return engines.train(group, dataset, _report)
+        return engines.train(group, dataset, report)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the reason is recorded, and the run leaves with code 3
         if len(group) == 1:
             return [failed(group[0], dataset, _reason(error, group[0]))]
     # Outside of `except`, where the error would hold on to what the group had in memory.
-    return [record for trial in group for record in train_group((trial,), dataset)]
+    return [record for trial in group for record in train_group((trial,), dataset, report)]
 
 
 def failed(trial: Trial, dataset: Dataset, reason: str) -> Record:

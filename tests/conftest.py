@@ -25,6 +25,22 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """A cache of datasets for programs that tests start."""
+    return tmp_path_factory.mktemp("cache-of-started")
+
+
+@pytest.fixture(scope="session")
+def nursery(cache):
+    """What starts programs in milliseconds."""
+    from nursery import Nursery
+
+    nursery = Nursery(cache)
+    yield nursery
+    nursery.close()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Compute on one thread: pytest-xdist has a worker a core, and the bits of a sum depend on how many there are."""

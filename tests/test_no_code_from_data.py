@@ -163,7 +163,7 @@ def poisoned_trial(out):
         trial[key] = "evil.py:f"
     trial["code"] = [["evil.py:f", "0" * 16]]
     document["checksum"] = store._checksum(document["payload"])
-    identity = store._decode(json.dumps(document).encode()).trial.id
+    identity = store.decode(json.dumps(document).encode()).trial.id
     target = out / "trials" / identity[:2] / f"{identity}.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(document))

@@ -32,6 +32,8 @@ def compare(
     device: options.Device = None,
     precision: options.Precision = None,
     jobs: options.Jobs = None,
+    executor: options.Executor = None,
+    shared_folder: options.SharedFolder = True,
     trial_timeout: options.TrialTimeout = None,
     data_dir: options.DataDir = None,
     out: options.Out = options.OUT,
@@ -53,6 +55,7 @@ def compare(
         import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
 
         from initbench.cli.grid import Wishes, run_grid
+        from initbench.cluster import cluster_of
         from initbench.comparing import Place, draft_of
 
     given = options.given(
@@ -81,4 +84,6 @@ def compare(
         fail_if=tuple(fail_if or ()),
         all_pairs=all_pairs,
     )
-    run_grid("compare", draft_of(recipe, given, origin="--"), Place(out, data_dir, jobs, trial_timeout), wishes)
+    cluster = cluster_of(executor, jobs, shared=shared_folder) if executor else None
+    place = Place(out, data_dir, jobs, trial_timeout, cluster)
+    run_grid("compare", draft_of(recipe, given, origin="--"), place, wishes)

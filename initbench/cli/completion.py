@@ -61,6 +61,13 @@ def precision(incomplete: str) -> Offers:
     return _words(incomplete, float32="the default", tf32="on NVIDIA GPUs", bfloat16="")
 
 
+def executor(incomplete: str) -> Offers:
+    """Complete where trials are trained."""
+    return _words(
+        incomplete, **{"dask": "workers on this machine", "dask(dashboard=8787)": "and a page that shows what they do"}
+    )
+
+
 def vary(incomplete: str) -> Offers:
     """Complete what `--vary` takes."""
     return _words(incomplete, **{"init,order": "every draw of the weights with every data order"})

@@ -15,9 +15,13 @@ TIMES = ("seconds_init", "seconds_train")
 def before(prepared: Prepared) -> Iterator[tuple[str, str]]:
     """Yield (label, text) of what is about to happen."""
     plan, place = prepared.plan, prepared.place
-    yield "device", f"{plan.device}: {device_name(plan.device)}"
-    workers = place.jobs or (cores() if plan.device == "cpu" else 1)
-    yield "workers", f"up to {workers}, of one thread each" if plan.device == "cpu" else f"up to {workers}"
+    if place.cluster is None:
+        yield "device", f"{plan.device}: {device_name(plan.device)}"
+        workers = place.jobs or (cores() if plan.device == "cpu" else 1)
+        yield "workers", f"up to {workers}, of one thread each" if plan.device == "cpu" else f"up to {workers}"
+    else:
+        yield "device", plan.device
+        yield "workers", f"of the Dask cluster {place.cluster}"
     for dataset in plan.datasets.values():
         sizes = f"{dataset.train_size} train, {dataset.val_size} validation, {dataset.test_size} test"
         yield "data", f"{dataset.name}: {sizes}, fingerprint {dataset.fingerprint}"

@@ -41,6 +41,20 @@ class Wishes:
 
 def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
     """Carry out a grid of trials and show what came of it."""
+    conditions, prepared = _prepared(verb, draft, place, wishes)
+    if wishes.dry_run:
+        _show_plan(prepared, wishes)
+        return
+    _tell(details.before(prepared), wishes)
+    comparison = _carried_out(prepared, wishes)
+    _tell(details.after(comparison, prepared), wishes)
+    _say_what_is_next(comparison, prepared, wishes)
+    _require_none_failed(comparison)
+    _require_unmet(conditions, comparison)
+
+
+def _prepared(verb: str, draft: Draft, place: Place, wishes: Wishes) -> tuple[list[Condition], Prepared]:
+    """Check everything that was typed, before anything is trained or written."""
     try:
         with redirect_stdout(sys.stderr):  # the user's own code may print, and stdout is for data
             conditions = [parse_condition(text, lambda scheme: str(parse_scheme(scheme))) for text in wishes.fail_if]
@@ -50,10 +64,11 @@ def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
         raise
     for notice in prepared.plan.notices if not wishes.quiet else ():
         console.notice(notice)
-    if wishes.dry_run:
-        _show_plan(prepared, wishes)
-        return
-    _tell(details.before(prepared), wishes)
+    return conditions, prepared
+
+
+def _carried_out(prepared: Prepared, wishes: Wishes) -> Comparison:
+    """Train, write the folder and show it; after Ctrl-C, show what is finished."""
     try:
         with redirect_stdout(sys.stderr), progress_on(quiet=wishes.quiet) as observer:
             comparison = carry_out(prepared, observer)
@@ -64,10 +79,7 @@ def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
     except KeyboardInterrupt:
         _show_what_is_stored(prepared, wishes)
         raise
-    _tell(details.after(comparison, prepared), wishes)
-    _say_what_is_next(comparison, prepared, wishes)
-    _require_none_failed(comparison)
-    _require_unmet(conditions, comparison)
+    return comparison
 
 
 def _refresh(prepared: Prepared, comparison: Comparison, *, draw: bool = True) -> None:

@@ -73,6 +73,10 @@ class Board(Observer):
         """Name a damaged file."""
         console.say_damaged(path, reason)
 
+    def noticed(self, sentence: str) -> None:
+        """Say it."""
+        console.notice(sentence)
+
     def started(self, todo: Sequence[Trial], stored: int) -> None:
         """Lay out a row for each scheme, and for each setting where there are several."""
         grouped: dict[tuple[str, str], list[Trial]] = {}

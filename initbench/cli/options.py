@@ -70,6 +70,22 @@ Precision = Annotated[
     ),
 ]
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes. Default: one a core.")]
+Executor = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        help="Where trials are trained: dask (workers on this machine), a Dask scheduler's address or its file. "
+        "Default: processes of this machine.",
+        autocompletion=completion.executor,
+    ),
+]
+SharedFolder = Annotated[
+    bool,
+    typer.Option(
+        "--shared-folder/--no-shared-folder",
+        help="Whether the cluster's workers see the results folder under the same path and write into it.",
+    ),
+]
 TrialTimeout = Annotated[
     float | None,
     typer.Option("--trial-timeout", min=1e-3, help="Seconds after which a trial counts as failed. Default: never."),

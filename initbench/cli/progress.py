@@ -29,6 +29,10 @@ class Lines(Observer):
         """Name a damaged file."""
         console.say_damaged(path, reason)
 
+    def noticed(self, sentence: str) -> None:
+        """Say it."""
+        console.notice(sentence)
+
     def started(self, todo: Sequence[Trial], stored: int) -> None:
         """Say what there is to do."""
         self.tally.start(todo)

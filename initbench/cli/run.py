@@ -20,6 +20,8 @@ def run(
     device: options.Device = None,
     precision: options.Precision = None,
     jobs: options.Jobs = None,
+    executor: options.Executor = None,
+    shared_folder: options.SharedFolder = True,
     trial_timeout: options.TrialTimeout = None,
     data_dir: options.DataDir = None,
     out: options.Out = options.OUT,
@@ -37,6 +39,7 @@ def run(
         import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
 
         from initbench.cli.grid import Wishes, run_grid
+        from initbench.cluster import cluster_of
         from initbench.comparing import Place, draft_of
         from initbench.errors import UsageError
 
@@ -66,4 +69,6 @@ def run(
         open_report=open_report,
         fail_if=tuple(fail_if or ()),
     )
-    run_grid("run", draft_of(None, given, origin="--"), Place(out, data_dir, jobs, trial_timeout), wishes)
+    cluster = cluster_of(executor, jobs, shared=shared_folder) if executor else None
+    place = Place(out, data_dir, jobs, trial_timeout, cluster)
+    run_grid("run", draft_of(None, given, origin="--"), place, wishes)

@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,6 +89,40 @@ def build(name: str, stamp: str, arrays: Arrays, where: object) -> Dataset:
     if dataset is None:
         raise ConfigurationError(f"The cache folder {place} changed while it was written: run the command again.")
     return dataset
+
+
+def reopen(dataset: Dataset) -> Dataset | None:
+    """Return a dataset that another machine described, from the same folder or from this one's cache, if it is there.
+
+    It is whole, and the same to the last bit.
+    """
+    for folder in (dataset.folder, cache_dir() / dataset.folder.name):
+        found = _load_whole(folder)
+        if found is not None and found.fingerprint == dataset.fingerprint:
+            return found
+    return None
+
+
+def pack(dataset: Dataset) -> dict[str, bytes]:
+    """Return the cached files of a dataset by name, for a machine that has none."""
+    return {path.name: path.read_bytes() for path in sorted(dataset.folder.iterdir())}
+
+
+def unpack(dataset: Dataset, files: Mapping[str, bytes]) -> Dataset:
+    """Put the files of a dataset of another machine into this one's cache.
+
+    Raises:
+        ConfigurationError: the cache cannot be written, or what came is not that dataset.
+    """
+    place = cache_dir() / dataset.folder.name
+    with _writing(place) as part:
+        for name, data in files.items():
+            (part / Path(name).name).write_bytes(data)
+        _publish(part, place)
+    found = _load_whole(place)
+    if found is None or found.fingerprint != dataset.fingerprint:
+        raise ConfigurationError(f"What was received of {dataset.name} is not what was sent: run the command again.")
+    return found
 
 
 def open_split(dataset: Dataset, split: Split) -> tuple[Array, Labels]:

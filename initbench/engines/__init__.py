@@ -29,4 +29,4 @@ def train(group: Sequence[Trial], dataset: Dataset, observe: Observe) -> list[Re
     return [*train(group[:half], dataset, observe), *train(group[half:], dataset, observe)]
 
 
-__all__ = ["Group", "data_facts", "group_trials", "train"]
+__all__ = ["Group", "Observe", "data_facts", "group_trials", "train"]

@@ -103,7 +103,7 @@ def _vary(comparison: Comparison, folder: Path) -> int:
         ids.append(record.trial.id)
         path = store.path_of(folder.parent, record.trial.id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(store._encode(record))  # a sync for each of so many would take a minute
+        path.write_bytes(store.encode(record))  # a sync for each of so many would take a minute
     stamp(folder, asked.model_copy(update={"name": folder.name, "trials": tuple(ids)}))
     return len(ids)
 

@@ -1,8 +1,8 @@
 """The program run in milliseconds: a process that has imported everything forks a child for each run.
 
-A run here is `initbench.__main__.main` in a process of its own, with real signals, files and workers; only the imports
-are shared, which would take most of the time of a thousand runs. As a script this file is that process: it reads
-orders, one JSON document a line, and answers each with a line.
+A run here is `initbench.__main__.main` (or that of `dask`) in a process of its own, with real signals, files and
+workers; only the imports are shared, which would take most of the time of a thousand runs. As a script this file is
+that process: it reads orders, one JSON document a line, and answers each with a line.
 
 INITBENCH_TORTURE=10 takes ten times the cases (`make torture`).
 """
@@ -25,7 +25,7 @@ WARM_UP = (
     "-q", "--name", "warm", "--out", "out",
 )  # fmt: skip
 SCALE = int(os.environ.get("INITBENCH_TORTURE", "1"))
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class Nursery:
@@ -38,19 +38,21 @@ class Nursery:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
         )
         assert self.process.stdout.readline() == "ready\n"
+        self.started = 0
 
     def ask(self, **order):
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
-    def start(self, *arguments, home, draw=False, file_size=None, fault=None):
+    def start(self, *arguments, home, draw=False, file_size=None, fault=None, program="initbench", environment=()):
         """Start a run; stdout and stderr go to files in `home`, which is also the folder it runs in."""
         home.mkdir(parents=True, exist_ok=True)
-        number = len(list(home.glob("*.stderr")))
+        self.started += 1
+        number = self.started
         pid = self.ask(
             do="start", arguments=[str(a) for a in arguments], home=str(home), log=str(home / f"{number}"),
-            draw=draw, file_size=file_size, fault=fault,
+            draw=draw, file_size=file_size, fault=fault, program=program, environment=dict(environment),
         )  # fmt: skip
         return Run(self, pid, home / f"{number}.stdout", home / f"{number}.stderr")
 
@@ -130,7 +132,15 @@ def all_gone(pids, patience=30):
 def _serve():
     # Nothing may be computed before a fork, so that there are no threads; so a first child runs, and tells what a run
     # imports on its way.
-    for name in ("torch", "matplotlib.figure", "initbench.analysis.folder", "initbench.cli.grid", "faults"):
+    sys.path.append(str(Path(__file__).parent / "torture"))
+    ours = ("torch", "matplotlib.figure", "initbench.analysis.folder", "initbench.cli.grid", "faults")
+    of_dask = (
+        "initbench.cluster.work",
+        "dask.__main__",
+        "distributed.cli.dask_scheduler",
+        "distributed.cli.dask_worker",
+    )
+    for name in (*ours, *of_dask, "initbench.cluster.work"):
         importlib.import_module(name)
     with tempfile.TemporaryDirectory() as home:
         order = {
@@ -162,7 +172,9 @@ def _serve():
 
 def _run(order, last=lambda: None):
     # From here on as from a shell, but that the answer to Ctrl-C is there at once.
-    sys.argv = ["initbench", *order["arguments"]]
+    program = order.get("program", "initbench")
+    sys.argv = [program, *order["arguments"]]
+    os.environ.update(order.get("environment", {}))
     interrupts = sys.modules["initbench.interrupts"]
     for number in interrupts.STOPPING:
         signal.signal(number, interrupts.leave)
@@ -178,11 +190,9 @@ def _run(order, last=lambda: None):
         sys.modules["initbench.analysis.folder"].pictures = lambda *_: iter(())
     if order.get("fault"):
         sys.modules["faults"].arm(**order["fault"])
-    from initbench.__main__ import main
-
     code = 1
     try:
-        main()
+        importlib.import_module(f"{program}.__main__").main()
     except SystemExit as ended:
         code = ended.code or 0
     except BaseException:  # noqa: BLE001 - as the interpreter itself would at the end of a program
