@@ -109,8 +109,9 @@ def test_a_csv_cell_is_no_formula_and_one_row(texts):
         assert not row[0].startswith(("=", "+", "-", "@", "\t", "\r"))
 
 
-LATEX_WORDS = r"\\(textbackslash|textasciicircum|textasciitilde|textless|textgreater|textbar|textasciigrave)\{\}"
-LATEX_WORDS += r"|\\(textquotesingle|char34)\{\}|\\[{}$&#%_]|\{\[\}|\{\]\}|\$(\\(pm|times|leq|geq|infty)|-)\$"
+LATEX_WORDS = r"\\(textbackslash|textless|textgreater|textbar|textasciigrave|textquotesingle)\{\}"
+LATEX_WORDS += r"|\\texttt\{\\char(34|94|126)\}|(?<=[-,])\\kern0pt\{\}|\\[{}$&#%_]|\{\[\}|\{\]\}"
+LATEX_WORDS += r"|\$(\\(pm|times|leq|geq|infty)|-)\$|\\ifdefined\\Umathchar [^\x00-\x7f]\\else U\+[0-9A-F]{4,6}\\fi\{\}"
 
 
 @examples(100)

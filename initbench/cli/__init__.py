@@ -25,6 +25,7 @@ from initbench.cli.listing import listing
 from initbench.cli.new import app as new
 from initbench.cli.report import report
 from initbench.cli.run import run
+from initbench.cli.shells import prepare
 
 app = typer.Typer(
     name="initbench",
@@ -88,6 +89,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without ± shows \xb1, not a traceback
+    prepare(os.environ)
     try:
         app(prog_name="initbench")
     except SystemExit as ended:

@@ -1,10 +1,12 @@
 """What the Tab key offers: names, also inside a scheme that is half written; recipes and folders of results.
 
-Every completer returns whole words, each with what a shell may show beside it.
+Every completer returns whole words, each with what a shell may show beside it; of a scheme that bash has taken apart
+(`shells`), the last piece.
 """
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import typer
@@ -13,22 +15,31 @@ from rich.markup import escape
 from initbench.analysis.text import printable
 from initbench.cli.names import HOMES, Named, installed, registered
 from initbench.cli.recipes import question, recipes
+from initbench.cli.shells import ASKED, BEFORE
 from initbench.spec import PARTS, split_outside_brackets
 
 Offers = list[tuple[str, str]]
 
+# bash inserts a word as it is. Of what typer hands zsh, a backslash before a quote or a `$` ends the quoting, and zsh
+# runs the rest: so no word and no text beside it holds one, be it out of a file or out of what was typed.
+_PLAIN = re.compile(r"[\w@%+,./-]+")
+
 
 def scheme(incomplete: str) -> Offers:
     """Complete a scheme: after each `;` and each `part=` anew, and the parameters inside brackets."""
-    piece = split_outside_brackets(incomplete, ";")[-1].lstrip()
+    if "\\" in incomplete:
+        return []
+    apart = os.environ.get(BEFORE, "")
+    typed = apart + incomplete
+    piece = split_outside_brackets(typed, ";")[-1].lstrip()
     part, *rest = split_outside_brackets(piece, "=")
     text = "=".join(rest) if rest else part
-    before = incomplete[: len(incomplete) - len(text)]
+    before = typed[: len(typed) - len(text)]
     offers = [*_specs("scheme", text), *([] if rest else _parts(text))]
     if [word[-1:] for word, _ in offers] == ["="] and not rest and "(" not in text:
         # A shell that finds one word closes its quote, and a part alone is no scheme yet.
         offers = [(offers[0][0] + name, told) for name, told in _names("scheme")]
-    return [(before + word, told) for word, told in offers]
+    return [((before + word).removeprefix(apart), told) for word, told in offers]
 
 
 def model(incomplete: str) -> Offers:
@@ -75,14 +86,14 @@ def vary(incomplete: str) -> Offers:
 
 def recipe(incomplete: str) -> Offers:
     """Complete a recipe of the current folder's experiments."""
-    return [(str(path), _question(path)) for path in recipes().values() if str(path).startswith(incomplete)]
+    return _plain(incomplete, ((str(path), _question(path)) for path in recipes().values()))
 
 
 def folder(ctx: typer.Context, incomplete: str) -> Offers:
     """Complete a comparison's folder in the folder of results that is asked for."""
     out = Path(ctx.params.get("out") or os.environ.get("INITBENCH_OUT") or "results")
     found = (str(stamp.parent) for stamp in sorted(out.glob("*/recipe.json")))
-    return [(path, "a comparison") for path in found if path.startswith(incomplete)]
+    return _plain(incomplete, ((path, "a comparison") for path in found))
 
 
 def listed(ctx: typer.Context, incomplete: str) -> Offers:
@@ -90,10 +101,13 @@ def listed(ctx: typer.Context, incomplete: str) -> Offers:
     what = str(ctx.params.get("what") or "")
     kind = what.removesuffix("s")
     if what == "experiments":
-        offers = [(name, _question(path)) for name, path in recipes().items()]
-    else:
-        offers = list(_names(kind)) if kind in HOMES else []
-    return [(name, told) for name, told in offers if name.startswith(incomplete)]
+        return _plain(incomplete, ((name, _question(path)) for name, path in recipes().items()))
+    return _plain(incomplete, _names(kind) if kind in HOMES else ())
+
+
+def _plain(incomplete: str, offers: Iterable[tuple[str, str]]) -> Offers:
+    """Leave out names of files that a shell would read as more than a word: the shell's own completion quotes them."""
+    return [(word, told) for word, told in offers if word.startswith(incomplete) and _PLAIN.fullmatch(word)]
 
 
 def _words(incomplete: str, **words: str) -> Offers:
@@ -101,14 +115,14 @@ def _words(incomplete: str, **words: str) -> Offers:
 
 
 def _question(path: Path) -> str:
-    """Return what a recipe asks; typer reads what stands beside a word as markup."""
-    return escape(printable(question(path)))
+    """Return what a recipe asks; typer reads it as markup, and lets a backslash through into what zsh runs."""
+    return escape(printable(question(path)).replace("\\", ""))
 
 
 def _specs(kind: str, text: str) -> Iterator[tuple[str, str]]:
     """Complete `name(key=value, …)`: the name, or the next key."""
     name, bracket, inside = text.partition("(")
-    if bracket:
+    if bracket and "\\" not in text:
         yield from _keys(kind, name, text, inside)
     else:
         yield from ((word, told) for word, told in _names(kind) if word.startswith(text))
@@ -126,10 +140,11 @@ def _keys(kind: str, name: str, text: str, inside: str) -> Iterator[tuple[str, s
     last = last.lstrip()
     before = text[: len(text) - len(last)]
     taken = {value.partition("=")[0].strip() for value in given}
+    quoteless = os.environ.get(ASKED) == "complete_zsh"  # typer doubles quotes for it, and so loses them
     for key, default in _parameters(kind, name).items():
         if key.startswith(last) and key not in taken:
-            yield f"{before}{key}=", "no default" if default is None else "or the default"
-            if default is not None:
+            yield f"{before}{key}=", "no default" if default is None else f"the default is {default}"
+            if default is not None and not (quoteless and "'" in default):
                 yield f"{before}{key}={default}", "the default"
 
 

@@ -14,14 +14,14 @@ _LATEX = {
     "#": r"\#",
     "%": r"\%",
     "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
+    "^": r"\texttt{\char94}",  # of these three the old fonts have the sign itself among the typewriter's letters alone
+    "~": r"\texttt{\char126}",
+    '"': r"\texttt{\char34}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "`": r"\textasciigrave{}",
     "'": r"\textquotesingle{}",
-    '"': r"\char34{}",
     "[": "{[}",  # after a line's end it would open that command's argument
     "]": "{]}",
     "±": r"$\pm$",
@@ -32,19 +32,31 @@ _LATEX = {
     "−": "$-$",
     "–": "--",
 }
-_SPECIAL = re.compile("|".join(map(re.escape, _LATEX)))
+_SIGN = "|".join(map(re.escape, _LATEX))
+_LIGATURE = r"([-,])(?=\1)"  # two hyphens become a dash, and two commas a quotation mark
+# pdfTeX stops at a letter that its fonts lack; these are all but those of European languages, and of them some.
+_FOREIGN = r"[^\x00-\x7fÀ-ž]|[ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲų]"
+_SPECIAL = re.compile(f"{_LIGATURE}|(?P<sign>{_SIGN})|(?P<foreign>{_FOREIGN})")
 _MEANING = r"$\pm$: 95\,\% Student $t$ interval of the mean over seeds; ($k/n$): only $k$ of $n$ trials have the value."
 
 
 def latex(tables: tuple[DisplayTable, ...]) -> str:
-    """Return tables for a LaTeX document that loads `booktabs` and `textcomp`, one `table` each."""
-    parts = ["% \\usepackage{booktabs,textcomp}", *map(_latex_table, tables)]
+    """Return tables for a LaTeX document that loads `booktabs`, `graphicx` and `textcomp`, one `table` each."""
+    parts = ["% \\usepackage{booktabs,graphicx,textcomp}", *map(_latex_table, tables)]
     return "\n\n".join(parts) + "\n"
 
 
 def escaped(text: str) -> str:
     """Return text that LaTeX prints as it stands, outside of mathematics."""
-    return _SPECIAL.sub(lambda match: _LATEX[match[0]], text)
+    return _SPECIAL.sub(_written, text)
+
+
+def _written(match: re.Match[str]) -> str:
+    if match["sign"]:
+        return _LATEX[match[0]]
+    if match["foreign"]:  # XeTeX and LuaTeX, which know this command, print it; pdfTeX says which one it would be
+        return rf"\ifdefined\Umathchar {match[0]}\else U+{ord(match[0]):04X}\fi{{}}"
+    return match[0] + r"\kern0pt{}"  # which parts them in LuaTeX, too
 
 
 def _latex_table(table: DisplayTable) -> str:
@@ -53,13 +65,14 @@ def _latex_table(table: DisplayTable) -> str:
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escaped(table.setting)}. {_MEANING}}}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",  # long names would leave the page
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         _latex_row(table.headers),
         r"\midrule",
         *map(_latex_row, table.rows),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\end{table}",
     ])  # fmt: skip
 
