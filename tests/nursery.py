@@ -175,6 +175,7 @@ def _run(order, last=lambda: None):
     program = order.get("program", "initbench")
     sys.argv = [program, *order["arguments"]]
     os.environ.update(order.get("environment", {}))
+    importlib.import_module("dask").config.refresh()
     interrupts = sys.modules["initbench.interrupts"]
     for number in interrupts.STOPPING:
         signal.signal(number, interrupts.leave)

@@ -172,6 +172,8 @@ class Crew:
     def _welcome(self, newcomers: Sequence[str]) -> None:
         begun = bool(self.ready)
         answers = self.client.run(answer, self.demands, workers=list(newcomers), on_error="return")
+        # One that does not answer is about to be gone, or is looked at again.
+        answers = {address: found for address, found in answers.items() if not isinstance(found, OSError)}
         refused = {address: _complaint(found) for address, found in answers.items() if _complaint(found)}
         ready = {address: found for address, found in answers.items() if address not in refused}
         refused |= self._send(ready)

@@ -33,12 +33,11 @@ class Started:
                 run.wait()
 
 
-def begin_scheduler(started, home, port=0):
+def begin_scheduler(started, home, port=0, *more, **environment):
     """Start `dask scheduler`; `.address` and `.file` say where it is."""
     file = home / f"scheduler-{len(started.runs)}.json"
-    run = started.start(
-        "scheduler", "--host", "127.0.0.1", "--port", port, QUIET, "--scheduler-file", file, home=home, program="dask"
-    )
+    arguments = ("scheduler", "--host", "127.0.0.1", "--port", port, QUIET, "--scheduler-file", file, *more)
+    run = started.start(*arguments, home=home, program="dask", environment=environment)
     run.file, run.address = file, until(lambda: address_in(file))
     return run
 

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 from clusters import begin_scheduler, begin_worker, group_of, other_process, said, trainers, until
+from distributed import Security
 from nursery import ROOT, all_gone
 from stored import payloads
 
@@ -169,6 +170,43 @@ def test_a_results_folder_that_is_not_shared_is_named(initbench, alone, tmp_path
     finally:
         other.kill()
         other.wait()
+
+
+def test_workers_declare_their_memory(initbench, alone, started, tmp_path, truth):
+    small = begin_worker(started, alone, tmp_path, "--no-nanny", "--resources", "MEMORY=1e8")
+    run = initbench(*SHORT, "--executor", alone.address, "--out", "out")
+    assert run.wait() == 4
+    assert "A trial takes about 0.5 GB, and no worker declares a MEMORY of more than 0.1 GB" in said(run)
+    small.send(signal.SIGKILL)
+    begin_worker(started, alone, tmp_path, "--no-nanny", "--resources", "MEMORY=1e9")
+    run = initbench(*SHORT, "--executor", alone.address, "--out", "out")
+    assert run.wait() == 0, said(run)
+    assert payloads(tmp_path / "out") == truth(*SHORT)
+
+
+def test_a_cluster_with_certificates_is_reached_with_dasks_configuration(initbench, started, tmp_path, truth):
+    keys = certificates(tmp_path)
+    scheduler = begin_scheduler(started, tmp_path, 0, "--protocol", "tls://", **keys)
+    assert scheduler.address.startswith("tls://")
+    begin_worker(started, scheduler, tmp_path, "--no-nanny", **keys)
+    question = (*SHORT, "--executor", scheduler.address, "--out", "out")
+    run = initbench(*question)
+    assert run.wait() == 4, said(run)
+    run = initbench(*question, environment=keys)
+    assert run.wait() == 0, said(run)
+    assert payloads(tmp_path / "out") == truth(*SHORT)
+
+
+def certificates(folder):
+    """Make a key and a certificate, and return the settings by which Dask finds them."""
+    security = Security.temporary()
+    settings = {"DASK_DISTRIBUTED__COMM__TLS__CA_FILE": security.tls_ca_file}
+    for role in ("client", "scheduler", "worker"):
+        settings[f"DASK_DISTRIBUTED__COMM__TLS__{role.upper()}__CERT"] = getattr(security, f"tls_{role}_cert")
+        settings[f"DASK_DISTRIBUTED__COMM__TLS__{role.upper()}__KEY"] = getattr(security, f"tls_{role}_key")
+    for name, text in settings.items():
+        (folder / name).write_text(text)
+    return {name: str(folder / name) for name in settings}
 
 
 def test_workers_killed_in_the_middle_of_trials_cost_time_alone(initbench, alone, started, tmp_path, truth):
