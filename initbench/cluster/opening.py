@@ -16,6 +16,7 @@ from initbench.spec import parse
 
 EMBEDDED = "dask"
 LOOPBACK = "127.0.0.1"
+CHATTY = ("distributed", "tornado")
 PATIENCE = 10.0  # seconds for a scheduler to answer
 # Of the embedded cluster. A task whose worker died comes back at once: the runner finds the guilty trial.
 CONFIGURATION: dict[str, Any] = {
@@ -110,13 +111,17 @@ def _require_dask() -> None:
 @contextmanager
 def _silent() -> Iterator[None]:
     """Keep Dask's own lines from the terminal: what there is to say is said in sentences."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    import distributed  # noqa: F401, PLC0415 - of an extra; it gives several of its loggers levels of their own
+
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in CHATTY]
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 @contextmanager
@@ -152,7 +157,7 @@ def _connected(address: str) -> Iterator[Any]:
     where = {"address": address} if "://" in address else {"scheduler_file": address}
     try:
         client = Client(**where, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # the last where an address asks for TLS and nothing sets it up
         raise ConfigurationError(
             f"No Dask scheduler answers at {address} ({_first_line(error)}): is it running, and can this machine reach "
             f"it?"
