@@ -30,7 +30,7 @@ from initbench.plan import Plan
 from initbench.record import Record
 
 WORKERS = 2
-SIZES = (1, 4, 16, 64)  # groups a task
+SIZES = (1, 8, 64)  # groups a task
 MODEL = "mlp(depth=2, width=16)"  # four trials of it are one group
 
 
