@@ -10,6 +10,7 @@ from initbench.analysis.comparison import Comparison
 from initbench.cluster import cluster_of
 from initbench.comparing import Place, carry_out, draft_of, prepare
 from initbench.errors import InitbenchWarning
+from initbench.runner import Silent
 
 
 def compare(
@@ -110,7 +111,15 @@ def compare(
     prepared = prepare(draft, place, verb="compare")
     for notice in prepared.plan.notices:
         warnings.warn(notice, InitbenchWarning, stacklevel=2)
-    return carry_out(prepared)
+    return carry_out(prepared, _Warner())
+
+
+class _Warner(Silent):
+    """The observer that warns of what a user should know, and is silent of the rest."""
+
+    def noticed(self, sentence: str) -> None:
+        """Warn."""
+        warnings.warn(sentence, InitbenchWarning, stacklevel=2)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - an axis takes one value or any sequence of them

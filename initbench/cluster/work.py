@@ -251,7 +251,10 @@ def _heard(run: Run) -> dict[str, int]:
         while True:
             event = run.events.get_nowait()
             newest |= event["steps"]
-            run.begun.setdefault(event["key"], (time.monotonic(), event["worker"]))
+            if (
+                run.begun.get(event["key"], ("", ""))[1] != event["worker"]
+            ):  # begun again elsewhere, it has its time again
+                run.begun[event["key"]] = (time.monotonic(), event["worker"])
     return newest
 
 

@@ -114,6 +114,14 @@ def test_the_users_own_cluster_by_address_and_by_file(initbench, scheduler, tmp_
         assert payloads(tmp_path / f"out{number}") == truth(*SHORT)
 
 
+def test_without_a_cluster_dask_is_not_loaded():
+    code = "import sys, initbench.cli.grid, initbench.cluster; sys.exit('distributed' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode
+        == 0
+    )
+
+
 def test_all_that_is_stored_needs_no_cluster(initbench, tmp_path):
     assert initbench(*SHORT, "--out", "out", "--jobs", 1).wait() == 0
     run = initbench(*SHORT, "--out", "out", "--executor", "tcp://127.0.0.1:1")
