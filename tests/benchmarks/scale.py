@@ -137,10 +137,12 @@ def _run(count: int, cluster: Cluster, size: int | None) -> Measured:
 def _row(one: Measured) -> str:
     where = "workers write it" if one.shared else "sent to the client"
     size = "chosen" if one.size is None else str(one.size)
-    return (
-        f"| {one.trials:,} | {where} | {size} | {one.tasks:,} | {one.seconds:.1f} | {one.overhead:.2f} "
-        f"| {1000 * one.client / one.trials:.2f} | {1000 * one.scheduler / one.tasks:.1f} | {one.bytes_a_record:,} | {one.resident:.2f} |"
-    )
+    client, dask = 1000 * one.client / one.trials, 1000 * one.scheduler / one.tasks
+    cells = (
+        f"{one.trials:,}", where, size, f"{one.tasks:,}", f"{one.seconds:.1f}", f"{one.overhead:.2f}", f"{client:.2f}",
+        f"{dask:.1f}", f"{one.bytes_a_record:,}", f"{one.resident:.2f}",
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
 
 
 def _page(measured: Sequence[Measured]) -> Iterator[str]:
