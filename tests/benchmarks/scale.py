@@ -31,6 +31,7 @@ from initbench.record import Record
 
 WORKERS = 2
 SIZES = (1, 8, 64)  # groups a task
+MOST_SEEDS = 10_000  # of a recipe
 MODEL = "mlp(depth=2, width=16)"  # four trials of it are one group
 
 
@@ -96,7 +97,8 @@ def _a_record() -> Record:
 
 
 def _planned(trials: int, out: Path) -> Plan:
-    given = {"schemes": ["kaiming_uniform"], "model": MODEL, "steps": 300, "seeds": trials}
+    schemes = [f"normal(std={number / 100})" for number in range(1, 2 + (trials - 1) // MOST_SEEDS)]
+    given = {"schemes": schemes, "model": MODEL, "steps": 300, "seeds": trials // len(schemes)}
     return prepare(draft_of(None, given, "argument"), Place(out), "compare").plan
 
 
