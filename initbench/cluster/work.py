@@ -27,7 +27,8 @@ from initbench.worker import REPORT_EVERY
 
 Result = tuple[Group, list[Record] | Lost]
 
-TASK = 4.0  # seconds that a task is to take: the scheduler spends about a millisecond on each
+TASK = 4.0  # seconds that a task is to take, and for each worker
+OF_EACH = 0.02  # more where there are many: scheduler and client together spend some 0.01 on each task
 AHEAD = 2  # tasks a worker: one that it trains, one that lies ready
 TAIL = 4  # tasks a worker that are left for the end, so that all workers end at much the same time
 REPORTS = 100  # a second from all workers together: the scheduler hears every one of them
@@ -61,11 +62,12 @@ class Run:
 
     @property
     def size(self) -> int:
-        """How many groups the next task has: as many as take `TASK` seconds, by what was seen."""
+        """How many groups the next task has: as many as take `TASK` seconds or more, by what was seen."""
         if not self.groups_done or self.errand.told_when_begun:  # whose time is limited goes alone
             return 1
-        wanted = TASK * self.groups_done / max(self.seconds, 1e-6)
-        return max(1, int(min(wanted, len(self.waiting) / (TAIL * max(1, len(self.crew.ready))))))
+        workers = max(1, len(self.crew.ready))
+        wanted = max(TASK, OF_EACH * workers) * self.groups_done / max(self.seconds, 1e-6)
+        return max(1, int(min(wanted, len(self.waiting) / (TAIL * workers))))
 
 
 def work(
