@@ -27,8 +27,8 @@ from initbench.worker import REPORT_EVERY
 
 Result = tuple[Group, list[Record] | Lost]
 
-TASK = 4.0  # seconds that a task is to take, and for each worker
-OF_EACH = 0.02  # more where there are many: scheduler and client together spend some 0.01 on each task
+TASK = 4.0  # seconds that a task is to take
+OF_EACH = 0.02  # or so many for each worker: scheduler and client together spend 0.01 on a task, and must keep up
 AHEAD = 2  # tasks a worker: one that it trains, one that lies ready
 TAIL = 4  # tasks a worker that are left for the end, so that all workers end at much the same time
 REPORTS = 100  # a second from all workers together: the scheduler hears every one of them
