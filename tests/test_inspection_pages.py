@@ -276,6 +276,7 @@ def test_long_names_keep_what_tells_them_apart():
 def test_an_axis_that_is_cut_says_so():
     assert cut_said(np.array([1.0, 1e-9, np.nan, 0.0])) == ""
     assert cut_said(np.array([1.0, 2e-40])) == "\ncut: the lowest is 2e-40"
+    assert cut_said(np.array([1.0, 2e-40, 3e40])) == "\ncut: the lowest is 2e-40,\nthe highest is 3e+40"
     assert cut_said(np.array([1e-40, 1e-50])) == ""  # nothing would be left to see
 
 
