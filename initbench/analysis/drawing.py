@@ -64,7 +64,12 @@ class Picture:
     def files(self, formats: Sequence[str]) -> dict[str, bytes]:
         """Return the figure in these formats by its files' names in a folder."""
         drawn = {"png": lambda: self.png, "svg": lambda: self.svg, "pdf": lambda: self.pdf}
-        return {f"plots/{self.name}.{format_}": drawn[format_]() for format_ in formats}
+        return {file_of(self.name, format_): drawn[format_]() for format_ in formats}
+
+
+def file_of(name: str, format_: str) -> str:
+    """Return where a figure lies in a folder."""
+    return f"plots/{name}.{format_}"
 
 
 def titled(name: str, caption: str, title: str, figure: Figure, style: Style = SCREEN) -> Picture:

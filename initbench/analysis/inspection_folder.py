@@ -25,7 +25,7 @@ def write_inspection(folder: Path, inspection: Inspection, asked: Files = USUAL)
         "networks.csv": csv_bytes(networks_table(inspection)),
         "checks.csv": csv_bytes(checks_table(inspection)),
     }
-    files["report.html"] = render_inspection(inspection, drawn, beside=list(files)).encode()
+    files["report.html"] = render_inspection(inspection, drawn, list(files), asked.formats).encode()
     if asked.style != SCREEN:
         drawn = list(inspection_pictures(inspection, asked.style))
     for picture in drawn:
