@@ -125,5 +125,4 @@ def _room(headers: Sequence[str], rows: Sequence[Sequence[Sequence[str]]]) -> in
 def _folded(names: Sequence[str], room: int) -> list[list[str]]:
     """Return names in lines no wider than `room`, broken at spaces; within a word only where it is wider than that."""
     words = [[piece for word in name.split() for piece in pieces(word, room)] for name in names]
-    width = room if room > NAME else max(len(piece) for of in words for piece in of)
-    return [textwrap.wrap(" ".join(of), width, break_long_words=False, break_on_hyphens=False) for of in words]
+    return [textwrap.wrap(" ".join(of), room, break_long_words=False, break_on_hyphens=False) for of in words]
