@@ -19,7 +19,7 @@ from initbench.analysis.freshness import STAMP, begin, is_fresh
 from initbench.analysis.inlining import inline_svg
 from initbench.analysis.report import render_report
 from initbench.analysis.statistics import mean_band
-from initbench.analysis.style import looks
+from initbench.analysis.style import PAPER, SCREEN, USUAL, Files, looks
 from initbench.recipe import DEFAULT_SCHEMES
 
 HOSTILE = (
@@ -217,9 +217,26 @@ def test_a_grid_of_rates_has_its_own_files_and_one_signal():
 def test_figures_beyond_the_budget_are_linked_instead(monkeypatch):
     monkeypatch.setattr("initbench.analysis.report.FIGURES_BUDGET", 1)
     comparison = a_comparison([finished(a_trial())])
-    page = Page(render_report(comparison, pictures(comparison), []))
-    assert "path" not in page.tags
-    assert "plots/loss.svg" in page.links
+    for formats, linked in ((("png", "svg"), "svg"), (("pdf", "png"), "png"), (("pdf",), "pdf")):
+        page = Page(render_report(comparison, pictures(comparison), [], formats=formats))
+        assert "path" not in page.tags
+        assert f"plots/loss.{linked}" in page.links
+    alone = Page(render_report(comparison, pictures(comparison), []))
+    assert [link for link in alone.links if not link.startswith("#")] == []
+    assert "Loss against step: digits" in alone.text
+    assert alone.text.count("left out to keep this file small.") == len(list(pictures(comparison)))
+
+
+@pytest.mark.parametrize("asked", [USUAL, Files(PAPER, ("pdf",)), Files(SCREEN, ("png",))])
+def test_links_of_a_page_lead_to_files(tmp_path, monkeypatch, asked):
+    monkeypatch.setattr("initbench.analysis.report.FIGURES_BUDGET", 1)
+    comparison = a_comparison([finished(a_trial())])
+    write_folder(tmp_path, comparison, asked=asked)
+    written = (tmp_path / "report.html").read_text()
+    links = [link for link in Page(written).links if link.startswith("plots/")]
+    assert len(links) == len({path.stem for path in (tmp_path / "plots").iterdir()})
+    assert all((tmp_path / link).is_file() for link in links)
+    assert comparison.report(tmp_path / "again.html").read_text() == written
 
 
 def test_comparison_writes_its_report_where_told(tmp_path):

@@ -19,6 +19,7 @@ import initbench
 from initbench import store, worker
 from initbench.analysis import frames
 from initbench.cli import app
+from initbench.cli.present import show_folded
 from initbench.datasets import DATASETS
 from initbench.models import MODELS
 from initbench.optimizers import OPTIMIZERS
@@ -369,6 +370,16 @@ def test_no_column_of_the_table_is_cut_off_on_a_narrow_screen(stored, monkeypatc
         return sorted("".join(text.split()))
 
     assert words(narrow) == words(wide)
+
+
+def test_a_name_folds_only_where_numbers_leave_no_room(monkeypatch, capsys):
+    rows = [["orthogonal (baseline)", "72 [37, 100] (7/7)"], ["kaiming_uniform", "19 [7, 32] (7/7)"]]
+    for columns, folds in (("60", False), ("31", False), ("30", True)):
+        monkeypatch.setenv("COLUMNS", columns)
+        show_folded("", ["scheme", "steps to target"], rows)
+        shown = capsys.readouterr().out
+        assert ("orthogonal (baseline)" not in shown) == folds
+        assert max(map(len, shown.splitlines())) <= int(columns)
 
 
 # --- run, then compare -----------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from initbench.analysis.inspection_tables import layers_table, places_table
 from initbench.analysis.plots import lines
 from initbench.analysis.report import render_report
 from initbench.analysis.step_zero import step_zero_section
-from initbench.analysis.style import SCREEN, looks
+from initbench.analysis.style import SCREEN, Files, looks
 from initbench.record import LayerStatistics, NetworkStatistics, StepZero
 from initbench.signals import Batch, observe, weight_laws
 
@@ -215,6 +215,15 @@ def test_what_has_no_place_on_an_axis_is_drawn(layers):
         assert set(drawn) <= {"scan", "cosine", "coordinates"}
 
 
+@pytest.mark.parametrize("formats", [("png", "svg"), ("pdf",)])
+def test_figures_beyond_the_budget_are_linked_where_they_lie(tmp_path, monkeypatch, formats):
+    monkeypatch.setattr("initbench.analysis.inspection_report.FIGURES_BUDGET", 1)
+    write_inspection(tmp_path, an_inspection(), Files(formats=formats))
+    links = [link for link in Page((tmp_path / "report.html").read_text()).links if link.startswith("plots/")]
+    assert links == [f"plots/{kind}.{formats[-1]}" for kind in ("signal", "cosine", "ridges")]
+    assert all((tmp_path / link).is_file() for link in links)
+
+
 def test_nothing_observed_is_said():
     inspection = of_observed([])
     assert list(inspection_pictures(inspection)) == []
@@ -276,6 +285,7 @@ def test_long_names_keep_what_tells_them_apart():
 def test_an_axis_that_is_cut_says_so():
     assert cut_said(np.array([1.0, 1e-9, np.nan, 0.0])) == ""
     assert cut_said(np.array([1.0, 2e-40])) == "\ncut: the lowest is 2e-40"
+    assert cut_said(np.array([1.0, 2e-40, 3e40])) == "\ncut: the lowest is 2e-40,\nthe highest is 3e+40"
     assert cut_said(np.array([1e-40, 1e-50])) == ""  # nothing would be left to see
 
 

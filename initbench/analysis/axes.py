@@ -1,6 +1,7 @@
 """Scales, ticks, legends and labels that the figures share."""
 
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
@@ -16,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from initbench.analysis.statistics import Floats
 from initbench.analysis.style import REFERENCE_COLOUR, SCREEN, Look, Style
-from initbench.analysis.text import printable
+from initbench.analysis.text import pieces, printable
 
 Entry = tuple[Any, str]  # a legend's handle (any artist) and its label
 
@@ -68,14 +69,14 @@ def within_window(values: Floats) -> Floats:
 
 
 def cut_said(values: Floats) -> str:
-    """Say how far values reach beyond the window, on a line of its own; nothing where they do not."""
+    """Say how far values reach beyond the window, on lines of their own; nothing where they do not."""
     shown = values[np.isfinite(values) & (values > 0)]
     kept = within_window(shown)
     ends = [
         f"the lowest is {shown.min():.2g}" if (kept > shown).any() else "",
         f"the highest is {shown.max():.2g}" if (kept < shown).any() else "",
     ]
-    said = ", ".join(end for end in ends if end)
+    said = ",\n".join(end for end in ends if end)
     return f"\ncut: {said}" if said else ""
 
 
@@ -84,8 +85,9 @@ def _log_y(ax: Axes, low: float, high: float) -> None:
     low, high = max(low, 1e-290), min(high, 1e290)
     decades = math.log10(high) - math.log10(low)
     pad = min(0.06 * decades + 0.02, 10.0)
-    ax.set_yscale("log")
+    # The limits come first: to find its own, a new scale warns where all values are one.
     ax.set_ylim(low / 10**pad, high * 10**pad)
+    ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,), numticks=9))
     ax.yaxis.set_major_formatter(PLAIN)
     ax.yaxis.set_minor_locator(NullLocator())
@@ -107,7 +109,7 @@ def scheme_axis(ax: Axes, looks: Sequence[Look], head: str, counts: Sequence[str
 
 def layer_axis(ax: Axes, layers: Sequence[str]) -> Axes:
     """Name the layers along x, some of them where they are many."""
-    every = max(1, -(-len(layers) // 24))
+    every = max(1, -(-len(layers) // 16))  # more would touch, on a paper first
     names = told_apart(layers)[::every]
     ax.set_xticks(range(0, len(layers), every), names, rotation=45, ha="right", rotation_mode="anchor")
     return ax
@@ -199,8 +201,9 @@ def reference_entry(label: str) -> Entry:
 
 
 def wrapped(text: str, width: int = 36) -> str:
-    """Break a long label into lines, at its spaces where it has them."""
-    return "\n".join(textwrap.wrap(text, width)) or text
+    """Break a long label into lines, at its spaces where it has them, else as `pieces` breaks a word."""
+    broken = re.sub(rf"\S{{{width + 1},}}", lambda word: " ".join(pieces(word[0], width)), text)
+    return "\n".join(textwrap.wrap(broken, width)) or text
 
 
 def most_lines(labels: Iterable[str], width: int = 36) -> int:

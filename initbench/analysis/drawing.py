@@ -19,11 +19,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from initbench.analysis import plots
-from initbench.analysis.axes import Entry, cut_said, legend, mark_entry, reference_entry, scheme_entry, wrapped
+from initbench.analysis.axes import (
+    Entry,
+    cut_said,
+    legend,
+    mark_entry,
+    reference_entry,
+    renderer,
+    scheme_entry,
+    wrapped,
+)
 from initbench.analysis.labels import arrange_ends
 from initbench.analysis.style import RC, SCREEN, Style
 
 TITLE_CHARACTERS = 8.0  # an inch of figure: a title stays left of the legend
+SHORT_NAME = 0.4  # inches: what a turned name of few letters takes
 MOMENTS = {"forward_moment": "E[z²]", "gradient_moment": "E[(∂loss/∂z)²]"}
 
 
@@ -54,7 +64,12 @@ class Picture:
     def files(self, formats: Sequence[str]) -> dict[str, bytes]:
         """Return the figure in these formats by its files' names in a folder."""
         drawn = {"png": lambda: self.png, "svg": lambda: self.svg, "pdf": lambda: self.pdf}
-        return {f"plots/{self.name}.{format_}": drawn[format_]() for format_ in formats}
+        return {file_of(self.name, format_): drawn[format_]() for format_ in formats}
+
+
+def file_of(name: str, format_: str) -> str:
+    """Return where a figure lies in a folder."""
+    return f"plots/{name}.{format_}"
 
 
 def titled(name: str, caption: str, title: str, figure: Figure, style: Style = SCREEN) -> Picture:
@@ -62,6 +77,8 @@ def titled(name: str, caption: str, title: str, figure: Figure, style: Style = S
     if style.titled:
         shown = wrapped(title, int(TITLE_CHARACTERS * figure.get_figwidth()))
         figure.suptitle(f"{caption}\n{shown}", x=0.01, ha="left", fontsize=9.5)
+    else:
+        _grow(figure)
     if style.strokes != 1:
         _thin(figure, style.strokes)
     _lay_out(figure)
@@ -124,6 +141,13 @@ def house_style(style: Style = SCREEN) -> Iterator[None]:
         yield
 
 
+def _grow(figure: Figure) -> None:
+    """Make a low figure taller by what turned names of layers take below its axes: else a sliver would be left."""
+    names = (label for ax in figure.axes for label in ax.get_xticklabels())
+    tallest = max((name.get_window_extent(renderer(figure)).height for name in names), default=0.0) / figure.dpi
+    figure.set_figheight(figure.get_figheight() + max(0.0, tallest - SHORT_NAME))
+
+
 def _thin(figure: Figure, factor: float) -> None:
     """Make lines thinner and marks smaller by a factor, those of legends too."""
     handles = [handle for box in figure.legends for handle in box.legend_handles]
@@ -136,6 +160,8 @@ def _thin(figure: Figure, factor: float) -> None:
         drawn.set_linewidth([factor * width for width in np.atleast_1d(drawn.get_linewidth())])
         if isinstance(drawn, PathCollection):
             drawn.set_sizes(factor * drawn.get_sizes())
+    for patch in (patch for ax in figure.axes for patch in ax.patches):
+        patch.set_linewidth(factor * patch.get_linewidth())
 
 
 def _lay_out(figure: Figure) -> None:

@@ -25,7 +25,7 @@ def write_folder(folder: Path, comparison: Comparison, *, draw: bool = True, ask
     """
     drawn = list(pictures(comparison)) if draw else []
     files = tables_of(comparison)
-    files["report.html"] = render_report(comparison, drawn, beside=list(files), tables=files).encode()
+    files["report.html"] = render_report(comparison, drawn, list(files), files, asked.formats).encode()
     if draw and asked.style != SCREEN:
         drawn = list(pictures(comparison, asked.style))
     for picture in drawn:

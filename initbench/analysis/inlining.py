@@ -2,10 +2,10 @@
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from initbench.analysis.drawing import Picture
+from initbench.analysis.drawing import Picture, file_of
 from initbench.analysis.palette import variable
 
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -14,6 +14,7 @@ _PART = re.compile(r"(?:^|\.)scheme(\d+)(?:\.seed(\d+))?\.")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _LONG = re.compile(r"-?\d+\.\d{3,}")
 PIXELS = 1.4  # of the page for a point of a figure, where there is room
+LINKED = ("svg", "png", "pdf")  # formats of figures beside the page, the one that a browser shows best first
 _PLACES = frozenset({"d", "x", "y", "transform", "viewBox", "width", "height"})
 
 # What a figure shows, for those who do not see it; the numbers are in the tables.
@@ -38,11 +39,15 @@ DESCRIPTIONS["loss_linear"] = f"{DESCRIPTIONS['loss']} The axis of the loss is l
 
 @dataclass(frozen=True)
 class Inlined:
-    """A figure as the page has it; `svg` is empty where the page would grow too large."""
+    """A figure as the page has it; `svg` is empty where the page would grow too large.
+
+    `beside` is the figure's file in the page's folder, empty where there is none.
+    """
 
     name: str
     caption: str
     svg: str
+    beside: str = ""
 
     @property
     def kind(self) -> str:
@@ -55,13 +60,17 @@ def kind_of(name: str) -> str:
     return name.partition("-")[0]
 
 
-def within_budget(drawn: Iterable[Picture], budget: int) -> Iterator[Inlined]:
-    """Yield figures as a page has them, those without their drawing that would take it beyond `budget` bytes."""
+def within_budget(drawn: Iterable[Picture], budget: int, formats: Collection[str]) -> Iterator[Inlined]:
+    """Yield figures as a page has them, those without their drawing that would take it beyond `budget` bytes.
+
+    `formats` are those of the figures' files in the page's folder.
+    """
     left = budget
     for picture in drawn:
         svg = inline_svg(picture)
         left -= len(svg.encode())
-        yield Inlined(picture.name, picture.caption, svg if left >= 0 else "")
+        beside = next((file_of(picture.name, format_) for format_ in LINKED if format_ in formats), "")
+        yield Inlined(picture.name, picture.caption, svg if left >= 0 else "", beside)
 
 
 def inline_svg(picture: Picture) -> str:

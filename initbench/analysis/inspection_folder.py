@@ -7,11 +7,14 @@ from initbench.analysis.inspection import Inspection
 from initbench.analysis.inspection_figures import inspection_pictures
 from initbench.analysis.inspection_report import render_inspection
 from initbench.analysis.inspection_tables import checks_table, layers_table, networks_table
+from initbench.analysis.style import SCREEN, USUAL, Files
 from initbench.analysis.tables import csv_bytes
 
 
-def write_inspection(folder: Path, inspection: Inspection) -> None:
+def write_inspection(folder: Path, inspection: Inspection, asked: Files = USUAL) -> None:
     """Write layers.csv, networks.csv, checks.csv, plots/ and report.html.
+
+    The figures of plots/ are those `asked` for, of the page always those for a screen.
 
     Raises:
         ConfigurationError: the folder cannot be written.
@@ -22,7 +25,9 @@ def write_inspection(folder: Path, inspection: Inspection) -> None:
         "networks.csv": csv_bytes(networks_table(inspection)),
         "checks.csv": csv_bytes(checks_table(inspection)),
     }
-    files["report.html"] = render_inspection(inspection, drawn, beside=list(files)).encode()
+    files["report.html"] = render_inspection(inspection, drawn, list(files), asked.formats).encode()
+    if asked.style != SCREEN:
+        drawn = list(inspection_pictures(inspection, asked.style))
     for picture in drawn:
-        files |= picture.files(("png", "svg"))
+        files |= picture.files(asked.formats)
     write_files(folder, files)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -85,10 +86,15 @@ def _density(z: Floats, shares: Sequence[float], scale: float) -> Floats:
     return np.interp(z, centres, np.array(shares) / np.diff(edges), left=0.0, right=0.0)
 
 
-def ridges(ax: Axes, rows: Sequence[Ridge], look: Look, *, named: bool) -> Axes:
+def title_room(room: float) -> int:
+    """Return the characters that a line of a title has above ridges `room` inches wide."""
+    return min(30, int(99 * room / mpl.rcParams["legend.fontsize"]))
+
+
+def ridges(ax: Axes, rows: Sequence[Ridge], look: Look, room: float, *, named: bool) -> Axes:
     """Draw layers from top to bottom on one axis of z, each to its own peak: a vanishing signal becomes a spike.
 
-    The root mean square of z stands at the right, for spikes look alike.
+    The root mean square of z stands at the right, for spikes look alike. There are `room` inches from side to side.
     """
     reach = SHOWN_REACH * max((row.rms for row in rows if row.rms > 0), default=1.0)
     pale = tuple(0.45 * part + 0.55 for part in to_rgb(look.colour))
@@ -104,7 +110,7 @@ def ridges(ax: Axes, rows: Sequence[Ridge], look: Look, *, named: bool) -> Axes:
     ax.set_yticks([-place for place in range(len(rows))], names)
     ax.set_ylim(0.3 - len(rows), RISE + 0.1)
     ax.set_xlim(-reach, reach)
-    return _ridge_axes(ax, look)
+    return _ridge_axes(ax, look, room)
 
 
 def _without(row: Ridge) -> tuple[Floats, Floats]:
@@ -112,12 +118,12 @@ def _without(row: Ridge) -> tuple[Floats, Floats]:
     return np.zeros(3), np.array([0.0, float(row.rms == 0), 0.0])
 
 
-def _ridge_axes(ax: Axes, look: Look) -> Axes:
+def _ridge_axes(ax: Axes, look: Look, room: float) -> Axes:
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0, labelsize=7.5)
     ax.tick_params(axis="x", labelsize=7.5)
-    ax.xaxis.set_major_locator(MaxNLocator(4, symmetric=True))
+    ax.xaxis.set_major_locator(MaxNLocator(max(2, min(4, int(1.6 * room))), symmetric=True))
     ax.xaxis.set_major_formatter(PLAIN)
     ax.grid(visible=False, axis="y")
-    ax.set_title(wrapped(look.label, 30), loc="left", fontsize=8.5)
+    ax.set_title(wrapped(look.label, title_room(room)), loc="left", fontsize=mpl.rcParams["legend.fontsize"])
     return ax

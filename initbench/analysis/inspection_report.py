@@ -1,7 +1,7 @@
 """The page of an inspection: one HTML file with everything in it, which asks nothing of the network."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,12 +58,14 @@ _NETWORK_HEADS = {
 }
 
 
-def render_inspection(inspection: Inspection, drawn: Iterable[Picture], beside: Sequence[str]) -> str:
-    """Return the page; `beside` are the names of the files in its folder that it links to."""
+def render_inspection(
+    inspection: Inspection, drawn: Iterable[Picture], beside: Sequence[str], formats: Collection[str] = ()
+) -> str:
+    """Return the page; `beside` are the names of the tables in its folder, `formats` those of the figures there."""
     ends = dict.fromkeys((*inspection.models[:1], *inspection.models[-1:]))
     return page(
         "inspection.html.j2",
-        tuple(within_budget(drawn, FIGURES_BUDGET)),
+        tuple(within_budget(drawn, FIGURES_BUDGET, formats)),
         name=printable(inspection.name),
         source=printable("; ".join(filter(None, (" … ".join(ends), inspection.source)))),
         notices=[printable(notice) for notice in inspection.notices],

@@ -1,17 +1,17 @@
 """The report: one HTML file with everything in it, which asks nothing of the network."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from initbench.analysis.comparison import Comparison
 from initbench.analysis.downloads import downloads
-from initbench.analysis.drawing import Picture
+from initbench.analysis.drawing import Picture, file_of
 from initbench.analysis.figures import looks_of, pictures
 from initbench.analysis.files import tables_of
-from initbench.analysis.inlining import Inlined, kind_of, within_budget
+from initbench.analysis.inlining import LINKED, Inlined, kind_of, within_budget
 from initbench.analysis.page import page
 from initbench.analysis.planned import analysis_plan
 from initbench.analysis.sections import sections
@@ -48,24 +48,33 @@ class Chapter:
 
 
 def write_report(path: Path, comparison: Comparison) -> Path:
-    """Write the report to `path`, its tables inside it as far as they fit.
+    """Write the report to `path`, its figures and tables inside it as far as they fit, else linked if they are beside.
 
     Raises:
         ConfigurationError: the folder cannot be written.
     """
     tables = tables_of(comparison)
     beside = [name for name in tables if (path.parent / name).exists()]
-    write_atomically(path, render_report(comparison, pictures(comparison), beside, tables).encode())
+    drawn = list(pictures(comparison))
+    formats = [of for of in LINKED if all((path.parent / file_of(picture.name, of)).exists() for picture in drawn)]
+    write_atomically(path, render_report(comparison, drawn, beside, tables, formats).encode())
     return path
 
 
 def render_report(
-    comparison: Comparison, drawn: Iterable[Picture], beside: Sequence[str], tables: Mapping[str, bytes] | None = None
+    comparison: Comparison,
+    drawn: Iterable[Picture],
+    beside: Sequence[str],
+    tables: Mapping[str, bytes] | None = None,
+    formats: Collection[str] = (),
 ) -> str:
-    """Return the page; `beside` are the names of the files in its folder, `tables` those to hold where they fit."""
+    """Return the page; `beside` are the names of the tables in its folder, `tables` those to hold where they fit.
+
+    `formats` are those in which the folder holds the figures.
+    """
     # The second drawing of a figure goes first when there are too many.
     order = sorted(drawn, key=lambda picture: kind_of(picture.name) == "loss_linear")
-    figures = tuple(within_budget(order, FIGURES_BUDGET))
+    figures = tuple(within_budget(order, FIGURES_BUDGET, formats))
     left = BUDGET - sum(len(figure.svg.encode()) for figure in figures)
     return page(
         "report.html.j2",

@@ -1,6 +1,7 @@
 """Text made safe for the place where it is shown: terminals, Markdown, spreadsheets, file names."""
 
 import re
+import textwrap
 
 # A spreadsheet runs a cell that starts with one of these (OWASP, "CSV injection").
 _FORMULA_STARTS = ("=", "+", "-", "@")
@@ -26,6 +27,17 @@ def spreadsheet(text: str) -> str:
     """Put a quote before what a spreadsheet would run as a formula; no cell breaks its row."""
     text = printable(text)
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def pieces(word: str, room: int) -> list[str]:
+    """Return a word in pieces of at most `room`, broken after a bracket, a comma or an equals sign if it has them."""
+    if len(word) <= room:
+        return [word]
+    found = [""]
+    for part in re.split(r"(?<=[(,=])", word):
+        for cut in textwrap.wrap(part, room, break_on_hyphens=False):
+            found[-1:] = [found[-1] + cut] if len(found[-1] + cut) <= room else [found[-1], cut]
+    return [piece for piece in found if piece]
 
 
 def slug(text: str) -> str:

@@ -178,13 +178,11 @@ def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 def show_numbers(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table of a name and numbers on stdout: on a narrow terminal headers and names fold, numbers never."""
+    """Print a table of names, which come folded, and numbers on stdout: on a narrow terminal headers fold."""
     roomy = columns() >= ROOMY
     table = Table(box=None, padding=(0, 3 if roomy else 1, 0, 0), pad_edge=False)
     for i, header in enumerate(headers):
-        cells = [row[i] for row in rows]
-        pieces = [*header.split(), *(cells if i else " ".join(cells).split())]
-        narrowest = max(map(len, pieces))
+        narrowest = max(map(len, [*header.split(), *(row[i] for row in rows)]))
         width = None if roomy else narrowest
         folded = header if width is None else "\n".join(_balanced(line, width) for line in header.split("\n"))
         table.add_column(_plain(folded), justify="right" if i else "left", overflow="fold", width=width)

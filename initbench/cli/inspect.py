@@ -12,6 +12,7 @@ from initbench.interrupts import typed
 
 if TYPE_CHECKING:
     from initbench.analysis.inspection import Inspection
+    from initbench.analysis.style import Files
 
 Models = Annotated[
     str,
@@ -49,6 +50,8 @@ def inspect(
     dataset: Data = None,
     inputs: Inputs = None,
     seeds: Seeds = "5",
+    style: options.Style = options.STYLE,
+    formats: options.Formats = options.FORMAT,
     data_dir: options.DataDir = None,
     out: options.Out = options.OUT,
     name: options.Name = None,
@@ -59,7 +62,7 @@ def inspect(
 ) -> None:
     """Look at signal and gradient before the first step: will this initialization work in this network, and why not?
 
-    Trains nothing.
+    Trains nothing. Figures in plots/ become those asked for and no others; the report shows them for a screen.
     """
     with console.kept():
         from initbench.cli.present_inspection import inspection_document, show_inspection
@@ -80,13 +83,13 @@ def inspect(
         console.show_json(inspection_document(inspection, folder))
     else:
         show_inspection(inspection)
-    _write(folder, inspection, quiet=quiet, open_report=open_report)
+    _write(folder, inspection, options.figures(style, formats), quiet=quiet, open_report=open_report)
 
 
-def _write(folder: Path, inspection: "Inspection", *, quiet: bool, open_report: bool) -> None:
+def _write(folder: Path, inspection: "Inspection", figures: "Files", *, quiet: bool, open_report: bool) -> None:
     from initbench.analysis.inspection_folder import write_inspection  # loads matplotlib
 
-    write_inspection(folder, inspection)
+    write_inspection(folder, inspection, figures)
     if not quiet:
         console.show_path("plots", folder / "plots")
         console.show_path("report", folder / "report.html")

@@ -1,11 +1,20 @@
 """The options that commands share, declared once."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
+from initbench.analysis.style import FORMATS, STYLES, Files
 from initbench.cli import completion
+
+
+def _known(formats: str) -> str:
+    unknown = [part for part in formats.split(",") if part not in FORMATS]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is no format of figures; they are {', '.join(FORMATS)}")
+    return formats
+
 
 Schemes = Annotated[
     list[str] | None,
@@ -108,6 +117,13 @@ FailIf = Annotated[
     list[str] | None,
     typer.Option("--fail-if", help="Leave with 5 where it holds: 'a.test_accuracy < b.test_accuracy'; repeatable."),
 ]
+Style = Annotated[
+    Literal["screen", "paper"],
+    typer.Option("--style", help="Figures for a screen, or as wide as a paper's column."),
+]
+Formats = Annotated[
+    str, typer.Option("--format", callback=_known, help="Files of each figure in plots/: png, svg, pdf.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document in place of the table.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the grid and what is stored already; train nothing.")]
 Verbose = Annotated[
@@ -126,6 +142,8 @@ Folder = Annotated[
 ]
 
 OUT = Path("results")
+STYLE: Style = "screen"
+FORMAT: Formats = "png,svg"
 
 
 def given(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - one value an option
@@ -139,6 +157,11 @@ def given(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - one value an optio
             numbers = [_number(text.strip(), kind) for text in chosen[key].split(",")]
             chosen[key] = numbers if len(numbers) > 1 else numbers[0]
     return chosen
+
+
+def figures(style: Style, formats: Formats) -> Files:
+    """Return what was asked of figures, each format once."""
+    return Files(STYLES[style], tuple(dict.fromkeys(formats.split(","))))
 
 
 def _number(text: str, kind: type[int] | type[float]) -> float | str:

@@ -13,6 +13,7 @@ from initbench.analysis.comparison import Comparison
 from initbench.analysis.sections import claim_verdicts, sections
 from initbench.analysis.sentences import introduction, notes
 from initbench.analysis.tables import across_remarks, across_rows, display_rows
+from initbench.analysis.text import pieces
 from initbench.cli import console
 
 NAME = 24  # characters that names of schemes should have before an interval takes a line of its own
@@ -123,17 +124,5 @@ def _room(headers: Sequence[str], rows: Sequence[Sequence[Sequence[str]]]) -> in
 
 def _folded(names: Sequence[str], room: int) -> list[list[str]]:
     """Return names in lines no wider than `room`, broken at spaces; within a word only where it is wider than that."""
-    words = [[piece for word in name.split() for piece in _pieces(word, room)] for name in names]
-    width = room if room > NAME else max(len(piece) for of in words for piece in of)
-    return [textwrap.wrap(" ".join(of), width, break_long_words=False, break_on_hyphens=False) for of in words]
-
-
-def _pieces(word: str, room: int) -> list[str]:
-    """Return a word in pieces of at most `room`, broken after a bracket, a comma or an equals sign if it has them."""
-    if len(word) <= room:
-        return [word]
-    pieces = [""]
-    for part in re.split(r"(?<=[(,=])", word):
-        for cut in textwrap.wrap(part, room, break_on_hyphens=False):
-            pieces[-1:] = [pieces[-1] + cut] if len(pieces[-1] + cut) <= room else [pieces[-1], cut]
-    return [piece for piece in pieces if piece]
+    words = [[piece for word in name.split() for piece in pieces(word, room)] for name in names]
+    return [textwrap.wrap(" ".join(of), room, break_long_words=False, break_on_hyphens=False) for of in words]

@@ -1,30 +1,15 @@
 """`initbench report`: rebuild tables, plots and report.html from what is stored."""
 
-from typing import Annotated, Literal
-
 import typer
 
-from initbench.analysis.style import FORMATS
 from initbench.cli import console, options
-
-
-def _formats(text: str) -> str:
-    unknown = [part for part in text.split(",") if part not in FORMATS]
-    if unknown:
-        raise typer.BadParameter(f"{unknown[0]!r} is no format of figures; they are {', '.join(FORMATS)}")
-    return text
 
 
 @console.command
 def report(
     folder: options.Folder = None,
-    style: Annotated[
-        Literal["screen", "paper"],
-        typer.Option("--style", help="Figures for a screen, or as wide as a paper's column."),
-    ] = "screen",
-    formats: Annotated[
-        str, typer.Option("--format", callback=_formats, help="Files of each figure in plots/: png, svg, pdf.")
-    ] = "png,svg",
+    style: options.Style = options.STYLE,
+    formats: options.Formats = options.FORMAT,
     out: options.Out = options.OUT,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -38,14 +23,13 @@ def report(
         import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
 
         from initbench.analysis.folder import write_folder
-        from initbench.analysis.style import STYLES, Files
         from initbench.cli.present import show_comparison, summary_document
         from initbench.folder import latest, load
 
         folder = folder or latest(out)
         comparison = load(folder)
     console.name_damaged(comparison.damaged)
-    write_folder(folder, comparison, asked=Files(STYLES[style], tuple(dict.fromkeys(formats.split(",")))))
+    write_folder(folder, comparison, asked=options.figures(style, formats))
     if json:
         console.show_json(summary_document(comparison, folder))
     else:
