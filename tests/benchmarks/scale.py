@@ -166,10 +166,12 @@ def _picture(measured: Sequence[Measured], path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     chosen = [one for one in measured if one.size is None and one.shared]
     left.plot([one.trials for one in chosen], [one.overhead for one in chosen], "o-", color="#0072b2")
-    left.set(xscale="log", xlabel="trials", ylabel="ms a trial", ylim=(0, None), title="All trials of no work")
+    left.set(xscale="log", xlabel="trials", ylabel="ms a trial", title="Tasks of chosen sizes")
+    left.set_ylim(0, 1.1 * max(one.overhead for one in chosen))
     fixed = [one for one in measured if one.size is not None]
     right.plot([one.size for one in fixed], [one.overhead for one in fixed], "o-", color="#0072b2")
-    right.set(xscale="log", xlabel="groups a task (of four trials)", ylabel="ms a trial", ylim=(0, None))
+    right.set(xscale="log", xlabel="groups a task (of four trials)", ylabel="ms a trial")
+    right.set_ylim(0, 1.1 * max((one.overhead for one in fixed), default=1.0))
     right.set_xticks([one.size for one in fixed], [str(one.size) for one in fixed])
     right.set_title(f"{fixed[0].trials:,} trials, tasks of one size" if fixed else "")
     figure.savefig(path, dpi=150)
