@@ -241,7 +241,7 @@ def test_a_group_of_convolutions_takes_the_fastest_form_and_finds_its_models_as_
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", MODELS)
 def test_the_chosen_engine_draws_the_references_curve(digits, name, optimizer):
-    small = {"deep_cnn": "deep_cnn(depth=5)", "resnet": "resnet(depth=8, width=4)", "cnn": "cnn(width=8, norm='layer')"}
+    small = {"deep_cnn": "deep_cnn(depth=5)", "resnet": "resnet(depth=8, width=8)", "cnn": "cnn(width=8, norm='layer')"}
     rate = {"sgd": 0.02, "adam": 1e-4, "adamw": 1e-4, "rmsprop": 1e-5}[optimizer]
     trial = trial_of(digits, model=str(MODELS.resolve(small.get(name, name))), optimizer=optimizer, lr=rate)
     chosen = engines.train([trial], digits, silent)[0]
@@ -253,6 +253,13 @@ def test_the_chosen_engine_draws_the_references_curve(digits, name, optimizer):
     assert chosen.early.losses == pytest.approx(expected.early.losses, rel=1e-4)
     assert chosen.early.gradient_norms == pytest.approx(expected.early.gradient_norms, rel=1e-3)
     assert chosen.layers == expected.layers
+
+
+def test_what_overruns_a_buffer_in_channels_last_is_the_references(digits):
+    """A strided 1×1 convolution of few channels: where there is no more than AVX2, the process would die."""
+    for width, engine in ((4, "autograd"), (8, "autograd(channels_last)")):
+        (record,) = engines.train([trial_of(digits, model=f"resnet(depth=8, width={width})")], digits, silent)
+        assert record.environment.engine == engine
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "sgd(momentum=0.9)"])

@@ -62,7 +62,7 @@ def _choose(
         return Engine(partial(closed_form.ClosedForm, stacked=stacked), STACK if stacked else 1)
     if device == "cuda":
         return Engine(partial(convolutional.fastest, shape=shape), CONVOLUTIONS_ON_GPU, shares_batches=True)
-    if device == "cpu" and precision == "float32" and convolutional.has_convolutions(built):
+    if device == "cpu" and precision == "float32" and convolutional.takes_channels_last(built):
         return Engine(convolutional.channels_last)
     return autograd.ENGINE
 

@@ -27,11 +27,22 @@ from initbench.own_model import ImageShape
 from initbench.recipe import Trial
 
 TIMED_STEPS = 5
+LANES = 8  # float32 numbers of an AVX2 register
 
 
-def has_convolutions(model: nn.Module) -> bool:
-    """Say whether any part of a model is a two-dimensional convolution."""
-    return any(isinstance(module, nn.Conv2d) for module in model.modules())
+def takes_channels_last(model: nn.Module) -> bool:
+    """Say whether a model has two-dimensional convolutions, and none that channels_last would harm."""
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    return bool(convolutions) and not any(map(_overruns, convolutions))
+
+
+def _overruns(convolution: nn.Conv2d) -> bool:
+    """Say whether oneDNN 3.12 would write past a buffer: where a processor has AVX2 and no more, the process dies.
+
+    Seen for kernels of 1×1 with a stride and fewer than 8 inputs, in channels_last alone.
+    """
+    strided = max(convolution.stride) > 1
+    return max(convolution.kernel_size) == 1 and strided and convolution.in_channels < LANES
 
 
 def channels_last(models: Sequence[nn.Module], trials: Sequence[Trial], _: int) -> Stepper:
