@@ -29,9 +29,10 @@ LOOK_EVERY = 1.0  # seconds between two looks for workers that have joined
 class Demands:
     """What a worker must have: the same versions, the same code of the user's, the data, the device, the folder.
 
-    `probe` is a file in the results folder, None where that is not shared.
+    `topic` names the run. `probe` is a file in the results folder, None where that is not shared.
     """
 
+    topic: str
     versions: tuple[tuple[str, str], ...]
     code: tuple[tuple[str, str], ...]
     datasets: tuple[Dataset, ...]
@@ -50,12 +51,14 @@ class Answer:
     resources: Mapping[str, float]
 
 
-def demands_of(trials: Iterable[Trial], datasets: Iterable[Dataset], probe: Path | None, *, embedded: bool) -> Demands:
+def demands_of(
+    topic: str, trials: Iterable[Trial], datasets: Iterable[Dataset], probe: Path | None, *, embedded: bool
+) -> Demands:
     """Say what trials demand of the workers that train them."""
     trials = list(trials)
     code = {item for trial in trials for item in trial.code or ()}
     device = trials[0].device if trials else "cpu"
-    return Demands(tuple(versions().items()), tuple(sorted(code)), tuple(datasets), device, probe, embedded)
+    return Demands(topic, tuple(versions().items()), tuple(sorted(code)), tuple(datasets), device, probe, embedded)
 
 
 @cache
@@ -79,7 +82,7 @@ def answer(demands: Demands, dask_worker: Any) -> Answer:  # noqa: ANN401 - dist
     lacks = tuple(_lacking(demands))
     found = {dataset.fingerprint: reopen(dataset) for dataset in demands.datasets}
     if not lacks:  # else tasks that come here all the same are sent back
-        task.prepared({key: dataset for key, dataset in found.items() if dataset})
+        task.prepared(demands.topic, {key: dataset for key, dataset in found.items() if dataset})
     return Answer(
         lacks=lacks,
         data=tuple(key for key, dataset in found.items() if dataset is None),
@@ -88,13 +91,13 @@ def answer(demands: Demands, dask_worker: Any) -> Answer:  # noqa: ANN401 - dist
     )
 
 
-def receive(dataset: Dataset, files: Mapping[str, bytes]) -> None:
+def receive(topic: str, dataset: Dataset, files: Mapping[str, bytes]) -> None:
     """Put a dataset that was sent into this worker's cache.
 
     Raises:
         ConfigurationError: the cache cannot be written.
     """
-    task.prepared({dataset.fingerprint: unpack(dataset, files)})
+    task.prepared(topic, {dataset.fingerprint: unpack(dataset, files)})
 
 
 def _lacking(demands: Demands) -> Iterator[str]:
@@ -188,7 +191,9 @@ class Crew:
         for dataset in self.demands.datasets:
             lacking = [address for address, found in ready.items() if dataset.fingerprint in found.data]
             if lacking:
-                sent = self.client.run(receive, dataset, pack(dataset), workers=lacking, on_error="return")
+                sent = self.client.run(
+                    receive, self.demands.topic, dataset, pack(dataset), workers=lacking, on_error="return"
+                )
                 wrong |= {address: f"{error}" for address, error in sent.items() if error is not None}
         return wrong
 

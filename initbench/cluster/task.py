@@ -20,7 +20,7 @@ from initbench.worker import Stopped, train_group
 
 # Engines fix threads and cuDNN's manners for a whole process, so one task at a time trains in it.
 _training = threading.Lock()
-_datasets: dict[str, Dataset] = {}  # by fingerprint
+_datasets: dict[tuple[str, str], Dataset] = {}  # by a run's topic and fingerprint: it may train for runs that asked it
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Trained:
     seconds: float
 
 
-def prepared(datasets: Mapping[str, Dataset]) -> None:
-    """Note where this worker has its datasets."""
-    _datasets.update(datasets)
+def prepared(topic: str, datasets: Mapping[str, Dataset]) -> None:
+    """Note where this worker has the datasets of a run."""
+    _datasets.update({(topic, fingerprint): dataset for fingerprint, dataset in datasets.items()})
 
 
 def train(errand: Errand, groups: Sequence[Group]) -> Trained:
     """Train groups, one after the other, or none where their data are not known here."""
-    if any(group[0].fingerprint not in _datasets for group in groups):
+    if any((errand.topic, group[0].fingerprint) not in _datasets for group in groups):
         return Trained((), 0.0)
     with _training:
         began = time.monotonic()
@@ -67,7 +67,7 @@ def _train(errand: Errand, group: Group) -> Iterator[tuple[str, bytes | None]]:
     if errand.out is not None and _stored(errand.out, group):
         yield from ((trial.id, None) for trial in group)
         return
-    for record in train_group(group, _datasets[group[0].fingerprint], _Reporter(errand, group)):
+    for record in train_group(group, _datasets[errand.topic, group[0].fingerprint], _Reporter(errand, group)):
         if errand.out is None:
             yield record.trial.id, store.encode(record)
         else:

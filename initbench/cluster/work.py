@@ -38,7 +38,7 @@ MEMORY = 500e6  # bytes of a worker that has torch loaded and trains a small net
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker was given, and since when it is at it, where that is asked for."""
+    """What a worker was given, under the key that Dask has for it."""
 
     key: str
     groups: tuple[Group, ...]
@@ -123,7 +123,7 @@ def _opened(
         trials = [trial for group in waiting for trial in group]
         datasets = [plan.datasets[key] for key in dict.fromkeys(trial.fingerprint for trial in trials)]
         shared = probe if cluster.shared else None
-        crew = Crew(client, demands_of(trials, datasets, shared, embedded=cluster.embedded), noticed)
+        crew = Crew(client, demands_of(topic, trials, datasets, shared, embedded=cluster.embedded), noticed)
         crew.gather()
         errand = Errand(
             topic=topic,
@@ -188,7 +188,7 @@ def _done(run: Run) -> "list[Future[Trained]]":
 
 def _hand_out(run: Run) -> None:
     """Give tasks, as long as workers have fewer than they should."""
-    while run.waiting and len(run.running) < AHEAD * len(run.crew.ready):
+    while run.waiting and _may_give(run):
         groups = _next(run)
         task = Task(f"{run.errand.topic}-{run.given}", groups)
         run.given += 1
@@ -199,6 +199,15 @@ def _hand_out(run: Run) -> None:
         )
         run.running[future] = task
         future.add_done_callback(run.ended.put)
+
+
+def _may_give(run: Run) -> bool:
+    """Say whether a task may be given; a suspect goes while no other does, for tasks die with what lies before them."""
+    if any(task.groups[0] in run.suspects for task in run.running.values()):
+        return False
+    if run.waiting[0] in run.suspects:
+        return not run.running and bool(run.crew.ready)
+    return len(run.running) < AHEAD * len(run.crew.ready)
 
 
 def _next(run: Run) -> tuple[Group, ...]:
@@ -253,21 +262,20 @@ def _heard(run: Run) -> dict[str, int]:
         while True:
             event = run.events.get_nowait()
             newest |= event["steps"]
-            if (
-                run.begun.get(event["key"], ("", ""))[1] != event["worker"]
-            ):  # begun again elsewhere, it has its time again
+            # Begun again elsewhere, it has its time again.
+            if run.begun.get(event["key"], ("", ""))[1] != event["worker"]:
                 run.begun[event["key"]] = (time.monotonic(), event["worker"])
     return newest
 
 
 def _ended(run: Run, future: "Future[Trained]", out: Path) -> Iterator[Result]:
-    """Yield what came of a task; one whose worker was not ready, or died with several groups, is given again."""
+    """Yield what came of a task; one whose worker was not ready, or died, is given again, its groups each alone."""
     task = run.running.pop(future)
     run.begun.pop(task.key, None)
     try:
         trained = future.result()
     except KilledWorker as error:
-        if len(task.groups) == 1:
+        if task.groups[0] in run.suspects:
             yield task.groups[0], Lost(f"last on {error.last_worker.address}")
             return
         run.suspects.update(task.groups)
