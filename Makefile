@@ -50,6 +50,8 @@ clean: ## remove the environment and caches; results stay
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --editable .
+	@echo "Compiling the training loops for this machine, once (some 3 s) …"
+	@$(BIN)/python -m initbench.compiled
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

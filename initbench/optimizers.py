@@ -21,8 +21,20 @@ Positive = Annotated[FiniteFloat, Field(gt=0)]
 
 
 @dataclass(frozen=True)
+class Rule:
+    """How `initbench.compiled.updates` computes the same: its kernel, "" for plain SGD, and what follows the rate.
+
+    `states` is how many arrays of the weights' size it keeps.
+    """
+
+    kernel: str
+    settings: tuple[float, ...] = ()
+    states: int = 0
+
+
+@dataclass(frozen=True)
 class Optimizer:
-    """`make(parameters, lr=…)` is torch.optim's own.
+    """`make(parameters, lr=…)` is torch.optim's own, `rule` the same in a compiled loop.
 
     `momentum` is that of plain SGD (0 without), whose update an engine may fold into the weight gradient's product;
     None for every other rule. `fused` says whether torch has it in one pass over memory, `capturable` whether it has to
@@ -30,6 +42,7 @@ class Optimizer:
     """
 
     make: Callable[..., torch.optim.Optimizer]
+    rule: Rule
     momentum: float | None = None
     fused: bool = True
     capturable: bool = True
@@ -49,8 +62,10 @@ def sgd(momentum: Decay = 0.0, weight_decay: NonNegative = 0.0, nesterov: bool =
     if nesterov and not momentum:
         raise UsageError("sgd(nesterov=True) needs momentum: write for example sgd(momentum=0.9, nesterov=True).")
     plain = not weight_decay and not nesterov
+    kept = Rule("sgd", (momentum, weight_decay, float(nesterov)), states=1)
     return Optimizer(
         partial(torch.optim.SGD, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov),
+        kept if momentum or weight_decay else Rule(""),
         momentum=momentum if plain else None,
         capturable=False,
     )
@@ -59,7 +74,8 @@ def sgd(momentum: Decay = 0.0, weight_decay: NonNegative = 0.0, nesterov: bool =
 @OPTIMIZERS.register()
 def adam(beta1: Decay = 0.9, beta2: Decay = 0.999, eps: Positive = 1e-8, weight_decay: NonNegative = 0.0) -> Optimizer:
     """Adam (Kingma & Ba 2015); its weight decay is added to the gradient."""
-    return Optimizer(partial(torch.optim.Adam, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay))
+    make = partial(torch.optim.Adam, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+    return Optimizer(make, Rule("adam", (beta1, beta2, eps, weight_decay, 0.0), states=2))
 
 
 @OPTIMIZERS.register()
@@ -67,7 +83,8 @@ def adamw(
     beta1: Decay = 0.9, beta2: Decay = 0.999, eps: Positive = 1e-8, weight_decay: NonNegative = 0.01
 ) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
-    return Optimizer(partial(torch.optim.AdamW, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay))
+    make = partial(torch.optim.AdamW, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+    return Optimizer(make, Rule("adam", (beta1, beta2, eps, 0.0, weight_decay), states=2))
 
 
 @OPTIMIZERS.register()
@@ -77,5 +94,6 @@ def rmsprop(
     """RMSprop (Tieleman & Hinton 2012)."""
     return Optimizer(
         partial(torch.optim.RMSprop, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum),
+        Rule("rmsprop", (alpha, eps, weight_decay, momentum), states=2),
         fused=False,
     )

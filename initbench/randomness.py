@@ -6,9 +6,11 @@ used at all: their streams differ between GPU models.
 """
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 
@@ -35,12 +37,22 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def isolated(seed: int) -> Iterator[None]:
-    """Seed the global CPU generator inside the block, and leave it as it was.
+def isolated(seed: int, device: str = "cpu") -> Iterator[None]:
+    """Seed the global generators inside the block, and leave them as they were: torch's, NumPy's and Python's.
 
-    For code that draws from the global generator and offers no other way. `torch.manual_seed` would also touch the
-    generators of every accelerator.
+    For code that draws from them and offers no other way: a dropout, a user's network. `torch.manual_seed` would also
+    touch the generators of every accelerator; here only the one that is trained on is.
     """
-    with torch.random.fork_rng(devices=[]):
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - whoever draws from it, not we
+    devices = [torch.cuda.current_device()] if device == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
         torch.default_generator.manual_seed(seed)
-        yield
+        if devices:
+            torch.cuda.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(legacy)  # noqa: NPY002

@@ -30,7 +30,7 @@ from initbench.registry import in_words
 from initbench.spec import did_you_mean
 
 # Part of every trial's id: raised when the same trial would no longer give the same numbers.
-TRIAL_FORMAT = 3
+TRIAL_FORMAT = 4
 
 DEFAULT_SCHEMES = (
     "torch_default",
@@ -207,8 +207,8 @@ class Trial(Frozen):
     """One model × dataset × scheme × optimizer × lr × seed, with all that can change its numbers.
 
     Names are canonical (`registry.Registry.resolve`); `device` is the type (cpu, cuda, mps), never `auto`. `seed`
-    governs weights and data order; `order_seed`, where it is given, the data order in its place. `code` holds a hash of
-    each piece of the user's own code that the model or the scheme names.
+    governs weights and data order; `order_seed`, where it is given, the latter in its place (see `data_seed`). `code`
+    holds a hash of each piece of the user's own code that the model or the scheme names.
     """
 
     model: str
@@ -225,6 +225,11 @@ class Trial(Frozen):
     precision: Precision = "float32"
     device: str = "cpu"
     code: tuple[tuple[str, str], ...] | None = None
+
+    @property
+    def data_seed(self) -> int:
+        """What governs the data order, and whatever a network draws while it is trained."""
+        return self.seed if self.order_seed is None else self.order_seed
 
     @property
     def id(self) -> str:

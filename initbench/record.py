@@ -15,6 +15,8 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+EARLY_STEPS = 50  # of which every loss and gradient norm is kept: the stretch that early instability is about
+
 Finite = Annotated[float | None, BeforeValidator(_finite)]
 
 

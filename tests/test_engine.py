@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from initbench import datasets
 from initbench.datasets.batches import Split, resident
-from initbench.engines import autograd, evaluation, training
-from initbench.engines.evaluation import Course, Probe, _first_bad, look
+from initbench.engines import autograd, chains, evaluation, training
+from initbench.engines.evaluation import Course, Probe, look
 from initbench.engines.schedule import evaluation_sample, evaluation_steps
 from initbench.environment import reproducible
 from initbench.models import MODELS, build_model
@@ -43,12 +43,9 @@ def train(dataset, **changes):
     return training.train([trial_of(dataset, **changes)], dataset, lambda _group, _step: None, autograd.ENGINE)[0]
 
 
-def stepper_of(model):
-    trial = Trial(
-        model="linear", dataset="x", fingerprint="x", scheme="zeros", optimizer="sgd", lr=1.0, batch_size=1, steps=1,
-        seed=0,
-    )  # fmt: skip
-    return autograd.Autograd([model], [trial])
+def trainer_of(model, dataset):
+    trial = trial_of(dataset, model="linear", scheme="zeros", lr=1.0, batch_size=1, steps=1)
+    return autograd.ENGINE.open([model], [trial], resident(dataset, "train", "cpu"))
 
 
 TORCH_OPTIMIZERS = {
@@ -72,7 +69,7 @@ def test_the_engine_is_the_loop_that_anyone_would_write(digits, optimizer):
         stepper = TORCH_OPTIMIZERS[optimizer](model.parameters())
         step, losses = 0, {0: functional.cross_entropy(model(val_images), val_labels).item()}
         for epoch in range(2):
-            order = split._order(3, epoch)
+            order = split.order(3, epoch)
             for batch in order[: len(order) // 32 * 32].split(32):
                 if step < 50:
                     stepper.zero_grad()
@@ -107,9 +104,9 @@ def test_the_same_trial_gives_the_same_bits(digits):
 
 def test_a_seed_governs_weights_and_order_and_another_seed_changes_both(digits):
     split = resident(digits, "train", "cpu")
-    assert torch.equal(split._order(0, 1), split._order(0, 1))
-    assert not torch.equal(split._order(0, 1), split._order(0, 2))
-    assert not torch.equal(split._order(0, 1), split._order(1, 1))
+    assert torch.equal(split.order(0, 1), split.order(0, 1))
+    assert not torch.equal(split.order(0, 1), split.order(0, 2))
+    assert not torch.equal(split.order(0, 1), split.order(1, 1))
     assert train(digits, seed=1).curve != train(digits, seed=2).curve
 
 
@@ -134,12 +131,12 @@ def test_all_schemes_of_a_seed_see_the_same_batches(digits, monkeypatch):
 def test_an_epoch_is_a_permutation_in_whole_batches(digits):
     split = resident(digits, "train", "cpu")
     per_epoch = len(split) // 32
-    order = split._order(0, 0)
+    order = split.order(0, 0)
     assert torch.equal(order.sort().values, torch.arange(len(split)))
     batches = [labels[0].clone() for _, labels in split.batches([0], 32, per_epoch + 1)]
     assert all(len(labels) == 32 for labels in batches)
     assert torch.equal(batches[1], split.labels[order[32:64]])
-    assert torch.equal(batches[per_epoch], split.labels[split._order(0, 1)[:32]])
+    assert torch.equal(batches[per_epoch], split.labels[split.order(0, 1)[:32]])
 
 
 def test_batches_are_standardized_by_the_training_split(digits):
@@ -169,21 +166,28 @@ def test_divergence_at_step_0_leaves_no_curve(digits):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_the_first_loss_that_is_not_finite_is_found_even_when_later_ones_are(bad):
-    losses = torch.tensor([[1.0, 2.0, bad, 1.0, bad], [1.0] * 5, [1.0] * 4 + [bad]])
-    assert _first_bad(losses).tolist() == [2, 5, 4]
-    assert _first_bad(losses[:, :0]).tolist() == [0, 0, 0]
+@pytest.mark.parametrize("engine", [autograd.ENGINE, chains.ENGINE])
+def test_the_first_loss_that_is_not_finite_is_found_even_when_later_ones_are(digits, bad, engine):
+    trial = trial_of(digits, model="linear", steps=5)
+    for seen, found in ([1.0, 2.0, bad, 1.0, bad], 2), ([1.0] * 5, 5), ([1.0] * 4 + [bad], 4):
+        trainer = engine.open([build_model("linear", digits.shape, 10)], [trial], resident(digits, "train", "cpu"))
+        trainer.losses[0] = torch.tensor(seen)
+        assert trainer.first_bad(5) == [found]
+        assert trainer.first_bad(0) == [0]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_an_evaluation_that_is_not_finite_ends_a_curve_and_leaves_the_others(bad):
     class Fixed:
-        def logits(self, images):
-            return torch.stack([torch.zeros(len(images), 2), torch.full((len(images), 2), bad)])
+        def scores(self, images, labels):
+            return torch.stack([torch.tensor([[1.0] * 4, [bad] * 4]), torch.ones(2, 4)])
+
+        def first_bad(self, steps):
+            return [steps, steps]
 
     courses = [Course(), Course()]
     probe = Probe(torch.zeros(4, 1), torch.tensor([0, 1, 0, 1]))
-    look(courses, Fixed(), probe, torch.ones(2, 3), 1.0)
+    look(courses, Fixed(), probe, 3, 1.0)
     assert [course.outcome for course in courses] == [None, Outcome(status="diverged", step=3)]
     assert [len(course.curve) for course in courses] == [1, 0]
 
@@ -263,7 +267,7 @@ def test_evaluate_is_the_mean_over_all_images_whatever_the_chunks(digits, monkey
     logits = model(images)
     expected = functional.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).double().mean().item()
     monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 7)
-    loss, accuracy = evaluation.evaluate(stepper_of(model), split, split.sample(len(split)))
+    loss, accuracy = evaluation.evaluate(trainer_of(model, digits), split, split.sample(len(split)))
     assert (float(loss), float(accuracy)) == pytest.approx(expected, rel=1e-5)
 
 
@@ -271,5 +275,5 @@ def test_batch_norm_and_mode_are_as_evaluation_needs_them(digits):
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 10))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     split = resident(digits, "val", "cpu")
-    evaluation.evaluate(stepper_of(model), split, split.sample(20))
+    evaluation.evaluate(trainer_of(model, digits), split, split.sample(20))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

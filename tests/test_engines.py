@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 from collections import Counter
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -12,13 +13,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from initbench import datasets, engines
-from initbench.engines import autograd, choosing, closed_form, convolutional, grouped, training
-from initbench.engines.choosing import STACK, choose, group_trials
+from initbench.engines import autograd, chains, convolutional, grouped, stacked, training
+from initbench.engines.choosing import group_trials
+from initbench.engines.stacked import Stacked
+from initbench.engines.stepwise import data_orders, stepwise
 from initbench.models import ACTIVATIONS, MODELS
 from initbench.optimizers import OPTIMIZERS
 from initbench.recipe import Trial
 
 BATCH, CLASSES = 16, 5
+COMPILED = f"compiled(numba {version('numba')}, llvmlite {version('llvmlite')})"
 # Rules that divide by a gradient's size multiply its rounding where it is near 0; a larger eps bounds by how much.
 OPTIMIZER_TEXTS = (
     "sgd", "sgd(momentum=0.9)", "sgd(weight_decay=0.01)", "sgd(momentum=0.8, weight_decay=0.1, nesterov=True)",
@@ -93,7 +97,7 @@ def _seeded():
     torch.manual_seed(0)
 
 
-# Closed form.
+# Stacks, which train on a GPU.
 
 
 @settings(deadline=None, max_examples=60)
@@ -104,14 +108,13 @@ def _seeded():
     members=st.integers(1, 5),
     rates=st.lists(st.floats(1e-4, 0.1), min_size=5, max_size=5),
 )
-def test_closed_form_is_autograd_in_float64(sizes, activation, optimizer, members, rates):
+def test_a_stack_is_autograd_in_float64(sizes, activation, optimizer, members, rates):
     torch.manual_seed(0)  # an example that fails must fail again
     models = [chain([6, *sizes, CLASSES], activation) for _ in range(members)]
     # A rule that divides by a gradient's size moves every weight by its rate: 0.1 would soon part any two roundings.
     scale = 1 if optimizer.startswith("sgd") else 0.01
     trials = [trial_of(optimizer=optimizer, lr=scale * rate) for rate in rates[:members]]
-    stacked = members > 1 or len(sizes) % 2 == 0
-    worst = against_the_reference(stacks(stacked=stacked), models, trials, (6, 1, 1), orders=members)
+    worst = against_the_reference(Stacked, models, trials, (6, 1, 1), orders=members)
     assert max(worst) < 1e-8, worst
 
 
@@ -119,13 +122,12 @@ def test_closed_form_is_autograd_in_float64(sizes, activation, optimizer, member
 @given(
     sizes=st.lists(st.integers(1, 24), max_size=8),
     activation=st.sampled_from(sorted(ACTIVATIONS)),
-    stacked=st.booleans(),
 )
-def test_a_closed_form_gradient_is_autograds_to_ten_digits(sizes, activation, stacked):
+def test_a_stacks_gradient_is_autograds_to_ten_digits(sizes, activation):
     """One step of plain SGD, its update divided by the rate: the gradient itself, parameter by parameter."""
     torch.manual_seed(0)
     model, trial = chain([6, *sizes, CLASSES], activation).double(), trial_of(lr=0.5)
-    engine = closed_form.ClosedForm([copy.deepcopy(model)], [trial], 1, stacked=stacked)
+    engine = Stacked([copy.deepcopy(model)], [trial], 1)
     (images, labels), *_ = batches((6, 1, 1), 1, 1, torch.float64)
     before = [p.value.clone() for p in engine.parameters]
     engine.step(images, labels, gradients=False)
@@ -142,17 +144,13 @@ def test_a_closed_form_gradient_is_autograds_to_ten_digits(sizes, activation, st
 def test_members_that_share_batches_are_trained_as_if_each_had_its_own(optimizer, members, orders):
     models = [chain([6, 9, 8, CLASSES], "gelu") for _ in range(members)]
     trials = [trial_of(optimizer=optimizer, lr=0.01 * (k + 1)) for k in range(members)]
-    assert max(against_the_reference(stacks(stacked=True), models, trials, (6, 1, 1), orders=orders)) < 1e-9
+    assert max(against_the_reference(Stacked, models, trials, (6, 1, 1), orders=orders)) < 1e-9
 
 
 @pytest.mark.parametrize("lr", [1e-9, 1e9])
 def test_a_rate_too_extreme_to_be_folded_is_left_to_torch(lr):
-    engine = closed_form.ClosedForm([chain([6, 5], "relu")], [trial_of(lr=lr)], 1, stacked=False)
+    engine = Stacked([chain([6, 5], "relu")], [trial_of(lr=lr)], 1)
     assert isinstance(engine.optimizer, torch.optim.SGD)
-
-
-def stacks(*, stacked):
-    return lambda models, trials, orders: closed_form.ClosedForm(models, trials, orders, stacked=stacked)
 
 
 @pytest.mark.parametrize(
@@ -167,8 +165,9 @@ def stacks(*, stacked):
         nn.Sequential(nn.Sequential(nn.Linear(4, 4))),
     ],
 )
-def test_what_is_no_plain_chain_has_no_closed_form(model):
-    assert closed_form.linear_stack(model) is None
+def test_what_is_no_plain_chain_is_left_to_the_reference(model):
+    assert stacked.linear_stack(model) is None
+    assert chains.chain_of(model) is None
 
 
 # Convolutions.
@@ -263,29 +262,11 @@ def test_what_overruns_a_buffer_in_channels_last_is_the_references(digits):
         assert record.environment.engine == engine
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "sgd(momentum=0.9)"])
-@pytest.mark.parametrize("size", [16, 32, 64])
-@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
-def test_company_changes_no_bit_of_a_trial(digits, optimizer, size, activation):
-    """Alone, in pairs, in another order, beside a member that diverges (a saturated one does not)."""
-    model = f"mlp(depth=3, width={size}, activation='{activation}')"
-    seeds = {"kaiming_uniform": 0, "xavier_normal": 1, "orthogonal": 1, "normal(std=1e30)": 0, "zeros": 2}
-    trials = [
-        trial_of(digits, model=model, optimizer=optimizer, scheme=scheme, seed=seed, lr=0.01 * (1 + seed), steps=60)
-        for scheme, seed in seeds.items()
-    ]
-    assert choose(trials[0], digits).members == STACK
-    alone = {trial: plain(engines.train([trial], digits, silent)[0]) for trial in trials}
-    assert activation == "tanh" or "diverged" in {record["outcome"]["status"] for record in alone.values()}
-    for company in (trials[:2], trials[::-1], trials[2:], trials):
-        assert [plain(record) for record in engines.train(company, digits, silent)] == [alone[t] for t in company]
-
-
 def plain(record):
     return record.model_dump(exclude={"timings"})
 
 
-@pytest.mark.parametrize("opened", [stacks(stacked=True), grouped.Grouped], ids=["closed form", "grouped"])
+@pytest.mark.parametrize("opened", [Stacked, grouped.Grouped], ids=["stacked", "grouped"])
 def test_a_diverging_member_changes_no_bit_of_its_neighbours(opened):
     shape = (2, 9, 8)
     build = (
@@ -315,13 +296,12 @@ def test_groups_hold_alike_trials_and_depend_on_nothing_else(digits):
         trial_of(digits, scheme=scheme, seed=seed, lr=lr, optimizer=optimizer)
         for scheme, seed, lr, optimizer in itertools.product(schemes, range(3), (0.01, 0.1), ("sgd", "adam"))
     ]
-    groups = group_trials(trials, {digits.fingerprint: digits})
-    assert groups == group_trials(trials, {digits.fingerprint: digits})
-    assert Counter(itertools.chain.from_iterable(groups)) == Counter(trials)
-    assert {len(group) for group in groups if group[0].optimizer == "adam"} == {1}
-    sizes = [len(group) for group in groups if group[0].optimizer == "sgd"]
-    assert max(sizes) <= STACK
-    assert max(sizes) - min(sizes) <= 1
+    on_a_gpu = [trial.model_copy(update={"device": "cuda"}) for trial in trials]
+    groups = group_trials(on_a_gpu, {digits.fingerprint: digits})
+    assert groups == group_trials(on_a_gpu, {digits.fingerprint: digits})
+    assert Counter(itertools.chain.from_iterable(groups)) == Counter(on_a_gpu)
+    assert [{(t.optimizer, t.lr <= 1e6) for t in group} for group in groups] == [{("sgd", True)}, {("adam", True)}]
+    assert {len(group) for group in group_trials(trials, {digits.fingerprint: digits})} == {1}
 
 
 def test_code_of_the_users_goes_alone(digits):
@@ -332,12 +312,10 @@ def test_code_of_the_users_goes_alone(digits):
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({}, "closed_form(stacked)"),
-        ({"model": "mlp(depth=2, width=512, activation='relu')", "batch_size": 64}, "closed_form"),
-        ({"model": "mlp(depth=2, width=17, activation='relu')"}, "closed_form"),
-        ({"batch_size": 15, "model": "mlp(depth=2, width=20, activation='relu')"}, "closed_form"),
-        ({"optimizer": "adam"}, "closed_form"),
-        ({"model": "linear"}, "closed_form"),
+        ({}, COMPILED),
+        ({"batch_size": 15, "model": "mlp(depth=2, width=17, activation='relu')"}, COMPILED),
+        ({"optimizer": "adam"}, COMPILED),
+        ({"model": "linear"}, COMPILED),
         ({"model": "lenet(activation='relu')"}, "autograd(channels_last)"),
         ({"precision": "bfloat16"}, "autograd"),
     ],
@@ -358,31 +336,30 @@ def test_the_choice_of_an_engine(digits, changes, name):
     ],
 )
 def test_batches_are_shared_only_in_equal_consecutive_shares(seeds, shared, orders):
-    assert training.data_orders([trial_of(seed=seed) for seed in seeds], shared=shared) == orders
+    assert data_orders([trial_of(seed=seed) for seed in seeds], shared=shared) == orders
 
 
 def test_a_group_too_large_for_memory_is_halved_until_it_fits_and_one_trial_is_not(digits, monkeypatch):
     trials = [trial_of(digits, seed=seed, steps=3) for seed in range(4)]
-    whole = [plain(record) for record in engines.train(trials, digits, silent)]
     sizes = []
-    opened = closed_form.ClosedForm
 
-    def limited(models, group, orders, *, stacked, most):
+    def limited(models, group, orders, most):
         sizes.append(len(models))
         if len(models) > most:
             raise torch.OutOfMemoryError
-        return opened(models, group, orders, stacked=stacked)
+        return Stacked(models, group, orders)
 
-    choosing._choose.cache_clear()
-    with monkeypatch.context() as patch:
-        patch.setattr(closed_form, "ClosedForm", lambda *args, stacked: limited(*args, stacked=stacked, most=1))
-        assert [plain(record) for record in engines.train(trials, digits, silent)] == whole
-        assert sizes == [4, 2, 1, 1, 2, 1, 1]
-        choosing._choose.cache_clear()
-        patch.setattr(closed_form, "ClosedForm", lambda *args, stacked: limited(*args, stacked=stacked, most=0))
-        with pytest.raises(torch.OutOfMemoryError):
-            engines.train(trials, digits, silent)
-    choosing._choose.cache_clear()
+    def records(most):
+        engine = stepwise(lambda *given: limited(*given, most=most), members=4)
+        monkeypatch.setattr(engines, "choose", lambda *_: engine)
+        return [plain(record) for record in engines.train(trials, digits, silent)]
+
+    assert len(records(4)) == 4
+    sizes.clear()
+    assert [record["trial"]["seed"] for record in records(1)] == [0, 1, 2, 3]
+    assert sizes == [4, 2, 1, 1, 2, 1, 1]
+    with pytest.raises(torch.OutOfMemoryError):
+        records(0)
 
 
 def test_a_low_precision_is_another_trial_and_shows(digits):

@@ -11,12 +11,12 @@ from torch.nn import functional
 from initbench import datasets, engines
 from initbench.comparing import Place, carry_out, draft_of, prepare
 from initbench.datasets.batches import resident
-from initbench.engines.training import EARLY_STEPS
 from initbench.environment import reproducible
 from initbench.errors import UsageError
 from initbench.folder import load
 from initbench.models import build_model
 from initbench.recipe import FIRST_TUNING_SEED, Trial
+from initbench.record import EARLY_STEPS
 from initbench.schemes import initialize
 
 SMALL = {"model": "mlp(depth=1, width=8)", "steps": 8, "seeds": 2, "schemes": ["kaiming", "normal(std=0.01)"]}

@@ -10,9 +10,7 @@ import numpy as np
 
 from initbench.analysis.frames import learned_trials
 from initbench.analysis.statistics import Estimate, mean_interval
-from initbench.record import Point, Record
-
-EARLY_STEPS = 50
+from initbench.record import EARLY_STEPS, Point, Record
 
 LEVEL_RULE = (
     "The common level of a setting is the highest final training loss among the trials that learned, whatever their "

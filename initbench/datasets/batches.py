@@ -66,7 +66,7 @@ class Split:
         for step in range(steps):
             epoch, place = divmod(step, per_epoch)
             if place == 0:
-                orders = torch.stack([self._order(seed, epoch) for seed in seeds])
+                orders = torch.stack([self.order(seed, epoch) for seed in seeds])
             self._fill(batch, orders[:, place * batch_size : (place + 1) * batch_size].reshape(-1))
             yield images, labels
 
@@ -88,7 +88,8 @@ class Split:
         torch.index_select(self.labels, 0, index, out=into.labels)
         into.images.copy_(into.stored).sub_(self.mean).div_(self.std)
 
-    def _order(self, seed: int, epoch: int) -> Tensor:
+    def order(self, seed: int, epoch: int) -> Tensor:
+        """Return the order in which an epoch takes the images, on their device."""
         keyed = torch.Generator().manual_seed(derive(seed, "order", str(epoch)))
         return torch.randperm(len(self), generator=keyed).to(self.labels.device)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from initbench.engines.stepper import Engine
+from initbench.engines.stepwise import stepwise
 from initbench.environment import in_precision
 from initbench.optimizers import OPTIMIZERS
 from initbench.recipe import Trial
@@ -88,4 +88,4 @@ def _gradient_norm(model: nn.Module) -> Tensor:
     return nn.utils.get_total_norm(gradients)
 
 
-ENGINE = Engine(lambda models, trials, _: Autograd(models, trials))
+ENGINE = stepwise(lambda models, trials, _: Autograd(models, trials))

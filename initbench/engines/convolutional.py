@@ -22,7 +22,8 @@ from torch import nn
 from initbench.engines import cuda
 from initbench.engines.autograd import Autograd
 from initbench.engines.grouped import Grouped, groupable
-from initbench.engines.stepper import Open, Stepper
+from initbench.engines.stepper import Stepper
+from initbench.engines.stepwise import OpenStepper
 from initbench.own_model import ImageShape
 from initbench.recipe import Trial
 
@@ -78,7 +79,7 @@ def fastest(models: Sequence[nn.Module], trials: Sequence[Trial], orders: int, *
     """Open whichever form takes least time for a few steps on noise, tried on copies of the models."""
     if len(models) == 1:
         return one_by_one(models, trials, orders)
-    forms: list[Open] = [one_by_one, streamed, *([Grouped] if groupable(models[0]) else [])]
+    forms: list[OpenStepper] = [one_by_one, streamed, *([Grouped] if groupable(models[0]) else [])]
     seconds = [_seconds(form(copy.deepcopy(list(models)), trials, orders), trials[0], orders, shape) for form in forms]
     return forms[seconds.index(min(seconds))](models, trials, orders)
 

@@ -1,18 +1,56 @@
-"""What an engine offers to the loop of `training`: members of one group, stepped and evaluated together."""
+"""What an engine offers to the loop of `training`: the networks of one group, trained and evaluated together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor, nn
 
+from initbench.datasets.batches import Split
 from initbench.recipe import Trial
+
+EVALUATION_BATCH = 512  # bounds the memory of an evaluation: a CNN keeps its activations for so many images at once
+
+
+class Trainer(Protocol):
+    """Initialized networks of one shape in training, one a trial: the members of a group.
+
+    `name` is the engine's in records. `losses` (members, steps) are those of each batch before its update, `norms`
+    (members, early steps) those of each gradient, all of a network's parameters taken as one vector.
+    """
+
+    name: str
+    losses: Tensor
+    norms: Tensor
+
+    def train(self, start: int, stop: int) -> Iterator[int]:
+        """Take the steps start … stop - 1; yield, every fraction of a second at least, how many were taken in all."""
+
+    def first_bad(self, steps: int) -> list[int]:
+        """Return how many of so many steps each member took before a loss was not finite, all if none was."""
+
+    def scores(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return each member's loss on each image (n, …) in evaluation mode, and 1 where it is right, else 0.
+
+        Shape (2, members, n).
+        """
+
+
+Open = Callable[[Sequence[nn.Module], Sequence[Trial], Split], Trainer]  # (models, their trials, training data)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A way to train: what opens its trainer, and how many members a group may have."""
+
+    open: Open
+    members: int = 1
 
 
 class Stepper(Protocol):
-    """Initialized networks of one shape in training, one a trial: the members of a group.
+    """Members of a group that are trained step by step, on batches that are given to them.
 
-    `name` is the engine's in records. `captures`: a step is the same launches every time, so a CUDA graph can hold it.
+    `captures`: a step is the same launches every time, so a CUDA graph can hold it.
     """
 
     name: str
@@ -32,18 +70,3 @@ class Stepper(Protocol):
 
     def logits(self, images: Tensor) -> Tensor:
         """Return what every member makes of the same images (n, …) in evaluation mode: (members, n, classes)."""
-
-
-Open = Callable[[Sequence[nn.Module], Sequence[Trial], int], Stepper]  # (models, their trials, number of orders)
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A way to train: what opens its stepper, and how many members a group may have.
-
-    Where `shares_batches`, members of one data order get each batch once, for all of them.
-    """
-
-    open: Open
-    members: int = 1
-    shares_batches: bool = False

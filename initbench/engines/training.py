@@ -3,10 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from initbench import signals
@@ -15,16 +13,16 @@ from initbench.datasets.batches import resident
 from initbench.engines import cuda
 from initbench.engines.evaluation import Course, Probe, final_evaluations, look
 from initbench.engines.schedule import evaluation_sample, evaluation_steps
-from initbench.engines.stepper import Engine, Stepper
-from initbench.environment import describe, reproducible
+from initbench.engines.stepper import Engine, Trainer
+from initbench.environment import denormals, describe, reproducible
 from initbench.layers import weighted_layers
 from initbench.models import build_model
+from initbench.randomness import derive, isolated
 from initbench.recipe import Trial
 from initbench.record import DataFacts, Early, Final, Outcome, Record, StepZero, Timings
 from initbench.schemes import Assignment, Passes, Sample, Scheme, assign, fill_scheme, parse_scheme
 
 INITIALIZATION_IMAGES = 256  # that a scheme may look at, drawn anew for every seed
-EARLY_STEPS = 50  # of which every loss and gradient norm is kept: the stretch that early instability is about
 
 Observe = Callable[[Sequence[Trial], int], None]
 
@@ -47,18 +45,19 @@ def train(group: Sequence[Trial], dataset: Dataset, observe: Observe, engine: En
     A member's seconds are its share of the group's.
     """
     first = group[0]
-    with reproducible(first.device, first.precision), cuda.side_stream(first.device):
-        starts = [_start(trial, dataset) for trial in group]
+    device = first.device
+    split = resident(dataset, "train", device)
+    with reproducible(device, first.precision), cuda.side_stream(device):
+        with denormals(flushed=False):
+            starts = [_start(trial, dataset) for trial in group]
         started = time.perf_counter()
-        orders = data_orders(group, shared=engine.shares_batches)
-        stepper = engine.open([start.model for start in starts], group, len(orders))
-        courses, early = _fit(stepper, orders, group, dataset, observe)
-        finals = final_evaluations(stepper, courses, dataset, first.device)
+        with denormals(flushed=device == "cpu"), isolated(derive(first.data_seed, "training"), device):
+            trainer = engine.open([start.model for start in starts], group, split)
+            courses, early = _fit(trainer, group, dataset, observe)
+            finals = final_evaluations(trainer, courses, dataset, device)
         seconds = (time.perf_counter() - started) / len(group)
-    # On a GPU the bits of a product may depend on how many there are; on the CPU none do (see `choosing`).
-    name = stepper.name if first.device == "cpu" else f"{stepper.name}, {len(group)} at a time"
     members = zip(starts, courses, early, finals, strict=True)
-    return [_record(*member, dataset, name, seconds) for member in members]
+    return [_record(*member, dataset, trainer.name, seconds) for member in members]
 
 
 def _start(trial: Trial, dataset: Dataset) -> Start:
@@ -88,42 +87,23 @@ def sample_for(scheme: Scheme, dataset: Dataset, seed: int) -> Sample:
     return Sample((images,), labels)
 
 
-def data_orders(group: Sequence[Trial], *, shared: bool) -> list[int]:
-    """Return the seeds of the data orders that members take in equal consecutive shares: one each unless `shared`."""
-    seeds = [trial.seed if trial.order_seed is None else trial.order_seed for trial in group]
-    distinct = list(dict.fromkeys(seeds))
-    fits = len(seeds) % len(distinct) == 0
-    laid_out = [seed for seed in distinct for _ in range(len(seeds) // len(distinct))]
-    return distinct if shared and fits and seeds == laid_out else seeds
-
-
 def _fit(
-    stepper: Stepper, orders: Sequence[int], group: Sequence[Trial], dataset: Dataset, observe: Observe
+    trainer: Trainer, group: Sequence[Trial], dataset: Dataset, observe: Observe
 ) -> tuple[list[Course], list[Early]]:
     """Train until the last step, or until every member has shown a loss that is not finite."""
     trial = group[0]
     train_split, val_split = (resident(dataset, split, trial.device) for split in ("train", "val"))
     size = evaluation_sample(trial.steps, trial.batch_size, trial.evaluations, len(val_split))
     probe = Probe.of(train_split, val_split, size)
-    batches = train_split.batches(orders, trial.batch_size, trial.steps)
     per_epoch = len(train_split) // trial.batch_size
-    # Read only at evaluations: a read waits for the device.
-    losses = torch.zeros(len(group), trial.steps, device=trial.device)
-    norms = torch.zeros(len(group), min(EARLY_STEPS, trial.steps), device=trial.device)
     courses = [Course() for _ in group]
-    advance = cuda.replayed(stepper) if stepper.captures else partial(stepper.step, gradients=False)
     for start, stop in pairwise([0, *evaluation_steps(trial.steps, trial.evaluations)]):
-        for step in range(start, stop):
-            if step < EARLY_STEPS:
-                losses[:, step] = stepper.step(*next(batches), gradients=True)
-                norms[:, step] = stepper.gradient_norms()
-            else:
-                losses[:, step] = advance(*next(batches))
-            observe(group, step + 1)
-        look(courses, stepper, probe, losses[:, :stop], stop / per_epoch)
+        for done in trainer.train(start, stop):
+            observe(group, done)
+        look(courses, trainer, probe, stop, stop / per_epoch)
         if all(course.outcome for course in courses):
             break
-    return courses, [_early(*member) for member in zip(courses, losses.cpu(), norms.cpu(), strict=True)]
+    return courses, [_early(*member) for member in zip(courses, trainer.losses.cpu(), trainer.norms.cpu(), strict=True)]
 
 
 def _early(course: Course, losses: Tensor, norms: Tensor) -> Early:

@@ -1,4 +1,4 @@
-"""Stacks of Linear and activation, trained with backpropagation written out: buffers allocated once, no graph.
+"""Stacks of Linear and activation for a GPU: backpropagation written out, buffers allocated once, no graph.
 
 For a layer with input h, weights W (out, in), bias b and nonlinearity φ
 
@@ -7,10 +7,10 @@ For a layer with input h, weights W (out, in), bias b and nonlinearity φ
 and the softmax's ∂z = (p - onehot) / batch. Plain SGD needs no gradient buffer: W ← W - lr ∂W is one product that adds
 to what it writes, and so is the velocity of momentum. A gradient that is kept goes to torch.optim in its place.
 
-One network is trained in matrices. A group is trained in stacks (members, …, …), products becoming batched ones: so one
-call serves all members where a call costs as much as its sums. Members have learning rates of their own: since all
-that follows is linear in ∂z, each rate multiplies the ∂z of the last layer. No sum runs over members, so none changes
-another's bits.
+A group is trained in stacks (members, …, …), products being batched ones: so one call serves all members where a call
+costs as much as its sums. Members have learning rates of their own: since all
+that follows is linear in ∂z, each rate multiplies the ∂z of the last layer. No sum runs over members; but a batched
+product may choose its kernel by how many there are, so the last bits of a member can depend on its company.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,9 +25,6 @@ from initbench.recipe import Trial
 
 # Rates beyond these could take a gradient out of float32's range before it is divided by them again.
 FOLDED_RATES = (1e-6, 1e6)
-
-
-Product = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -74,20 +71,17 @@ def linear_stack(model: nn.Module) -> list[tuple[nn.Linear, Nonlinearity]] | Non
     return layers or None
 
 
-class ClosedForm:
-    """Trains the stacks of a group; `stacked` says whether as a stack, which a single member may be too.
+class Stacked:
+    """Trains the stacks of a group.
 
     Members share batches where there are fewer `orders` than members; their first layers are then one wide product.
     """
 
-    def __init__(self, models: Sequence[nn.Module], trials: Sequence[Trial], orders: int, *, stacked: bool) -> None:
-        self.members, self.orders, self.stacked = len(models), orders, stacked
+    def __init__(self, models: Sequence[nn.Module], trials: Sequence[Trial], orders: int) -> None:
+        self.members, self.orders = len(models), orders
         self.wide = orders < self.members
-        self.name = "closed_form(stacked)" if stacked else "closed_form"
+        self.name = "stacked"
         self.captures = trials[0].device == "cuda"
-        self.product: Product = torch.bmm if stacked else torch.mm
-        self.product_add: Product = torch.baddbmm if stacked else torch.addmm
-        self.add_product: Product = Tensor.baddbmm_ if stacked else Tensor.addmm_  # with out= it would copy first
         optimizer = OPTIMIZERS.build(trials[0].optimizer)
         rates = torch.tensor([trial.lr for trial in trials], dtype=torch.float64)
         low, high = FOLDED_RATES
@@ -98,14 +92,14 @@ class ClosedForm:
         like = self.layers[0].z
         self.factors = (rates if self.folds else torch.ones_like(rates)).to(like)  # of every gradient that is kept
         scale = self.factors / trials[0].batch_size
-        self.scale = scale.view(-1, 1, 1) if stacked else scale
+        self.scale = scale.view(-1, 1, 1)
         self.optimizer = None if self.folds else self._optimizer(optimizer, trials)
 
     def step(self, images: Tensor, labels: Tensor, *, gradients: bool) -> Tensor:
         """See `Stepper`."""
-        inputs = images.flatten(2) if self.stacked else images.flatten(2)[0]
+        inputs = images.flatten(2)
         self._forward(inputs)
-        losses = self._loss_gradient(labels if self.stacked else labels[0])
+        losses = self._loss_gradient(labels)
         if self.folds and not gradients:
             self._backward(inputs, self._fold)
         else:
@@ -124,9 +118,9 @@ class ClosedForm:
         first, *others = outputs = self._outputs(len(h))
         self._first_logits(h, first)
         for layer, before, after in zip(self.layers[1:], outputs, others, strict=False):
-            self.product_add(layer.bias, before, layer.weight_t, out=after)
+            torch.baddbmm(layer.bias, before, layer.weight_t, out=after)
             layer.nonlinearity.apply(after, out=after)
-        return outputs[-1].clone() if self.stacked else outputs[-1].unsqueeze(0).clone()
+        return outputs[-1].clone()
 
     def _outputs(self, count: int) -> list[Tensor]:
         """Return a buffer a layer for `count` images, those of the last call where it asked for as many."""
@@ -141,8 +135,7 @@ class ClosedForm:
             wide = torch.addmm(first.bias.flatten(), images, first.weight.flatten(0, 1).mT)
             into.copy_(wide.view(len(images), self.members, -1).transpose(0, 1))
         else:
-            inputs = images.expand(self.members, -1, -1) if self.stacked else images
-            self.product_add(first.bias, inputs, first.weight_t, out=into)
+            torch.baddbmm(first.bias, images.expand(self.members, -1, -1), first.weight_t, out=into)
         first.nonlinearity.apply(into, out=into)
 
     # The step, part by part.
@@ -153,7 +146,7 @@ class ClosedForm:
             if self.wide and h is inputs:
                 self._wide_forward(inputs)
             else:
-                self.product_add(layer.bias, h, layer.weight_t, out=layer.z)
+                torch.baddbmm(layer.bias, h, layer.weight_t, out=layer.z)
             layer.nonlinearity.apply(layer.z, out=layer.output)
             h = layer.output
 
@@ -181,7 +174,7 @@ class ClosedForm:
         torch.log_softmax(last.output, -1, out=last.gradient)
         losses = last.gradient.gather(-1, index).squeeze(-1).mean(-1).neg_()
         last.gradient.exp_().scatter_add_(-1, index, self.minus_one).mul_(self.scale)
-        return losses if self.stacked else losses.unsqueeze(0)
+        return losses
 
     def _backward(self, inputs: Tensor, treat: Callable[[_Parameter, Tensor], None]) -> None:
         """Go through the layers from the last, handing each parameter to `treat` when ∂h no longer needs it."""
@@ -189,7 +182,7 @@ class ClosedForm:
             layer = self.layers[i]
             layer.nonlinearity.backward(layer.gradient, layer.z if layer.nonlinearity.keeps_input else layer.output)
             if i:
-                self.product(layer.gradient, layer.weight, out=self.layers[i - 1].gradient)
+                torch.bmm(layer.gradient, layer.weight, out=self.layers[i - 1].gradient)
             elif self.wide:
                 self._by_batch(self.side_by_side).copy_(self._by_member(layer.gradient))
             for parameter in self.parameters[2 * i : 2 * i + 2]:
@@ -199,13 +192,13 @@ class ClosedForm:
         """Update as the gradient is computed: two products at once."""
         velocity = parameter.velocity
         if velocity is not None:
-            self.add_product(velocity, parameter.left, right, beta=self.momentum)
+            velocity.baddbmm_(parameter.left, right, beta=self.momentum)  # with out= it would copy first
             parameter.value.sub_(velocity)
         else:
-            self.add_product(parameter.value, parameter.left, right, alpha=-1)
+            parameter.value.baddbmm_(parameter.left, right, alpha=-1)
 
     def _keep(self, parameter: _Parameter, right: Tensor) -> None:
-        self.product(parameter.left, right, out=parameter.gradient)
+        torch.bmm(parameter.left, right, out=parameter.gradient)
 
     def _apply(self) -> None:
         """Update with the gradients that were kept."""
@@ -219,7 +212,7 @@ class ClosedForm:
 
     def _allocate(self, stacks: Sequence[Sequence[tuple[nn.Linear, Nonlinearity]]], batch: int) -> None:
         """Lay out weights, buffers and gradients for a batch."""
-        shape = (self.members, batch) if self.stacked else (batch,)
+        shape = (self.members, batch)
         like = stacks[0][0][0].weight.detach()
         ones = like.new_ones(*shape, 1)
         self.minus_one = -ones
@@ -237,15 +230,13 @@ class ClosedForm:
             if self.wide and not self.layers:
                 self.side_by_side = like.new_empty(self.orders, batch, self.members // self.orders * weight.shape[-2])
                 left, weight = self.side_by_side.mT, weight.view(self.orders, -1, weight.shape[-1])
-            bias = layer.bias.squeeze(-2).unsqueeze(-1) if self.stacked else layer.bias.unsqueeze(-1)
+            bias = layer.bias.squeeze(-2).unsqueeze(-1)
             self.parameters += [self._parameter(weight, left, right), self._parameter(bias, layer.gradient.mT, ones)]
             self.layers.append(layer)
 
     def _layer(self, members: Sequence[nn.Linear], nonlinearity: Nonlinearity, z: Tensor, gradient: Tensor) -> _Layer:
-        weight, bias = members[0].weight.detach(), members[0].bias.detach()
-        if self.stacked:
-            weight = torch.stack([linear.weight.detach() for linear in members])
-            bias = torch.stack([linear.bias.detach() for linear in members]).unsqueeze(1)
+        weight = torch.stack([linear.weight.detach() for linear in members])
+        bias = torch.stack([linear.bias.detach() for linear in members]).unsqueeze(1)
         output = torch.empty_like(z) if nonlinearity.keeps_input else z
         return _Layer(weight, weight.mT, bias, nonlinearity, z, output, gradient)
 
