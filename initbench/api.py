@@ -41,8 +41,8 @@ def compare(
     """Train a model from each scheme over several seeds and return what initialization alone did.
 
     Trials that are stored in `out` already are not trained again. What is left out here is taken from `recipe`, and
-    what is left out there is the default: `digits`, `mlp(depth=8, width=64)`, plain SGD, lr 0.05, batches of 64,
-    10 epochs, 10 seeds.
+    what is left out there is the default: `digits`, `mlp(depth=8, width=64)`, plain SGD, lr 0.02, batches of 64,
+    20 epochs, 10 seeds.
 
     Args:
         schemes: for example ["kaiming_uniform", "conv=orthogonal; bias=constant(0.1)"].

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from initbench.compiled.kernels import processor
 from initbench.errors import ConfigurationError
 from initbench.randomness import one_thread
 from initbench.recipe import Precision, Trial
@@ -27,7 +29,17 @@ def describe(device: str, engine: str) -> Environment:
         device=device_name(device),
         engine=engine,
         threads=1 if device == "cpu" else torch.get_num_threads(),
+        instructions=f"{torch.backends.cpu.get_cpu_capability()}, {processor()}",
+        blas=_blas(),
     )
+
+
+def _blas() -> str:
+    """Return the library of torch's matrix products and its version, as torch was built."""
+    told = torch.__config__.show()
+    name = re.search(r"BLAS_INFO=(\w+)", told)
+    mkl = re.search(r"Math Kernel Library Version ([\w.]+)", told)
+    return " ".join([name[1] if name else "unknown", *([mkl[1]] if mkl else [])])
 
 
 @cache

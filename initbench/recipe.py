@@ -174,11 +174,11 @@ class Recipe(Frozen):
     optimizer: Annotated[Names, Field(description="For example 'sgd(momentum=0.9)'.")] = ("sgd",)
     lr: Annotated[
         Rates, Field(description="Learning rate; several, or 'tune', are a grid: each scheme gets its own best.")
-    ] = (0.05,)
+    ] = (0.02,)
     batch_size: Annotated[int, Field(gt=0, lt=2**31, description="Images a step.")] = 64
     epochs: Annotated[
         Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None, Field(description="Passes over the training split.")
-    ] = 10
+    ] = 20
     steps: Annotated[
         Annotated[int, Field(gt=0, le=MOST_STEPS)] | None, Field(description="Updates, in place of epochs.")
     ] = None

@@ -152,7 +152,11 @@ class Outcome(Frozen):
 
 
 class Environment(Frozen):
-    """What the numbers depend on besides the trial: versions, processor, engine, threads."""
+    """What the numbers depend on besides the trial: versions, processor, engine, threads.
+
+    `device` is the processor's model, `instructions` are those that torch and the compiled loops use of it, `blas` is
+    the library of torch's matrix products.
+    """
 
     initbench: str
     torch: str
@@ -161,6 +165,8 @@ class Environment(Frozen):
     device: str
     engine: str
     threads: int
+    instructions: str = ""
+    blas: str = ""
 
 
 class Timings(Frozen):

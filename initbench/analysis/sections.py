@@ -9,7 +9,7 @@ from initbench.analysis.comparison import Comparison
 from initbench.analysis.evidence import NOTHING, Sheet
 from initbench.analysis.foresight import foresight
 from initbench.analysis.panels import Panel
-from initbench.analysis.stability import INSTABILITY_RULE, LEVEL_RULE, Stability, loss_instability
+from initbench.analysis.stability import INSTABILITY_RULE, LEVEL_RULE, SPIKE_RULE, Stability, loss_instability, spikes
 from initbench.analysis.statistics import Estimate
 from initbench.analysis.summary import SETTING
 from initbench.analysis.tables import mean_cell
@@ -98,9 +98,9 @@ def _spread(comparison: Comparison) -> Section:
 
 def _stability(comparison: Comparison) -> Section:
     sheets = tuple(_stability_sheet(panel, comparison.stability) for panel in comparison.panels)
-    return Section(
-        "Generalization and early stability", (INSTABILITY_RULE, LEVEL_RULE) if sheets else (), sheets, False
-    )
+    spiked = printable(spikes(comparison.records))
+    lines = (*([spiked, SPIKE_RULE] if spiked else []), INSTABILITY_RULE, LEVEL_RULE)
+    return Section("Generalization and stability", lines if sheets else (), sheets, False)
 
 
 def _stability_sheet(panel: Panel, rows: Iterable[Stability]) -> Sheet:

@@ -1,6 +1,6 @@
 """What a comparison says in plain words: what was asked, what was found, what a reader must know."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -89,7 +89,8 @@ def notes(comparison: Comparison) -> tuple[str, ...]:
 
 def caveats(comparison: Comparison) -> tuple[str, ...]:
     """Return what limits the tables: what is missing, failed or was left alone, and that one lr may not be enough."""
-    told = (*_missing(comparison), *_failures(comparison.records), *_notices(comparison.records))
+    records = comparison.records
+    told = (*_missing(comparison), *_failures(records), *_notices(records), *_machines(records))
     return tuple(map(printable, (*told, *_given_rates(comparison))))
 
 
@@ -156,6 +157,20 @@ def _notices(records: tuple[Record, ...]) -> Iterable[str]:
             schemes[notice][record.trial.scheme] = None
     for notice, told_of in schemes.items():
         yield f"{notice} [{_listed(told_of)}]"
+
+
+def _machines(records: tuple[Record, ...]) -> Iterable[str]:
+    """Say where trials come from unlike machines: schemes are compared within a seed, so it had better be one."""
+    kinds = Counter(
+        f"{of.device} ({', '.join(part for part in (of.instructions, of.blas, f'torch {of.torch}') if part)})"
+        for of in (record.environment for record in records)
+    )
+    if len(kinds) > 1:
+        counted = "; ".join(f"{kind}: {_count(count, 'trial')}" for kind, count in kinds.items())
+        yield (
+            f"These trials were trained on {len(kinds)} kinds of machine ({counted}). The same trial may end otherwise "
+            "on another kind: rounding grows. Means and intervals hold, a single trial is of its machine."
+        )
 
 
 def _chosen_rates(comparison: Comparison) -> Iterable[str]:

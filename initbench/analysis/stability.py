@@ -1,6 +1,7 @@
 """How well training carries over to unseen images, and how smoothly it starts."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +21,12 @@ INSTABILITY_RULE = (
     f"Early instability: root mean square of the steps of the log training loss from batch to batch over the first "
     f"{EARLY_STEPS} steps (von Neumann et al. 1941), likewise of the log gradient norm; trials that diverge in them "
     "have none and are counted. A network that does not learn is stable too: read it beside who learned."
+)
+
+SPIKE_LOSS, SPIKE_ACCURACY = 2.0, 0.1
+SPIKE_RULE = (
+    "A trial ends in a loss spike where its last training loss is at least twice the lowest of an earlier evaluation "
+    "and its validation accuracy at least 10 points below its highest: a few steps earlier it would have looked better."
 )
 
 State = Literal["measured", "diverged", "zero", "too short"]
@@ -151,6 +158,23 @@ def _of_setting(
             loss_instability=_mean(of.value for of in losses),
             gradient_instability=_mean(gradient_instability(record).value for record in records),
         )
+
+
+def ends_in_spike(record: Record) -> bool:
+    """Say whether a finished trial ends in a loss spike (SPIKE_RULE)."""
+    if record.outcome.status != "finished" or len(record.curve) < 2:
+        return False
+    *earlier, last = record.curve
+    lowest, highest = min(point.train_loss for point in earlier), max(point.val_accuracy for point in earlier)
+    return last.train_loss >= SPIKE_LOSS * lowest and highest - last.val_accuracy >= SPIKE_ACCURACY
+
+
+def spikes(records: Iterable[Record]) -> str:
+    """Return a sentence on the trials that end in a loss spike, "" where none does."""
+    records = tuple(records)
+    counts = Counter(record.trial.scheme for record in records if ends_in_spike(record))
+    told = ", ".join(f"{scheme} {count}" for scheme, count in counts.items())
+    return f"{counts.total()} of {len(records)} trials end in a loss spike: {told}." if counts else ""
 
 
 def _early(record: Record, values: Sequence[float | None]) -> Instability:

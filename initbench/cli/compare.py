@@ -7,6 +7,7 @@ import typer
 
 from initbench.cli import completion, options
 from initbench.cli.console import command, kept
+from initbench.cli.early import compile_early
 
 Recipe = Annotated[
     Path | None,
@@ -51,6 +52,7 @@ def compare(
 
     Flags override the recipe, which overrides the defaults. Trials that are stored are not trained again.
     """
+    compile_early(needed=not dry_run, quiet=quiet)
     with kept():
         import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from initbench.analysis.comparison import Comparison
+from initbench.analysis.stability import spikes
 from initbench.comparing import Prepared
 from initbench.environment import cores, device_name
 
@@ -33,6 +34,9 @@ def after(comparison: Comparison, prepared: Prepared) -> Iterator[tuple[str, str
     engines = Counter(record.environment.engine for record in comparison.records)
     for engine, count in engines.most_common():
         yield "engine", f"{engine}: {count} trials"
+    spiked = spikes(comparison.records)
+    if spiked:
+        yield "spikes", spiked
     for scheme, trials in comparison.trials.groupby("scheme", sort=False):
         yield "time", f"{scheme}: {_times(trials)}"
     for path in sorted(path for path in prepared.folder.iterdir() if not path.name.startswith(".")):

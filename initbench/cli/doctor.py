@@ -15,7 +15,19 @@ from initbench.cli import console, options
 # What is installed under another name than it is imported by.
 IMPORTED_AS = {"scikit-learn": "sklearn", "pillow": "PIL"}
 LIBRARIES = (
-    *("torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "scikit-learn", "pillow", "pydantic"),
+    *(
+        "torch",
+        "torchvision",
+        "numpy",
+        "numba",
+        "llvmlite",
+        "scipy",
+        "pandas",
+        "matplotlib",
+        "scikit-learn",
+        "pillow",
+        "pydantic",
+    ),
     *("typer", "rich", "jinja2", "pooch", "platformdirs"),
 )
 START = 60.0  # seconds that a worker may take to start: torch from a cold disk
@@ -51,7 +63,7 @@ def doctor(data_dir: options.DataDir = None, out: options.Out = options.OUT) -> 
     broken = [finding for name in LIBRARIES if (finding := _broken(name))]
     findings = [*_programs(broken), *_terminal(), *_folders(out)]
     if not broken:
-        findings += [*_device(), _workers(), *_data(data_dir)]
+        findings += [*_device(), _loops(), _workers(), *_data(data_dir)]
     console.show_table("", ("what", "state", "seen"), [(of.what, of.state, of.text) for of in findings])
     failed = [of.what.strip() for of in findings if of.state == "FAIL"]
     if failed:
@@ -136,6 +148,17 @@ def _device() -> Iterator[Finding]:
     elif not torch.version.cuda and NVIDIA.exists():
         seen = "an NVIDIA driver is here, and torch is built without CUDA"
         yield Finding("cuda", "-", seen, "install torch from PyPI, whose Linux build has CUDA")
+
+
+def _loops() -> Finding:
+    """Compile something small as training loops are, unless that was done before."""
+    from initbench.compiled import kernels
+
+    kernels.address("activations.relu")
+    if kernels.can_keep():
+        return Finding("training loops", "ok", f"compiled for {kernels.processor()}, kept in {kernels.folder()}")
+    seen = f"compiled for {kernels.processor()} in every process, some 3 s: {kernels.folder()} cannot be written"
+    return Finding("training loops", "-", seen, "INITBENCH_CACHE names another folder")
 
 
 def _workers() -> Finding:

@@ -2,6 +2,7 @@
 
 from initbench.cli import options
 from initbench.cli.console import command, kept
+from initbench.cli.early import compile_early
 
 
 @command
@@ -35,6 +36,7 @@ def run(
     open_report: options.Open = False,
 ) -> None:
     """Train one scheme over the seeds: table, loss curves, plots."""
+    compile_early(needed=not dry_run, quiet=quiet)
     with kept():
         import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
 

@@ -11,6 +11,7 @@ import ctypes
 import hashlib
 import os
 import stat
+import subprocess
 import sys
 import tempfile
 import threading
@@ -37,6 +38,7 @@ FIRST = (
 DIGEST = 32  # bytes of SHA-256 before the code: a file that was cut or changed is made anew
 
 _one_at_a_time = threading.RLock()
+_compilers: list[subprocess.Popen[bytes]] = []
 _loaded: list[llvm.ExecutionEngine] = []  # which the addresses live as long as
 
 
@@ -74,6 +76,34 @@ def symbol(name: str) -> str:
 def are_ready(names: tuple[str, ...] = FIRST) -> bool:
     """Say whether kernels were compiled here before, without reading them."""
     return all(_place(name).exists() for name in names)
+
+
+def begin() -> bool:
+    """Have another process compile what a first trial needs, if that was not done here before; say whether it does.
+
+    So it happens while this one imports torch. Whoever needs a kernel before it is there waits for it.
+    """
+    if are_ready() or not can_keep():
+        return False
+    _compilers.append(
+        subprocess.Popen(  # noqa: S603 - this very interpreter and package
+            [sys.executable, "-m", __package__],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    )
+    return True
+
+
+def can_keep() -> bool:
+    """Say whether machine code can be kept for the next process."""
+    try:
+        folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder()).close()
+        return _is_private(folder())
+    except OSError:
+        return False
 
 
 def processor() -> str:

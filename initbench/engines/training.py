@@ -56,8 +56,9 @@ def train(group: Sequence[Trial], dataset: Dataset, observe: Observe, engine: En
             courses, early = _fit(trainer, group, dataset, observe)
             finals = final_evaluations(trainer, courses, dataset, device)
         seconds = (time.perf_counter() - started) / len(group)
+    name = trainer.name + (", denormals flushed" if device == "cpu" else "")
     members = zip(starts, courses, early, finals, strict=True)
-    return [_record(*member, dataset, trainer.name, seconds) for member in members]
+    return [_record(*member, dataset, name, seconds) for member in members]
 
 
 def _start(trial: Trial, dataset: Dataset) -> Start:

@@ -9,7 +9,7 @@ from made import HOSTILE, NEVER, SCHEMES
 
 HEADS = [
     "Summary", "Learning curves", "Steps to the target", "Test accuracy", "Learning rates", "Signal by layer",
-    "Claims", "Does step 0 predict training?", "Generalization and early stability", "Before the first step",
+    "Claims", "Does step 0 predict training?", "Generalization and stability", "Before the first step",
     "Analysis plan", "Environment",
     "Reproduce", "Tables",
 ]  # fmt: skip
