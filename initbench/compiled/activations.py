@@ -1,4 +1,4 @@
-"""Nonlinearities and their derivatives, each to a few units in the last place of float32 for any input.
+"""Nonlinearities and their derivatives, each to a few units in the last place of float32 down to 2^-121.
 
 A forward kernel turns z into h = φ(z) in its place, and notes φ'(z) beside it where the way back cannot read it off h:
 1 - tanh² would have no digit left where tanh is near 1. A backward kernel turns ∂h into ∂z in its place. NaN passes
@@ -16,7 +16,7 @@ F = np.float32
 
 # ln 2 in two parts, the first with zeros enough at its end that k · LN2_HIGH is exact.
 LOG2_E, LN2_HIGH, LN2_LOW = F(1.4426950408889634), F(0.693359375), F(-2.12194440e-4)
-LOWEST, HIGHEST = F(-87.3), F(88.3)  # e^x beyond is below 2^-126, or above 2^127
+LOWEST = F(-87.33654)  # below it e^x is less than 2^-126, the smallest normal number
 LEAKY_SLOPE = F(0.01)  # nn.LeakyReLU's
 # Klambauer et al. 2017, eq. 2, to the digits that torch.selu has.
 SELU_ALPHA, SELU_SCALE = F(1.6732632423543772848170429916717), F(1.0507009873554804934193349852946)
@@ -25,9 +25,9 @@ NORMAL_DENSITY = F(0.3989422804014327)  # 1 / √2π
 
 @part
 def reduced(x: np.float32) -> tuple[np.float32, np.float32]:
-    """Return 2^k and q = e^r - 1 with x = k ln 2 + r, |r| ≤ ln 2 / 2: e^x = 2^k (q + 1)."""
-    x = max(x, LOWEST)
-    x = min(x, HIGHEST)
+    """Return 2^k and q = e^r - 1 with x = k ln 2 + r, |r| ≤ ln 2 / 2: e^x = 2^k (q + 1). For x ≤ 0."""
+    x = LOWEST if x < LOWEST else x
+    x = F(0) if x > F(0) else x
     k = np.floor(multiply_add(x, LOG2_E, F(0.5)))
     k = k if k == k else F(0)  # a NaN has no exponent; it stays in r  # noqa: PLR0124
     r = multiply_add(k, -LN2_LOW, multiply_add(k, -LN2_HIGH, x))
@@ -41,27 +41,21 @@ def reduced(x: np.float32) -> tuple[np.float32, np.float32]:
 
 @part
 def exponential(x: np.float32) -> np.float32:
-    """Return e^x, 0 where that is below the smallest normal number."""
+    """Return e^x for x ≤ 0, 0 where that is below the smallest normal number."""
     scale, q = reduced(x)
     return F(0) if x < LOWEST else multiply_add(scale, q, scale)
 
 
 @part
-def exponential_minus_one(x: np.float32) -> np.float32:
-    """Return e^x - 1, with all its digits near 0."""
-    scale, q = reduced(x)
-    return multiply_add(scale, q, scale - F(1))
-
-
-@part
 def tanh_at(z: np.float32) -> tuple[np.float32, np.float32]:
-    """With E = e^2|z|: tanh = (E - 1) / (E + 1), tanh' = 4 E / (E + 1)²."""
-    twice = F(2) * abs(z)
-    m = exponential_minus_one(min(twice, F(87)))
-    r = F(1) / (m + F(2))
-    h = m * r
-    slope = F(4) * ((m + F(1)) * r) * r
-    return (-h if z < F(0) else h), (F(0) if twice > F(87) else slope)
+    """With E = e^-|z|: tanh = (1 - E²) / (1 + E²), tanh' = (2 E / (1 + E²))²; 1 - E² by way of E - 1."""
+    power, q = reduced(-abs(z))
+    e = F(0) if abs(z) > -LOWEST else multiply_add(power, q, power)
+    m = multiply_add(power, q, power - F(1))
+    r = F(1) / multiply_add(e, e, F(1))
+    h = -m * (m + F(2)) * r
+    root = F(2) * e * r
+    return (-h if z < F(0) else h), root * root
 
 
 @part
@@ -74,6 +68,17 @@ def sigmoid_at(z: np.float32) -> tuple[np.float32, np.float32]:
 
 
 @part
+def silu_at(z: np.float32) -> tuple[np.float32, np.float32]:
+    """Return z σ(z) and σ(z) + z σ(z) σ(-z), by E = e^(-|z|/2): z E² may be a number where E² is below the smallest."""
+    e = exponential(F(-0.5) * abs(z))
+    larger = F(1) / multiply_add(e, e, F(1))
+    share = larger if z >= F(0) else e * e * larger
+    product = z * e
+    below = product * (e * larger)
+    return (z * larger if z >= F(0) else below), multiply_add(product, e * larger * larger, share)
+
+
+@part
 def gelu_at(z: np.float32) -> tuple[np.float32, np.float32]:
     """Return z Φ(z) and its derivative Φ(z) + z φ(z), Φ(-|z|) with all its digits however small.
 
@@ -81,7 +86,7 @@ def gelu_at(z: np.float32) -> tuple[np.float32, np.float32]:
     is taken with what its rounding leaves, which the exponential would multiply by itself.
     """
     x = abs(z)
-    x = min(x, F(14))
+    x = F(14) if x > F(14) else x
     square = x * x
     rest = multiply_add(x, x, -square)
     e = exponential(F(-0.5) * square)
@@ -102,7 +107,8 @@ def gelu_at(z: np.float32) -> tuple[np.float32, np.float32]:
     # Beyond 14 the density is 0 here, and 0 · ∞ is not.
     density = NORMAL_DENSITY * e
     signed = -x if z < F(0) else x
-    return (F(0) * z if z < F(-14) else z * share), multiply_add(signed, density, share)
+    below = F(0) * z if z < F(-14) else z * p * e  # in this order e · p is not lost below the smallest number
+    return (below if z < F(0) else z * share), multiply_add(signed, density, share)
 
 
 @part
@@ -118,7 +124,7 @@ def exponential_linear_at(z: np.float32, scale: np.float32, alpha: np.float32) -
 def relu(z: int, _slope: int, count: int) -> None:
     h = floats_at(z)
     for i in range(count):
-        h[i] = max(F(0), h[i])  # the other way round would turn a NaN into 0
+        h[i] = F(0) if h[i] <= F(0) else h[i]  # the other way round would turn a NaN into 0
 
 
 def relu_back(gradient: int, output: int, _slope: int, count: int) -> None:
@@ -154,10 +160,7 @@ def sigmoid(z: int, slope: int, count: int) -> None:
 def silu(z: int, slope: int, count: int) -> None:
     h, slopes = floats_at(z), floats_at(slope)
     for i in range(count):
-        x = h[i]
-        share, change = sigmoid_at(x)
-        h[i] = x * share if share > F(0) else F(0) * x  # -∞ · 0 is no number
-        slopes[i] = multiply_add(x, change, share) if change > F(0) else share
+        h[i], slopes[i] = silu_at(h[i])
 
 
 def gelu(z: int, slope: int, count: int) -> None:

@@ -59,6 +59,7 @@ class Listener(TorchFunctionMode):
 
     def __init__(self, model: nn.Module, weights: Mapping[str, WeightLaw], *, histograms: bool = False) -> None:
         super().__init__()
+        self.model = model
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
         self.weights = weights
         self.histograms = histograms

@@ -49,14 +49,23 @@ def observe(
     Raises:
         UsageError: the model raises on the batch, or uses no parameter.
     """
+    with isolated(0):
+        return _observed(model, batch, Listener(_working(model, own=own), weights, histograms=histograms))
+
+
+def _working(model: nn.Module, *, own: bool) -> nn.Module:
+    """Return what is measured: a copy, unless nobody else will use the model."""
     working = (model if own else copy.deepcopy(model)).cpu().train()
     working.zero_grad(set_to_none=True)
-    listener = Listener(working, weights, histograms=histograms)
-    with isolated(0):
-        output = _forward(working, batch, listener)
-        classes = _classes(output)
-        loss = _objective(output, batch, classes)
-        _backward(loss, model)
+    return working
+
+
+def _observed(model: nn.Module, batch: Batch, listener: Listener) -> StepZero:
+    working = listener.model
+    output = _forward(working, batch, listener)
+    classes = _classes(output)
+    loss = _objective(output, batch, classes)
+    _backward(loss, model)
     _predict_backward(listener)
     parameters = dict(working.named_parameters(remove_duplicate=False))
     shut, asked = still_shut(working, listener.sites, batch.more, batch.size)
