@@ -9,19 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from initbench.analysis.sentences import notes
 from initbench.analysis.stability import (
-    EARLY_STEPS,
     Instability,
     common_level,
+    ends_in_spike,
     gap_at_end,
     gap_at_level,
     gradient_instability,
     instability,
     loss_instability,
+    spikes,
     stability,
 )
-from initbench.record import Early, Point
-from tests.analysis_data import a_trial, diverged, failed, finished
+from initbench.record import EARLY_STEPS, Early, Point
+from tests.analysis_data import ENVIRONMENT, a_comparison, a_curve, a_trial, diverged, failed, finished
 
 
 def curve(train, val, steps=None):
@@ -195,3 +197,35 @@ def test_levels_are_of_a_setting_not_of_all():
     low, high = ended("a", 0, [2.3, 0.5]), ended("a", 0, [2.3, 1.5])
     high = high.model_copy(update={"trial": a_trial("a", 0, lr=0.001)})
     assert [row.level for row in stability([low, high])] == [0.5, 1.5]
+
+
+# How training ends, and where.
+
+
+def test_a_trial_that_ends_in_a_loss_spike_is_counted_and_one_that_merely_wavers_is_not():
+    rising = [0.1, 0.4, 0.7, 0.8, 0.9, 0.94, 0.95, 0.96, 0.97, 0.97]
+    spiked = a_curve([*rising[:-1], 0.80])  # loss 0.16 -> 0.55, 17 points lost
+    wavering = a_curve([*rising[:-1], 0.93])  # twice the lowest loss, but 4 points
+    early = a_curve([*rising[:5], 0.3, *rising[6:]])  # a spike that it has left behind
+    records = [
+        finished(a_trial(scheme, seed), curve=curve)
+        for scheme, seed, curve in (
+            ("kaiming_uniform", 0, spiked),
+            ("kaiming_uniform", 1, wavering),
+            ("orthogonal", 0, early),
+            ("orthogonal", 1, spiked),
+            ("zeros", 0, a_curve([0.1] * 10)),
+        )
+    ]
+    assert [ends_in_spike(record) for record in records] == [True, False, False, True, False]
+    assert spikes(records) == "2 of 5 trials end in a loss spike: kaiming_uniform 1, orthogonal 1."
+    assert spikes(records[1:2]) == ""
+    assert not ends_in_spike(diverged(a_trial()))
+
+
+def test_trials_of_unlike_machines_are_named_once_and_those_of_one_kind_are_not():
+    elsewhere = ENVIRONMENT.model_copy(update={"device": "Xeon", "instructions": "AVX2, haswell"})
+    records = [finished(a_trial(seed=0)), finished(a_trial(seed=1), environment=elsewhere)]
+    (note,) = (note for note in notes(a_comparison(records)) if "kinds of machine" in note)
+    assert "cpu (torch 2.13.0): 1 trial; Xeon (AVX2, haswell, torch 2.13.0): 1 trial" in note
+    assert not any("kinds of machine" in note for note in notes(a_comparison(records[:1])))

@@ -157,8 +157,8 @@ def _loops() -> Finding:
     kernels.address("activations.relu")
     if kernels.can_keep():
         return Finding("training loops", "ok", f"compiled for {kernels.processor()}, kept in {kernels.folder()}")
-    seen = f"compiled for {kernels.processor()} in every process, some 3 s: {kernels.folder()} cannot be written"
-    return Finding("training loops", "-", seen, "INITBENCH_CACHE names another folder")
+    seen = f"compiled for {kernels.processor()}, again in every run (about 3 s): cannot write to {kernels.folder()}"
+    return Finding("training loops", "-", seen, "set INITBENCH_CACHE to a folder that only you can write to")
 
 
 def _workers() -> Finding:

@@ -5,11 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from nursery import ROOT, SCALE
 from stored import payloads
+
+from initbench.environment import device_name
 
 sys.path.insert(0, str(ROOT))
 from tests.golden.draws import FILE, current
@@ -117,3 +120,54 @@ def test_draws_do_not_depend_on_threads_or_the_global_seed(drawn):
         assert current() == now
     finally:
         torch.set_num_threads(threads)
+
+
+# Forced instruction sets: whatever kernels the libraries choose, company must not be what they choose by.
+
+FORCED = {
+    "sse": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "avx512": {"ATEN_CPU_CAPABILITY": "avx512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+}
+COMPANY = """
+from initbench import datasets, engines
+from initbench.engines.choosing import group_trials
+from initbench.models import MODELS
+from initbench.recipe import Trial
+
+digits = datasets.prepare("digits")
+
+def trial(model, scheme, batch, seed=1):
+    return Trial(model=str(MODELS.resolve(model)), dataset="digits", fingerprint=digits.fingerprint, scheme=scheme,
+        optimizer="sgd(momentum=0.9)", lr=0.01, batch_size=batch, steps=6, seed=seed, evaluations=4)
+
+asked = [trial(*of) for of in (
+    ("mlp(depth=2, width=31)", "lsuv", 17), ("mlp(depth=2, width=31)", "orthogonal", 17),
+    ("mlp(depth=2, width=64)", "kaiming_uniform", 64), ("mlp(depth=1, width=512)", "xavier_normal", 512),
+    ("cnn(depth=2, width=4)", "lsuv", 1), ("cnn(depth=2, width=4)", "zeros", 1),
+    ("cnn(depth=2, width=8, norm='batch')", "kaiming_normal", 33), ("lenet", "kaiming_uniform", 16),
+    ("resnet(depth=8, width=4)", "orthogonal", 16), ("resnet(depth=8, width=8)", "normal(std=1e20)", 16),
+)]
+
+def train(trials):
+    groups = group_trials(trials, {digits.fingerprint: digits})
+    records = [record for group in groups for record in engines.train(group, digits, lambda *_: None)]
+    return {record.trial.id: record.model_dump_json(exclude={"timings"}) for record in records}
+
+together = train(asked)
+print(train(asked[::-1]) == together, [train([one])[one.id] == together[one.id] for one in asked[::3]])
+"""
+
+
+@pytest.mark.parametrize("name", FORCED)
+def test_company_changes_no_bit_whatever_kernels_the_libraries_choose(cache, name):
+    if name not in ("sse", torch.backends.cpu.get_cpu_capability().lower()) and not has(name):
+        pytest.skip(f"{device_name('cpu')} has no {name}")
+    env = os.environ | {"PYTHONPATH": str(ROOT), "INITBENCH_CACHE": str(cache), **FORCED[name]}
+    run = subprocess.run([sys.executable, "-c", COMPANY], env=env, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "True [True, True, True, True]\n", f"on {device_name('cpu')}, {name}"
+
+
+def has(name):
+    return name in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
