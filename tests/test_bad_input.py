@@ -539,7 +539,7 @@ DAMAGE = {
     "not a record": resealed(lambda payload: payload.pop("curve")),
     "an unknown key": resealed(lambda payload: payload.update(extra=1)),
     "another trial": resealed(lambda payload: payload["trial"].update(seed=9)),
-    "NaN": lambda text: text.replace(b'"lr":0.05', b'"lr":NaN'),
+    "NaN": lambda text: text.replace(b'"lr":0.02', b'"lr":NaN'),
 }
 
 

@@ -217,7 +217,7 @@ def test_recipe_json_has_every_value_with_its_origin(made):
     assert origins == dict.fromkeys(Recipe.model_fields, "default") | flags
     assert asked["recipe"]["schemes"]["value"] == ["kaiming_uniform", "torch_default"]
     assert asked["recipe"]["seeds"]["value"] == [0, 1]
-    assert asked["recipe"]["lr"]["value"] == [0.05]
+    assert asked["recipe"]["lr"]["value"] == [0.02]
     assert asked["recipe"]["epochs"]["value"] is None
     assert asked["target"] == 0.2
     assert asked["baseline"] == "torch_default"
@@ -296,7 +296,7 @@ def test_a_dry_run_shows_the_grid_with_its_counts_and_writes_nothing(stored, tmp
     before = contents(tmp_path)
     result = initbench_("compare", *PAIR, "-s", "zeros", "--out", stored, "--dry-run")
     assert "6 trials, 4 of them stored: 2 to train." in result.stdout
-    for word in ("kaiming_uniform", "torch_default", "zeros", "linear", "digits", "sgd", "0.05", "64", "cpu"):
+    for word in ("kaiming_uniform", "torch_default", "zeros", "linear", "digits", "sgd", "0.02", "64", "cpu"):
         assert word in result.stdout
     for origin in ("--scheme", "--model", "--steps", "--seeds", "default"):
         assert origin in result.stdout
@@ -333,7 +333,7 @@ def test_the_defaults_are_the_design_s_own():
     read = document("compare", "--dry-run")
     assert read["schemes"] == list(DEFAULT_SCHEMES)
     assert read["model"] == ["mlp(depth=8, width=64, activation='relu')"]
-    assert (read["optimizer"], read["lr"], read["batch_size"]) == (["sgd"], [0.05], 64)
+    assert (read["optimizer"], read["lr"], read["batch_size"]) == (["sgd"], [0.02], 64)
     assert read["seeds"] == list(range(10))
     assert read["baseline"] == "torch_default"
     assert read["trials"] == 80

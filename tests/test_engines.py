@@ -22,7 +22,8 @@ from initbench.optimizers import OPTIMIZERS
 from initbench.recipe import Trial
 
 BATCH, CLASSES = 16, 5
-COMPILED = f"compiled(numba {version('numba')}, llvmlite {version('llvmlite')})"
+COMPILED = f"compiled(numba {version('numba')}, llvmlite {version('llvmlite')}), denormals flushed"
+AUTOGRAD, CHANNELS_LAST = "autograd, denormals flushed", "autograd(channels_last), denormals flushed"
 # Rules that divide by a gradient's size multiply its rounding where it is near 0; a larger eps bounds by how much.
 OPTIMIZER_TEXTS = (
     "sgd", "sgd(momentum=0.9)", "sgd(weight_decay=0.01)", "sgd(momentum=0.8, weight_decay=0.1, nesterov=True)",
@@ -257,7 +258,7 @@ def test_the_chosen_engine_draws_the_references_curve(digits, name, optimizer):
 
 def test_what_overruns_a_buffer_in_channels_last_is_the_references(digits):
     """A strided 1×1 convolution of few channels: where there is no more than AVX2, the process would die."""
-    for width, engine in ((4, "autograd"), (8, "autograd(channels_last)")):
+    for width, engine in ((4, AUTOGRAD), (8, CHANNELS_LAST)):
         (record,) = engines.train([trial_of(digits, model=f"resnet(depth=8, width={width})")], digits, silent)
         assert record.environment.engine == engine
 
@@ -316,8 +317,8 @@ def test_code_of_the_users_goes_alone(digits):
         ({"batch_size": 15, "model": "mlp(depth=2, width=17, activation='relu')"}, COMPILED),
         ({"optimizer": "adam"}, COMPILED),
         ({"model": "linear"}, COMPILED),
-        ({"model": "lenet(activation='relu')"}, "autograd(channels_last)"),
-        ({"precision": "bfloat16"}, "autograd"),
+        ({"model": "lenet(activation='relu')"}, CHANNELS_LAST),
+        ({"precision": "bfloat16"}, AUTOGRAD),
     ],
 )
 def test_the_choice_of_an_engine(digits, changes, name):

@@ -18,7 +18,7 @@ from initbench.cli.sparks import SPARKS, picked, spark
 from initbench.cli.tally import Pace, Tally
 
 ROOT = Path(__file__).parents[1]
-COMPARE = ("compare", "-s", "kaiming", "-s", "torch_default", "-m", "mlp(depth=2, width=16)", "--steps", "400",
+COMPARE = ("compare", "-s", "kaiming", "-s", "torch_default", "-m", "mlp(depth=2, width=16)", "--steps", "9000",
            "--seeds", "3", "--jobs", "1", "--name", "seen")  # fmt: skip
 
 

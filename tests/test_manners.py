@@ -19,7 +19,7 @@ from initbench.cli import app, doctor, examples
 from initbench.cli.closing import next_commands, seeds_that_settle
 
 ROOT = Path(__file__).parents[1]
-TINY = ("-m", "linear", "--steps", "6", "--jobs", "1", "--seeds", "2")
+TINY = ("-m", "linear", "--lr", "0.05", "--steps", "6", "--jobs", "1", "--seeds", "2")
 PAIR = ("-s", "kaiming", "-s", "torch_default", *TINY)
 
 

@@ -37,11 +37,12 @@ METHODS = {
     "read_pickle", "to_pickle", "read_feather", "read_hdf", "full_load", "unsafe_load", "load_state_dict_from_url",
     "fromfile", "loadtxt", "genfromtxt", "from_string",
 }  # fmt: skip
-# What is meant, and why: the user's own code, which a flag names; the libraries of a list in the doctor's source; and a
-# browser for one's own page.
+# What is meant, and why: the user's own code, which a flag names; the libraries of a list in the doctor's source; a
+# browser for one's own page; and the training loops, which another process of this same program compiles.
 ALLOWED = {
     ("usercode.py", "import_module"), ("usercode.py", "exec_module"), ("__init__.py", "import_module"),
-    ("cli/doctor.py", "import_module"),
+    ("cli/doctor.py", "import_module"), ("compiled/compiling.py", "import_module"),
+    ("compiled/kernels.py", "subprocess"),
     ("cli/report.py", "launch"), ("cli/grid.py", "launch"), ("cli/inspect.py", "launch"),
 }  # fmt: skip
 
@@ -56,7 +57,7 @@ def faults(path):
     for node in of(path, ast.Import | ast.ImportFrom):
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
         names += [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
-        yield from (name for name in names if name.partition(".")[0] in MODULES)
+        yield from (name for name in names if name.partition(".")[0] in MODULES and (place, name) not in ALLOWED)
     for node in of(path, ast.Call):
         called = ast.unparse(node.func)
         name = called.rpartition(".")[2]

@@ -173,9 +173,9 @@ def test_a_claim_about_nothing_is_a_mistake(tmp_path, claim, message):
 
 
 def test_a_claim_may_say_where_in_any_spelling(tmp_path):
-    work = prepared(tmp_path, claims=[CLAIM | {"where": {"model": "mlp(1, 8)", "lr": 0.05}}])
+    work = prepared(tmp_path, claims=[CLAIM | {"where": {"model": "mlp(1, 8)", "lr": 0.02}}])
     where = work.plan.recipe.claims[0].where
-    assert where == {"model": "mlp(depth=1, width=8, activation='relu')", "lr": 0.05}
+    assert where == {"model": "mlp(depth=1, width=8, activation='relu')", "lr": 0.02}
     assert set(carry_out(work).trials["model"]) == {where["model"]}
 
 

@@ -168,8 +168,8 @@ def _machines(records: tuple[Record, ...]) -> Iterable[str]:
     if len(kinds) > 1:
         counted = "; ".join(f"{kind}: {_count(count, 'trial')}" for kind, count in kinds.items())
         yield (
-            f"These trials were trained on {len(kinds)} kinds of machine ({counted}). The same trial can end differently "
-            "on another kind, because rounding errors grow during training; means and intervals remain valid."
+            f"These trials were trained on {len(kinds)} kinds of machine ({counted}). The same trial can end "
+            "differently on another kind, because rounding errors grow during training; means and intervals stay valid."
         )
 
 

@@ -25,8 +25,8 @@ INSTABILITY_RULE = (
 
 SPIKE_LOSS, SPIKE_ACCURACY = 2.0, 0.1
 SPIKE_RULE = (
-    "A trial ends in a loss spike if its last training loss is at least twice the lowest earlier one and its validation "
-    "accuracy is at least 10 points below its best: stopped a few steps earlier, it would have looked better."
+    "A trial ends in a loss spike if its last training loss is at least twice the lowest earlier one and its "
+    "validation accuracy is at least 10 points below its best: stopped earlier, it would have looked better."
 )
 
 State = Literal["measured", "diverged", "zero", "too short"]

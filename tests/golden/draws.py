@@ -54,7 +54,7 @@ def weights(name):
 def order(size, seed, epoch):
     """The order of an epoch, int64 (size,)."""
     empty = torch.zeros(size)
-    return Split(images=empty, labels=empty.long(), mean=empty, std=empty)._order(seed, epoch)
+    return Split(images=empty, labels=empty.long(), mean=empty, std=empty).order(seed, epoch)
 
 
 def digest(tensor):
