@@ -63,13 +63,14 @@ def demands_of(
 
 @cache
 def versions() -> Mapping[str, str]:
-    """Return what the numbers of a trial come from: torch, and initbench to the last line of its source."""
+    """Return what the numbers of a trial come from: libraries, and initbench to the last line of its source."""
     source = hashlib.sha256()
     package = Path(__file__).parent.parent
     for path in sorted(package.rglob("*.py")):
         source.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
     return {
         "torch": torch.__version__.partition("+")[0],  # behind + stands the kind of build, as for CPU or CUDA
+        **{name: version(name) for name in ("numpy", "numba", "llvmlite")},
         "initbench": f"{version('initbench')} (source {source.hexdigest()[:8]})",
     }
 
