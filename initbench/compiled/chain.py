@@ -142,20 +142,10 @@ def weight_gradient(task: Any, of: Any, h: int, h_row: int, gradient: int) -> No
     call(
         task[PRODUCT],
         (
-            of[GRADIENT],
-            of[COLUMNS],
-            h,
-            1,
-            h_row,
-            gradient,
-            of[COLUMNS],
-            task[ZEROS],
-            0,
-            of[INPUTS],
-            of[COLUMNS],
-            task[BATCH],
+            of[GRADIENT], of[COLUMNS], h, 1, h_row, gradient, of[COLUMNS], task[ZEROS], 0,
+            of[INPUTS], of[COLUMNS], task[BATCH],
         ),
-    )
+    )  # fmt: skip
     sums = of[GRADIENT] + of[INPUTS] * of[COLUMNS] * BYTES
     column_sums(floats_at(gradient), task[BATCH], of[COLUMNS], floats_at(sums))
 
@@ -166,19 +156,10 @@ def descend(task: Any, of: Any, h: int, h_row: int, gradient: int) -> None:
     call(
         task[ADD_PRODUCT],
         (
-            of[WEIGHTS],
-            of[COLUMNS],
-            h,
-            1,
-            h_row,
-            gradient,
-            of[COLUMNS],
-            of[INPUTS],
-            of[COLUMNS],
-            task[BATCH],
-            task[FACTOR],
+            of[WEIGHTS], of[COLUMNS], h, 1, h_row, gradient, of[COLUMNS],
+            of[INPUTS], of[COLUMNS], task[BATCH], task[FACTOR],
         ),
-    )
+    )  # fmt: skip
     sums, bias = floats_at(of[GRADIENT]), floats_at(of[WEIGHTS] + of[INPUTS] * of[COLUMNS] * BYTES)
     column_sums(floats_at(gradient), task[BATCH], of[COLUMNS], sums)
     factor = floats_at(task[FACTOR])[0]
