@@ -5,6 +5,8 @@ in `gate.py`, the floor in `roofline.py`. Leaves with 1 where a ratio was refuse
 """
 
 import argparse
+import os
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from contenders.common import Job
 from report import Measured, picture, round_rows, rows, section
 from rich.console import Console
 from roofline import work_of
-from rounds import OURS, best_loader_workers, contenders_of, run_rounds
+from rounds import OURS, contenders_of, left_out, run_rounds, try_layouts
 from workloads import WORKLOADS, find_data, lay_out, quick
 
 from initbench.datasets import default_data_dir
@@ -38,8 +40,10 @@ def read_options() -> Options:
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--workloads", type=lambda text: text.split(","), default=list(WORKLOADS), help="A,B,C,D")
-    parser.add_argument("--rounds", type=int, default=7, help="calm rounds of A, B and C (7)")
+    parser.add_argument(
+        "--workloads", type=lambda text: text.split(","), default=list(WORKLOADS), help=",".join(WORKLOADS)
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="calm rounds of all but D (7)")
     parser.add_argument("--command-rounds", type=int, default=3, help="calm rounds of D (3)")
     parser.add_argument("--spare", type=int, default=3, help="rounds more where some were not calm (3; quick: none)")
     parser.add_argument("--quick", action="store_true", help="few steps: to see that it runs; the ratios mean nothing")
@@ -48,27 +52,24 @@ def read_options() -> Options:
     return Options(**vars(parser.parse_args()))
 
 
-def measure(key: str, options: Options, loader_workers: dict[tuple[str, str], dict[int, float]]) -> Measured:
+def measure(key: str, options: Options) -> Measured:
     """Run all rounds of a workload."""
     workload = quick(WORKLOADS[key]) if options.quick else WORKLOADS[key]
     dataset, data = find_data(workload.dataset, options.data_dir, options.out)
     trials = lay_out(workload, dataset, options.data_dir)
     job = Job(trials, dataset, str(options.data_dir), cores())
-    setting = workload.model, dataset
-    if setting not in loader_workers:
-        CONSOLE.print(f"{key}: {workload.title}: DataLoader workers …")
-        loader_workers[setting] = best_loader_workers(job)
-    chosen = next(iter(loader_workers[setting]))
+    CONSOLE.print(f"{key}: {workload.title}: layouts …")
+    tried = try_layouts(workload, job)
     opened = job.open_dataset()
     before, done = machine.stolen(), []
     count = options.command_rounds if workload.command else options.rounds
     spare = 0 if options.quick else options.spare
-    for one in run_rounds(job, contenders_of(workload, job, chosen), count, spare):
+    for one in run_rounds(job, contenders_of(workload, job, tried), count, spare):
         done.append(one)
         told = ", ".join(f"{name} {ran.seconds:.3f} s" for name, ran in one.ran.items())
         CONSOLE.print(f"{key} round {len(done)}{'' if one.calm else ' (not calm)'}: {told}")
     work = work_of(workload.model, opened.shape, opened.classes, workload.batch_size)
-    return Measured(key, workload, data, job, work, loader_workers[setting], done, machine.stolen_share(before))
+    return Measured(key, workload, data, job, work, tried, done, machine.stolen_share(before))
 
 
 def write(facts: list[str], measured: list[Measured], options: Options) -> str:
@@ -89,11 +90,15 @@ def main() -> int:
     options = replace(options, out=options.out.resolve(), data_dir=options.data_dir.resolve())
     options.out.mkdir(parents=True, exist_ok=True)
     facts = [*machine.describe(), f"Load average at the start: {machine.load():.2f}."]
-    loader_workers: dict[tuple[str, str], dict[int, float]] = {}
+    absent = [f"Left out: {name}, for {why}." for name, why in left_out().items()]
+    for sentence in absent:
+        CONSOLE.print(sentence)
     measured: list[Measured] = []
-    for key in options.workloads:
-        measured.append(measure(key, options, loader_workers))
-        page = write(facts, measured, options)
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # empty, so that the first round says what compiling costs
+        for key in options.workloads:
+            measured.append(measure(key, options))
+            page = write([*facts, *absent], measured, options)
     CONSOLE.print(page, markup=False)
     CONSOLE.print(f"Written to {options.out}", markup=False)
     refused = [one.refused(name) for one in measured for name in one.names if name != OURS]

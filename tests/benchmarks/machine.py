@@ -10,21 +10,32 @@ from pathlib import Path
 
 import torch
 
-from initbench.environment import cores, device_name
+from initbench import environment
 
-PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "initbench")
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "numba", "initbench")
 
 
 def describe() -> list[str]:
     """Return sentences about the machine and the software."""
     system = f"{platform.system()} {platform.release()}"
-    processor = f"{device_name('cpu')} ({torch.backends.cpu.get_cpu_capability()})"
+    threads = f"{environment.cores()} cores usable, {torch.get_num_threads()} threads by default"
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return [
-        f"Machine: {processor}, {cores()} cores usable, {torch.get_num_threads()} threads by default, {system}.",
+        f"Machine: {processor()}, {threads}, {system}.",
         f"Versions: Python {platform.python_version()}, {versions}{_commit()}.",
         f"BLAS: {_blas()}.",
     ]
+
+
+def processor() -> str:
+    """Return the processor's name and instruction set: names alone do not tell some virtual ones apart."""
+    found = environment.describe("cpu", engine="")
+    return f"{found.device} ({found.instructions})"
+
+
+def blas() -> str:
+    """Return the library of PyTorch's matrix products."""
+    return environment.describe("cpu", engine="").blas
 
 
 def _blas() -> str:

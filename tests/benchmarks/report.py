@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import machine
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from contenders.common import Job
 from gate import ACCURACY_BAND, EARLY, LOSS_TOLERANCE, closeness, disagreements
 from roofline import Work
-from rounds import OURS, STEADY, Round
+from rounds import OURS, STEADY, Round, Tried
 from scipy import stats
 from workloads import Workload
 
@@ -28,7 +29,7 @@ class Measured:
     data: str
     job: Job
     work: Work
-    loader_workers: dict[int, float]
+    tried: dict[str, Tried]
     rounds: list[Round]
     stolen: float
 
@@ -61,8 +62,8 @@ class Measured:
         """Seconds a trial, if there were nothing but products at the measured rate."""
         return float(np.median([self.flop / one.rate for one in self.kept]))
 
-    def seconds(self, name: str) -> float:
-        return float(np.median([one.ran[name].seconds for one in self.kept]))
+    def seconds(self, name: str, kind: str = "seconds") -> float:
+        return float(np.median([getattr(one.ran[name], kind) for one in self.kept]))
 
     def ratios(self, name: str, kind: str = "seconds") -> list[float]:
         """Return, round by round, how many times our seconds a contender takes."""
@@ -107,14 +108,20 @@ def _row(measured: Measured, name: str) -> dict[str, object]:
         "rounds": len(measured.kept),
         "dropped": len(measured.rounds) - len(measured.kept),
         "seconds_per_trial": measured.seconds(name),
+        "seconds_in_all_per_trial": measured.seconds(name, "in_all"),
+        "compilation_seconds": measured.seconds(name, "compilation"),
         "floor_seconds_per_trial": measured.floor,
         "refused": "; ".join(refused[:3]),
     }
     if not refused:
-        row |= dict(zip(("ratio", "ratio_low", "ratio_high"), median(measured.ratios(name)), strict=True))
-        row |= dict(zip(("share", "share_low", "share_high"), median(measured.share(name)), strict=True))
-        row["ratio_in_all"] = median(measured.ratios(name, "in_all"))[0]
+        row |= _cells("ratio", measured.ratios(name))
+        row |= _cells("ratio_in_all", measured.ratios(name, "in_all"))
+        row |= _cells("share", measured.share(name))
     return row
+
+
+def _cells(key: str, values: Sequence[float]) -> dict[str, float]:
+    return dict(zip((key, f"{key}_low", f"{key}_high"), median(values), strict=True))
 
 
 def round_rows(measured: Measured) -> pd.DataFrame:
@@ -123,6 +130,7 @@ def round_rows(measured: Measured) -> pd.DataFrame:
         {
             "workload": measured.key, "round": i, "calm": one.calm, "contender": name,
             "seconds_per_trial": ran.seconds, "seconds_in_all_per_trial": ran.in_all,
+            "compilation_seconds": ran.compilation,
             "gemm_before": one.gemm[0], "gemm_after": one.gemm[1], "replayed_seconds": one.replayed,
         }
         for i, one in enumerate(measured.rounds) for name, ran in one.ran.items()
@@ -137,22 +145,32 @@ def section(measured: Measured) -> str:
         f"steps; its {trial.evaluations} evaluations on the way and the one at its end look at {measured.evaluated:,} "
         f"images. {_sizes(measured)}"
     )
+    rate = np.median([one.rate for one in measured.kept]) / 1e9
+    place = (
+        f"Measured on {machine.processor()}. The GEMM rate is that of large products of {machine.blas()}: {rate:.0f} "
+        f"GFLOP/s with {measured.job.processes} workers busy. Shares of it differ between processors."
+    )
     heading = f"## {measured.key}: {measured.workload.title}"
-    return "\n\n".join([heading, setting, _table(measured, table), *_remarks(measured)])
+    return "\n\n".join([heading, setting, place, _table(measured, table), *_remarks(measured)])
 
 
 def _table(measured: Measured, table: pd.DataFrame) -> str:
-    head = "| contender | layout | trials | seconds a trial | × initbench | share of the GEMM rate |"
-    cells = ["|---|---|---|---|---|---|"]
+    """Return the table; a command has no loop apart from the rest, and so one ratio only."""
+    columns = {"× initbench, all in": "ratio_in_all"}
+    if not measured.workload.command:
+        columns = {"× initbench, loops": "ratio", **columns}
+    head = ["contender", "layout", "trials", "seconds per trial", *columns, "share of the GEMM rate"]
+    lines = [head, ["---"] * len(head)]
     for row in table.to_dict("records"):
-        told = f"{row['contender']} | {row['layout']} | {row['trials']} | {row['seconds_per_trial']:.3f}"
+        known = [row["contender"], row["layout"], str(row["trials"]), f"{row['seconds_per_trial']:.4f}"]
         if row["refused"]:
-            cells.append(f"| {told} | no ratio: {row['refused']} | |")
+            lines.append([*known, f"no ratio: {row['refused']}", *[""] * len(columns)])
         else:
-            ratio = "1" if row["contender"] == OURS else _interval(row, "ratio")
-            cells.append(f"| {told} | {ratio} | {_interval(row, 'share')} |")
-    cells.append(f"| floor | products alone, at the measured rate | | {measured.floor:.3f} | | 1 |")
-    return "\n".join([head, *cells])
+            ratios = ["1" if row["contender"] == OURS else _interval(row, key) for key in columns.values()]
+            lines.append([*known, *ratios, _interval(row, "share")])
+    floor = ["floor", "products alone, at the measured rate", "", f"{measured.floor:.4f}"]
+    lines.append([*floor, *[""] * len(columns), "1"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _interval(row: dict[str, float], key: str) -> str:
@@ -177,13 +195,27 @@ def _remarks(measured: Measured) -> list[str]:
     """Say how equal the work was, how calm the rounds, and what the seconds do not show."""
     others = [name for name in measured.names if name != OURS]
     accepted = [name for name in others if not measured.refused(name)]
-    workers = ", ".join(f"{count}: {seconds:.2f} s" for count, seconds in measured.loader_workers.items())
     return [
+        _meaning(measured),
         *([_equal_work(measured, others)] if accepted == others else []),
         _steadiness(measured),
-        *_inside(measured, accepted),
-        f"DataLoader workers of the tutorial loop, one trial each, the fastest taken: {workers}.",
+        *_replayed(measured),
+        *_compilation(measured),
+        *_tried(measured),
     ]
+
+
+def _meaning(measured: Measured) -> str:
+    """Say what is in the seconds."""
+    if measured.workload.command:
+        return (
+            f"{OURS}'s seconds are those from the start of its process to its end, imports, data, figures and page "
+            f"included; the tutorial loop's are those of its trials alone."
+        )
+    return (
+        f"Seconds and shares are those of the loops, from the first evaluation to the last. All in: with building, "
+        f"initializing and, in {OURS} alone, the statistics of step 0. Imports and compilation are in neither."
+    )
 
 
 def _equal_work(measured: Measured, others: list[str]) -> str:
@@ -201,32 +233,42 @@ def _steadiness(measured: Measured) -> str:
     dropped = len(measured.rounds) - len(measured.kept)
     fate = f"{dropped} dropped" if dropped else "none dropped, for most moved" if unsteady else "none dropped"
     return (
-        f"Rounds: {len(measured.rounds)}; in {unsteady} the GEMM rate moved by more than {STEADY:.0%} ({fate}). Rate: "
-        f"{np.median([one.rate for one in measured.kept]) / 1e9:.0f} GFLOP/s with {measured.job.processes} workers "
-        f"busy; {measured.stolen:.1%} of processor time stolen. Medians of paired rounds, 95 % bootstrap percentile "
-        f"intervals."
+        f"Rounds: {len(measured.rounds)}; in {unsteady} the GEMM rate moved by more than {STEADY:.0%} ({fate}). "
+        f"Processor time stolen: {measured.stolen:.1%}. Medians of paired rounds, 95 % bootstrap percentile intervals."
     )
 
 
-def _inside(measured: Measured, accepted: list[str]) -> list[str]:
-    """Say what a loop could reach on this BLAS, and what stands outside of the loops."""
-    remarks = []
-    if replayed := measured.share_of_replay():
-        value, low, high = median(replayed)
-        told = _interval({"share": value, "share_low": low, "share_high": high}, "share")
-        remarks.append(f"The workload's own products, replayed into ready buffers, take {told} of initbench's seconds.")
-    if measured.workload.command:
-        remarks.append(
-            f"{OURS}'s seconds are those from the start of its process to its end, imports, data, figures and page "
-            f"included; the tutorial loop's are those of its trials alone."
+def _replayed(measured: Measured) -> list[str]:
+    """Say what a loop could reach on this BLAS."""
+    replayed = measured.share_of_replay()
+    if not replayed:
+        return []
+    told = _interval(_cells("share", replayed), "share")
+    return [f"The workload's own products, replayed into ready buffers, take {told} of {OURS}'s seconds."]
+
+
+def _compilation(measured: Measured) -> list[str]:
+    """Say what compilers took."""
+    told = []
+    for name in measured.names:
+        first, *later = (one.ran[name].compilation for one in measured.rounds)
+        if first:
+            again = f" and {np.median(later):.1f} s in later ones" if later else ""
+            told.append(f"{name}, {first:.1f} s in the first round{again}")
+    return [f"Compilation per process, not counted: {'; '.join(told)}."] if told else []
+
+
+def _tried(measured: Measured) -> list[str]:
+    """Say in which layouts a contender was tried."""
+    told = [
+        f"{name}, "
+        + ", ".join(
+            f"{f'{key} DataLoader workers' if isinstance(key, int) else key}: {ran.seconds:.3f} s"
+            for key, ran in tried.items()
         )
-    elif accepted:
-        told = ", ".join(f"{name} {median(measured.ratios(name, 'in_all'))[0]:.2f}" for name in accepted)
-        remarks.append(
-            f"Seconds are those of the loops. With building, initializing and, in initbench alone, the statistics of "
-            f"step 0, the ratios are: {told}."
-        )
-    return remarks
+        for name, tried in measured.tried.items()
+    ]
+    return [f"Layouts tried before the rounds, the fastest taken: {'; '.join(told)}."] if told else []
 
 
 def picture(all_measured: Sequence[Measured], path: Path) -> None:

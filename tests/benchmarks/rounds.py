@@ -1,18 +1,19 @@
 """Rounds: the rate of multiplication, every contender once, the rate again; each in fresh processes."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from contenders import ours
+from contenders import compiled_loop, ours
 from contenders.common import Job, Trained
 from workloads import Workload, flags
 
@@ -21,6 +22,7 @@ from initbench import store
 HERE = Path(__file__).resolve().parent
 STEADY = 0.05  # relative; a round in which the rate moved more than this is not calm
 OURS = "initbench"
+JAX_FORMS = ("fori_loop", "scan")  # contenders.jax_loop has them; JAX is not imported here
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class Ran:
     """One contender in one round; seconds are those of the wall clock, divided by the trials that passed in them.
 
     `in_all` has building, initializing and whatever else the calls do besides; for a whole command both are the same.
+    `compilation` is in neither: its seconds pass once per process, and are not divided.
     """
 
     layout: str
     seconds: float
     in_all: float
     trained: list[Trained]
+    compilation: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Round:
 
 
 Contend = Callable[[], Ran]
+Tried = dict[str | int, Ran]  # with each number of DataLoader workers, or in each form of a loop; the fastest first
 
 
 def run_rounds(job: Job, contenders: dict[str, Contend], count: int, spare: int) -> Iterator[Round]:
@@ -78,35 +83,58 @@ def _replayed(job: Job, ran: dict[str, Ran], *measured: dict[str, Any]) -> float
     return job.trials[0].steps * step + ran[OURS].trained[0].evaluated * image
 
 
-def contenders_of(workload: Workload, job: Job, loader_workers: int) -> dict[str, Contend]:
-    """Return who contends in a workload, by name, in the order in which tables show them."""
-    few = replace(job, trials=job.trials[: workload.tutorial_trials], loader_workers=loader_workers)
+def contenders_of(workload: Workload, job: Job, tried: Mapping[str, Tried]) -> dict[str, Contend]:
+    """Return who contends in a workload, by name, in the order in which they run."""
+    few = replace(job, trials=job.trials[: workload.tutorial_trials])
+    if "tutorial loop" in tried:
+        few = replace(few, loader_workers=next(iter(tried["tutorial loop"])))
     if workload.command:
-        few = replace(few, warm_up=False)
-        return {"tutorial loop": partial(trials_of, few), OURS: partial(command, workload, job)}
-    last = {"eager loop, channels_last": partial(loops, "eager", replace(job, channels_last=True))}
-    return {
+        return {"tutorial loop": partial(trials_of, replace(few, warm_up=False)), OURS: partial(command, workload, job)}
+    last = replace(job, channels_last=True)
+    known = {
         "tutorial loop": partial(loops, "tutorial", few),
-        "eager loop": partial(loops, "eager", job),
-        **(last if workload.channels_last else {}),
         "Lightning": partial(loops, "lightning_loop", job),
-        OURS: partial(loops, "ours", job),
+        "eager loop": partial(loops, "eager", job),
+        "eager loop, channels_last": partial(loops, "eager", last),
+        "torch.compile": partial(loops, "compiled_loop", job),
+        "torch.compile, channels_last": partial(loops, "compiled_loop", last),
+        "JAX": partial(loops, "jax_loop", replace(job, form=next(iter(tried.get("JAX", JAX_FORMS))))),
     }
+    missing = left_out()
+    others = {name: known[name] for name in workload.contenders if name.partition(",")[0] not in missing}
+    return {**others, OURS: partial(loops, "ours", job)}
 
 
-def best_loader_workers(job: Job) -> dict[int, float]:
-    """Return the seconds of one trial of the tutorial loop for each count of DataLoader workers, fastest first."""
-    one = replace(job, trials=job.trials[:1])
-    counts = range(job.processes + 1)
-    found = {count: loops("tutorial", replace(one, loader_workers=count)).seconds for count in counts}
-    return dict(sorted(found.items(), key=lambda item: item[1]))
+def left_out() -> dict[str, str]:
+    """Return which contenders cannot run here, and why."""
+    jax = "" if importlib.util.find_spec("jax") else "JAX is not installed"
+    return {name: why for name, why in (("torch.compile", compiled_loop.missing()), ("JAX", jax)) if why}
+
+
+def try_layouts(workload: Workload, job: Job) -> dict[str, Tried]:
+    """Train one trial, or a few where they are short, in each layout of those contenders that have several."""
+    one, few = replace(job, trials=job.trials[:1]), replace(job, trials=job.trials[: 2 * job.processes])
+    tried = {}
+    if "tutorial loop" in workload.contenders:
+        counts = range(job.processes + 1)
+        tried["tutorial loop"] = _fastest_first(
+            (count, loops("tutorial", replace(one, loader_workers=count))) for count in counts
+        )
+    if "JAX" in workload.contenders and "JAX" not in left_out():
+        tried["JAX"] = _fastest_first((form, loops("jax_loop", replace(few, form=form))) for form in JAX_FORMS)
+    return tried
+
+
+def _fastest_first(found: Iterable[tuple[str | int, Ran]]) -> Tried:
+    return dict(sorted(found, key=lambda item: item[1].seconds))
 
 
 def loops(name: str, job: Job) -> Ran:
     """Let a contender do a job, and take the seconds of its loops."""
     result = _module(f"contenders.{name}", job)
     count = len(job.trials)
-    return Ran(result["layout"], result["seconds"] / count, result["seconds_in_all"] / count, _trained(result))
+    seconds, in_all = result["seconds"] / count, result["seconds_in_all"] / count
+    return Ran(result["layout"], seconds, in_all, _trained(result), result["compilation"])
 
 
 def trials_of(job: Job) -> Ran:

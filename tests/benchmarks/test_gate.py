@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from contenders import eager, ours, tutorial
+from contenders import compiled_loop, eager, ours, tutorial
 from contenders.common import Job, order
 from gate import ACCURACY_BAND, closeness, disagreements
 from roofline import Work, work_of
+from rounds import contenders_of, left_out
 from workloads import WORKLOADS, find_data, lay_out
 
 from initbench import datasets
 from initbench.datasets.batches import resident
+from initbench.models import build_model
 
 DIGITS = replace(WORKLOADS["A"], model="mlp(depth=2, width=32)", dataset="digits", batch_size=32, trials=2, steps=60)
 SMALL_CNN = replace(DIGITS, model="cnn(depth=2, width=4)", batch_size=16, steps=20)
@@ -56,6 +58,52 @@ def test_lightning_does_the_same_work(reference, dataset):
     from contenders import lightning_loop
 
     assert disagreements(reference, contend(lightning_loop.train, trials_of(DIGITS), dataset)) == []
+
+
+@pytest.mark.parametrize("form", ["fori_loop", "scan"])
+def test_jax_does_the_same_work(form, dataset):
+    jax_loop = jax_contender()
+    trials = trials_of(replace(DIGITS, evaluations=5))  # a scan is compiled for every stretch between two
+    mine = ours.train_groups(ours.divide(trials, dataset), dataset)
+    other = [jax_loop.train(trial, dataset, job_of(trials, form=form)) for trial in trials]
+    assert disagreements(mine, other) == []
+    assert closeness(mine, {"JAX": other})[0] < 1e-5
+
+
+def test_jax_with_another_rate_is_refused(reference, dataset):
+    jax_loop = jax_contender()
+    trials = [trial.model_copy(update={"lr": DIGITS.lr * 1.02}) for trial in trials_of(DIGITS)]
+    other = [jax_loop.train(trial, dataset, job_of(trials, form="fori_loop")) for trial in trials]
+    assert any("losses differ" in fault for fault in disagreements(reference, pretending(other, reference)))
+
+
+@pytest.mark.parametrize("model", ["cnn(depth=2, width=4)", "mlp(depth=2, width=8, activation='tanh')"])
+def test_jax_refuses_what_it_is_not_written_for(model, dataset):
+    with pytest.raises(SystemExit, match="only chains of Linear and ReLU"):
+        jax_contender().parameters_of(build_model(model, dataset.shape, dataset.classes))
+
+
+def jax_contender():
+    pytest.importorskip("jax", reason="`make bench` installs it")
+    from contenders import jax_loop
+
+    return jax_loop
+
+
+@pytest.mark.skipif(bool(compiled_loop.missing()), reason=compiled_loop.missing())
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch's own compiler calls it
+def test_torch_compile_does_the_same_work(reference, dataset):
+    other = contend(compiled_loop.train, trials_of(DIGITS), dataset)
+    assert disagreements(reference, other) == []
+    assert closeness(reference, {"torch.compile": other})[0] < 1e-5
+
+
+def test_who_cannot_run_is_left_out(monkeypatch, dataset):
+    job = job_of(trials_of(DIGITS))
+    monkeypatch.setattr(compiled_loop, "CXX", "no-such-compiler")
+    assert "no-such-compiler" in left_out()["torch.compile"]
+    assert "torch.compile" not in contenders_of(DIGITS, job, {})
+    assert "eager loop" in contenders_of(DIGITS, job, {})
 
 
 def test_convolutions_and_channels_last_do_the_same_work(dataset):

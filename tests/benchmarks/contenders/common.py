@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,7 +37,8 @@ class Job:
     """What to train, and how the contender is laid out.
 
     `processes` of one thread each share the trials, where a contender has processes at all. With `warm_up` a trial of
-    three steps goes before and is forgotten: a first call allocates, compiles and imports.
+    three steps goes before and is forgotten: a first call allocates, compiles and imports. `form` is which of its loops
+    a contender takes that has several.
     """
 
     trials: list[Trial]
@@ -47,6 +48,7 @@ class Job:
     warm_up: bool = True
     loader_workers: int = 0
     channels_last: bool = False
+    form: str = ""
 
     @classmethod
     def read(cls, path: Path) -> "Job":
@@ -85,10 +87,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Share:
-    """What one process trained, and its seconds in all: building, initializing and whatever else its calls do."""
+    """What one process trained, and its seconds in all: building, initializing and whatever else its calls do.
+
+    Seconds of compilation are not among them.
+    """
 
     trained: list[Trained]
     seconds: float
+    compilation: float = 0.0
 
 
 def initialized(trial: Trial, dataset: Dataset) -> nn.Module:
@@ -111,6 +117,17 @@ def order(dataset: Dataset, seed: int, epoch: int) -> Tensor:
     return torch.randperm(dataset.train_size, generator=generator(seed, "order", str(epoch)))
 
 
+def sample(dataset: Dataset, split: str, size: int) -> tuple[Tensor, Tensor]:
+    """Return the images and labels of a split that evaluations look at where they do not look at all."""
+    index = resident(dataset, split, "cpu").sample(size)
+    return tuple(part[index] for part in standardized(dataset, split))
+
+
+def final_splits(dataset: Dataset) -> list[tuple[Tensor, Tensor]]:
+    """Return what a trained model is evaluated on: a sample of training, all of validation and all of test."""
+    return [sample(dataset, "train", dataset.val_size), *(standardized(dataset, split) for split in ("val", "test"))]
+
+
 @dataclass
 class Evaluation:
     """The same evaluations for every contender: on resident tensors, at the same steps, on the same images.
@@ -127,11 +144,7 @@ class Evaluation:
         trial = self.trial
         self.steps = set(evaluation_steps(trial.steps, trial.evaluations))
         size = evaluation_sample(trial.steps, trial.batch_size, trial.evaluations, self.dataset.val_size)
-        self.samples = [self._sample(split, size) for split in ("train", "val")]
-
-    def _sample(self, split: str, size: int) -> tuple[Tensor, Tensor]:
-        index = resident(self.dataset, split, "cpu").sample(size)
-        return tuple(part[index] for part in standardized(self.dataset, split))
+        self.samples = [sample(self.dataset, split, size) for split in ("train", "val")]
 
     def after(self, step: int, model: nn.Module) -> None:
         """Evaluate, if it is time to."""
@@ -141,9 +154,7 @@ class Evaluation:
 
     def finally_(self, model: nn.Module) -> list[tuple[float, float]]:
         """Evaluate the trained model."""
-        train = self._sample("train", self.dataset.val_size)
-        rest = (standardized(self.dataset, split) for split in ("val", "test"))
-        return [self.look(model, *data) for data in (train, *rest)]
+        return [self.look(model, *data) for data in final_splits(self.dataset)]
 
     @torch.no_grad()
     def look(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -168,6 +179,20 @@ def train_share(train: Train, trials: Sequence[Trial], job: Job) -> Share:
     return Share([train(trial, dataset, job) for trial in trials], time.perf_counter() - started)
 
 
+def compiled_share(train: Train, trials: Sequence[Trial], job: Job) -> Share:
+    """Train trials one after another, for contenders that compile: the first trial itself warms up.
+
+    A shorter one has other shapes, which would be compiled for nothing. Compilation is what the first time took longer
+    than a trial takes once everything is compiled.
+    """
+    dataset = job.open_dataset()
+    started = time.perf_counter()
+    train(trials[0], dataset, job)
+    first = time.perf_counter() - started
+    share = train_share(train, trials, replace(job, warm_up=False))
+    return replace(share, compilation=max(0.0, first - share.seconds / len(trials)))
+
+
 def on_every_core(work: Callable[..., Share], shares: Sequence[tuple[object, ...]]) -> list[Share]:
     """Call `work` for each share of the trials in a process of its own with one thread; all begin together."""
     os.environ["OMP_NUM_THREADS"] = "1"  # read when the children import torch
@@ -177,10 +202,10 @@ def on_every_core(work: Callable[..., Share], shares: Sequence[tuple[object, ...
         return [future.result() for future in [pool.submit(work, *share) for share in shares]]
 
 
-def process_a_core(train: Train, job: Job) -> list[Share]:
+def process_a_core(train: Train, job: Job, train_some: Callable[..., Share] = train_share) -> list[Share]:
     """Divide a job's trials among its processes."""
     shares = [job.trials[i :: job.processes] for i in range(job.processes)]
-    return on_every_core(train_share, [(train, share, job) for share in shares if share])
+    return on_every_core(train_some, [(train, share, job) for share in shares if share])
 
 
 def main(run: Callable[[Job], list[Share]], layout: Callable[[Job], str]) -> None:
@@ -192,6 +217,7 @@ def main(run: Callable[[Job], list[Share]], layout: Callable[[Job], str]) -> Non
         "layout": layout(job),
         "seconds": max(sum(trained.seconds for trained in share.trained) for share in shares),
         "seconds_in_all": max(share.seconds for share in shares),
+        "compilation": max(share.compilation for share in shares),
         "trained": [asdict(trained) for share in shares for trained in share.trained],
     }
     result_path.write_text(json.dumps(result))
