@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from initbench import datasets, engines
-from initbench.engines import autograd, chains, convolutional, grouped, stacked, training
+from initbench.engines import autograd, chains, convolutional, grouped, training
+from initbench.engines.activations import chain_of
 from initbench.engines.choosing import group_trials
 from initbench.engines.stacked import Stacked
 from initbench.engines.stepwise import data_orders, stepwise
@@ -167,8 +168,14 @@ def test_a_rate_too_extreme_to_be_folded_is_left_to_torch(lr):
     ],
 )
 def test_what_is_no_plain_chain_is_left_to_the_reference(model):
-    assert stacked.linear_stack(model) is None
-    assert chains.chain_of(model) is None
+    assert not chain_of(model)
+    assert not chains.takes(model)
+
+
+@pytest.mark.parametrize("last", [nn.LeakyReLU(0.3), nn.ELU(2.0), nn.GELU("tanh"), nn.ReLU()])
+def test_what_the_compiled_loop_has_not_written_in_is_not_its_own(last):
+    assert not chains.takes(nn.Sequential(nn.Linear(4, 4), last, *([nn.Linear(4, 4)] * (type(last) is not nn.ReLU))))
+    assert chains.takes(nn.Sequential(nn.Linear(4, 4), type(last)(), nn.Linear(4, 4)))
 
 
 # Convolutions.

@@ -32,6 +32,25 @@ def nonlinearity_of(module: nn.Module) -> Nonlinearity | None:
     return known(module) if known else None
 
 
+def chain_of(model: nn.Module) -> list[tuple[nn.Linear, nn.Module]]:
+    """Return the layers of a chain of Linear (with bias), each with the activation that follows it, or an Identity.
+
+    Empty where a model is anything else.
+    """
+    if type(model) is not nn.Sequential:
+        return []
+    layers: list[tuple[nn.Linear, nn.Module]] = []
+    modules = list(model)
+    for module in modules[1:] if type(modules[0]) is nn.Flatten else modules:
+        if type(module) is nn.Linear and module.bias is not None:
+            layers.append((module, nn.Identity()))
+        elif nonlinearity_of(module) and layers and type(layers[-1][1]) is nn.Identity:
+            layers[-1] = (layers[-1][0], module)
+        else:
+            return []
+    return layers
+
+
 def _nothing(*_: Tensor, out: Tensor | None = None) -> None:
     """The identity, in place."""
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from initbench.compiled import kernels, layout
 from initbench.datasets.batches import Split
+from initbench.engines.activations import chain_of
 from initbench.engines.stepper import Engine
 from initbench.optimizers import OPTIMIZERS
 from initbench.recipe import Trial
@@ -50,20 +51,10 @@ ACTIVATIONS: dict[type[nn.Module], Activation | None] = {
 }
 
 
-def chain_of(model: nn.Module) -> list[tuple[nn.Linear, Activation | None]] | None:
-    """Return the layers of a chain of Linear (with bias) and activation, None where a model is anything else."""
-    if type(model) is not nn.Sequential:
-        return None
-    layers: list[tuple[nn.Linear, Activation | None]] = []
-    modules = list(model)
-    for module in modules[1:] if type(modules[0]) is nn.Flatten else modules:
-        if type(module) is nn.Linear and module.bias is not None:
-            layers.append((module, None))
-        elif type(module) in ACTIVATIONS and _as_built_in(module) and layers and layers[-1][1] is None:
-            layers[-1] = (layers[-1][0], ACTIVATIONS[type(module)])
-        else:
-            return None
-    return layers if layers and layers[-1][1] is None else None
+def takes(model: nn.Module) -> bool:
+    """Say whether a model is a chain that ends in a Linear layer, with activations as torch has them by default."""
+    chain = chain_of(model)
+    return bool(chain) and type(chain[-1][1]) is nn.Identity and all(_as_built_in(module) for _, module in chain)
 
 
 def _as_built_in(module: nn.Module) -> bool:
@@ -102,7 +93,7 @@ class Chain:
     def __init__(self, models: Sequence[nn.Module], trials: Sequence[Trial], split: Split) -> None:
         (model,), (trial,) = models, trials
         chain = chain_of(model)
-        assert chain is not None
+        assert chain
         self.name = _name()
         self.trial, self.split, self.rule = trial, split, OPTIMIZERS.build(trial.optimizer).rule
         self.losses = torch.zeros(1, trial.steps)
@@ -113,8 +104,8 @@ class Chain:
         widths = [layer.in_features for layer, _ in chain] + [chain[-1][0].out_features]
         self.columns = [-(-width // layout.PAD) * layout.PAD for width in widths]
         self.layers = np.zeros((len(chain), layout.LAYER), np.int64)
-        for i, (layer, activation) in enumerate(chain):
-            self._lay_out(i, layer, activation)
+        for i, (layer, module) in enumerate(chain):
+            self._lay_out(i, layer, ACTIVATIONS[type(module)])
         self.task = self._task(widths)
         self.looking = self._looking()
         self.stretch = max(1, int(STRETCH / (6 * trial.batch_size * sum(map(_product, widths, widths[1:])))))

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from initbench.datasets import Dataset
 from initbench.engines import autograd, chains, convolutional, stacked
+from initbench.engines.activations import chain_of
 from initbench.engines.stepper import Engine
 from initbench.engines.stepwise import stepwise
 from initbench.models import MODELS, build_model
@@ -46,13 +47,13 @@ def choose(trial: Trial, dataset: Dataset) -> Engine:
 def _choose(model: str, shape: ImageShape, classes: int, device: str, precision: str) -> Engine:
     built = build_model(model, shape, classes, device="meta")
     if device == "cpu":
-        if precision == "float32" and chains.chain_of(built):
+        if precision == "float32" and chains.takes(built):
             return chains.ENGINE
         if precision == "float32" and convolutional.takes_channels_last(built):
             return stepwise(convolutional.channels_last)
         return autograd.ENGINE
     if device == "cuda":
-        if precision != "bfloat16" and stacked.linear_stack(built):
+        if precision != "bfloat16" and chain_of(built):
             return stepwise(stacked.Stacked, ON_GPU, shares_batches=True)
         return stepwise(partial(convolutional.fastest, shape=shape), CONVOLUTIONS_ON_GPU, shares_batches=True)
     return autograd.ENGINE

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from initbench.engines.activations import IDENTITY, Nonlinearity, nonlinearity_of
+from initbench.engines.activations import IDENTITY, Nonlinearity, chain_of, nonlinearity_of
 from initbench.optimizers import OPTIMIZERS, Optimizer
 from initbench.recipe import Trial
 
@@ -54,21 +54,9 @@ class _Layer:
     gradient: Tensor
 
 
-def linear_stack(model: nn.Module) -> list[tuple[nn.Linear, Nonlinearity]] | None:
-    """Return the layers of a chain of Linear (with bias) and activation, None where a model is anything else."""
-    if type(model) is not nn.Sequential:
-        return None
-    layers: list[tuple[nn.Linear, Nonlinearity]] = []
-    modules = list(model)
-    for module in modules[1:] if type(modules[0]) is nn.Flatten else modules:
-        nonlinearity = nonlinearity_of(module)
-        if type(module) is nn.Linear and module.bias is not None:
-            layers.append((module, IDENTITY))
-        elif nonlinearity is not None and layers and layers[-1][1] is IDENTITY:
-            layers[-1] = (layers[-1][0], nonlinearity)
-        else:
-            return None
-    return layers or None
+def layers_of(model: nn.Module) -> list[tuple[nn.Linear, Nonlinearity]]:
+    """Return the layers of a chain, each with what follows it; none where a model is anything else."""
+    return [(linear, nonlinearity_of(module) or IDENTITY) for linear, module in chain_of(model)]
 
 
 class Stacked:
@@ -87,7 +75,7 @@ class Stacked:
         low, high = FOLDED_RATES
         self.momentum = optimizer.momentum or 0.0
         self.folds = optimizer.momentum is not None and bool(((rates >= low) & (rates <= high)).all())
-        self._allocate([linear_stack(model) or [] for model in models], trials[0].batch_size)
+        self._allocate([layers_of(model) for model in models], trials[0].batch_size)
         self.outputs = [layer.z[..., :0, :] for layer in self.layers]
         like = self.layers[0].z
         self.factors = (rates if self.folds else torch.ones_like(rates)).to(like)  # of every gradient that is kept
