@@ -37,6 +37,7 @@ check: $(VENV)/.dev ## lint, formatting and types
 
 bench: $(VENV)/.bench ## measure against other ways to train and against the floor (BENCH=--quick: see that it runs)
 	$(BIN)/python tests/benchmarks $(BENCH)
+	$(BIN)/python -m tests.benchmarks.costs
 	$(BIN)/python -m tests.benchmarks.ends
 
 format: $(VENV)/.dev ## mend formatting and what lint can mend

@@ -43,9 +43,9 @@ def read_options() -> Options:
     parser.add_argument(
         "--workloads", type=lambda text: text.split(","), default=list(WORKLOADS), help=",".join(WORKLOADS)
     )
-    parser.add_argument("--rounds", type=int, default=7, help="calm rounds of all but D (7)")
+    parser.add_argument("--rounds", type=int, default=5, help="calm rounds of all but D (5)")
     parser.add_argument("--command-rounds", type=int, default=3, help="calm rounds of D (3)")
-    parser.add_argument("--spare", type=int, default=3, help="rounds more where some were not calm (3; quick: none)")
+    parser.add_argument("--spare", type=int, default=2, help="rounds more where some were not calm (2; quick: none)")
     parser.add_argument("--quick", action="store_true", help="few steps: to see that it runs; the ratios mean nothing")
     parser.add_argument("--data-dir", type=Path, default=default_data_dir(), help="where datasets lie (INITBENCH_DATA)")
     parser.add_argument("--out", type=Path, default=Path("results/bench"))

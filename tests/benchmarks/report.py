@@ -148,7 +148,8 @@ def section(measured: Measured) -> str:
     rate = np.median([one.rate for one in measured.kept]) / 1e9
     place = (
         f"Measured on {machine.processor()}. The GEMM rate is that of large products of {machine.blas()}: {rate:.0f} "
-        f"GFLOP/s with {measured.job.processes} workers busy. Shares of it differ between processors."
+        f"GFLOP/s with {measured.job.processes} workers busy. "
+        "Shares of it differ between processors, and exceed 1 where a program has faster products of its own."
     )
     heading = f"## {measured.key}: {measured.workload.title}"
     return "\n\n".join([heading, setting, place, _table(measured, table), *_remarks(measured)])
@@ -260,15 +261,13 @@ def _compilation(measured: Measured) -> list[str]:
 
 def _tried(measured: Measured) -> list[str]:
     """Say in which layouts a contender was tried."""
-    told = [
-        f"{name}, "
-        + ", ".join(
-            f"{f'{key} DataLoader workers' if isinstance(key, int) else key}: {ran.seconds:.3f} s"
-            for key, ran in tried.items()
-        )
-        for name, tried in measured.tried.items()
-    ]
+    told = [f"{name}, {_layouts(tried)}" for name, tried in measured.tried.items()]
     return [f"Layouts tried before the rounds, the fastest taken: {'; '.join(told)}."] if told else []
+
+
+def _layouts(tried: Tried) -> str:
+    names = {key: f"{key} DataLoader workers" if isinstance(key, int) else key for key in tried}
+    return ", ".join(f"{names[key]}: {ran.seconds:.3f} s" for key, ran in tried.items())
 
 
 def picture(all_measured: Sequence[Measured], path: Path) -> None:

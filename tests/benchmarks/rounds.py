@@ -112,8 +112,8 @@ def left_out() -> dict[str, str]:
 
 
 def try_layouts(workload: Workload, job: Job) -> dict[str, Tried]:
-    """Train one trial, or a few where they are short, in each layout of those contenders that have several."""
-    one, few = replace(job, trials=job.trials[:1]), replace(job, trials=job.trials[: 2 * job.processes])
+    """Try each layout of those contenders that have several: the tutorial loop with one trial, for it takes long."""
+    one = replace(job, trials=job.trials[:1])
     tried = {}
     if "tutorial loop" in workload.contenders:
         counts = range(job.processes + 1)
@@ -121,7 +121,7 @@ def try_layouts(workload: Workload, job: Job) -> dict[str, Tried]:
             (count, loops("tutorial", replace(one, loader_workers=count))) for count in counts
         )
     if "JAX" in workload.contenders and "JAX" not in left_out():
-        tried["JAX"] = _fastest_first((form, loops("jax_loop", replace(few, form=form))) for form in JAX_FORMS)
+        tried["JAX"] = _fastest_first((form, loops("jax_loop", replace(job, form=form))) for form in JAX_FORMS)
     return tried
 
 
