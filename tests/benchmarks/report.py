@@ -286,7 +286,7 @@ def _panel(axes: Axes, measured: Measured) -> None:
     names = [name for name in measured.names if not measured.refused(name)]
     seconds = [measured.seconds(name) for name in names]
     bars = axes.barh(names, seconds, color=["#0072b2" if name == OURS else "#b0b0b0" for name in names])
-    ratios = ["" if name == OURS else f"  ({median(measured.ratios(name))[0]:.2g}×)" for name in names]
+    ratios = ["" if name == OURS else f"  ({median(measured.ratios(name))[0]:.3g}×)" for name in names]
     labels = [f"{value:.3g} s{ratio}" for value, ratio in zip(seconds, ratios, strict=True)]
     axes.bar_label(bars, labels, padding=3, fontsize=9)
     axes.axvline(measured.floor, color="#d55e00", linewidth=1.5)
