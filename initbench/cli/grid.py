@@ -47,10 +47,19 @@ def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
         return
     _tell(details.before(prepared), wishes)
     comparison = _carried_out(prepared, wishes)
-    _tell(details.after(comparison, prepared), wishes)
-    _say_what_is_next(comparison, prepared, wishes)
+    _say_more(comparison, prepared, wishes)
     _require_none_failed(comparison)
     _require_unmet(conditions, comparison)
+
+
+def _say_more(comparison: Comparison, prepared: Prepared, wishes: Wishes) -> None:
+    """Say the details that were asked for and what to do next; Ctrl-C has its answer here too, after the table."""
+    try:
+        _tell(details.after(comparison, prepared), wishes)
+        _say_what_is_next(comparison, prepared, wishes)
+    except KeyboardInterrupt:
+        _say_how_to_continue(prepared)
+        raise
 
 
 def _prepared(verb: str, draft: Draft, place: Place, wishes: Wishes) -> tuple[list[Condition], Prepared]:
@@ -171,6 +180,10 @@ def _show_what_is_stored(prepared: Prepared, wishes: Wishes) -> None:
     if comparison.records:
         _refresh(prepared, comparison, draw=False)
         _show(comparison, prepared, wishes)
+    _say_how_to_continue(prepared)
+
+
+def _say_how_to_continue(prepared: Prepared) -> None:
     planned = len({*prepared.asked.tuning, *prepared.asked.trials, *prepared.asked.crossed})
     console.say(f"Interrupted with {prepared.stored} of {planned} trials stored. To continue: {prepared.asked.command}")
 

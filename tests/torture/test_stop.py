@@ -75,6 +75,22 @@ def test_a_stopped_run_keeps_what_is_finished_and_says_how_to_go_on(nursery, tmp
     assert payloads(out) == truth
 
 
+def test_a_stop_after_the_table_is_answered_like_any_other(monkeypatch, tmp_path):
+    """All is stored and shown, and the next commands are being worked out: 130, and a sentence."""
+    from typer.testing import CliRunner
+
+    from initbench.cli import app, grid
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grid, "next_commands", stopped)
+    result = CliRunner().invoke(app, [str(part) for part in sweep(tmp_path / "out", 2, 1)])
+    assert result.exit_code == 130
+    assert "steps to target" in result.stdout
+    assert "Interrupted with 4 of 4 trials stored. To continue: " in result.stderr
+
+
 def test_twice_leaves_at_once_and_leaves_nobody(nursery, tmp_path):
     rng, took, codes = random.Random(3), [], []
     for number in range(3 * SCALE):
