@@ -178,18 +178,15 @@ def _keep(place: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     if not _is_private(place.parent):
         return
-    with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as part:
-        try:
-            part.write(content)
-            part.flush()
-            Path(part.name).replace(place)
-        except OSError:
-            Path(part.name).unlink(missing_ok=True)
-            raise
+    with tempfile.TemporaryDirectory(dir=place.parent) as beside:
+        part = Path(beside, place.name)
+        part.write_bytes(content)
+        part.replace(place)
 
 
 def _is_private(place: Path) -> bool:
     """Say whether only this user can have written to a folder: what lies there is run."""
     status = place.stat()
-    ours = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
-    return ours and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if not hasattr(os, "geteuid"):  # Windows, whose mode says nothing; the cache lies in the user's own profile
+        return True
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -2,7 +2,7 @@
 
 Why not a BLAS: each element here is one sum in order, so its bits depend on nothing but its numbers, not on the shape
 of the whole, on alignment, on a library's threads or its release, nor (where there are fused multiply-adds) on how wide
-vectors are. And for matrices of such networks tiles in place are faster than a library that packs them first: 110 to
+vectors are. And for matrices of such networks tiles in place are faster than a library that packs them first: 106 to
 115 GFLOP/s where MKL has 89 to 102 and OpenBLAS 79 to 114 (64³ to 128 × 784 × 256; one core of an AMD EPYC).
 """
 

@@ -43,9 +43,8 @@ class Course:
 def look(courses: Sequence[Course], trainer: Trainer, probe: Probe, step: int, epoch: float) -> None:
     """Add a point to each curve that goes on, or end it where a loss is not finite. The device is read once."""
     scores = trainer.scores(probe.images, probe.labels)
-    losses, hits = (
-        scores.view(2, len(courses), 2, -1).mean(dim=3).tolist()
-    )  # each (members, 2): training and validation
+    # Each (members, 2): of training and of validation.
+    losses, hits = scores.view(2, len(courses), 2, -1).mean(dim=3).tolist()
     members = zip(courses, losses, hits, trainer.first_bad(step), strict=True)
     for course, (train_loss, val_loss), (_, val_accuracy), bad in members:
         if course.outcome is not None:
