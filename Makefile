@@ -30,10 +30,11 @@ torture: $(VENV)/.torture ## the tests of what may go wrong, ten times as long, 
 	INITBENCH_TORTURE=10 $(BIN)/pytest -n 2 --timeout 7200 -rP tests/torture $(HOSTILE)
 	$(BIN)/python -m tests.torture.fuzz 60
 
-check: $(VENV)/.dev ## lint, formatting and types
+check: $(VENV)/.dev ## lint, formatting, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 bench: $(VENV)/.bench ## measure against other ways to train and against the floor (BENCH=--quick: see that it runs)
 	$(BIN)/python tests/benchmarks $(BENCH)
@@ -52,7 +53,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --editable .
 	@echo "Compiling the training loops for this machine, once (some 3 s) …"
-	@$(BIN)/python -m initbench.compiled
+	@$(BIN)/python -m initbench.training.compiled
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

@@ -10,21 +10,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from initbench.analysis.comparison import Comparison
     from initbench.api import compare
-    from initbench.folder import load
-    from initbench.inspecting import inspect
+    from initbench.comparison import Comparison, load
+    from initbench.running.inspection import inspect
     from initbench.schemes.fill import initialize
 
 __all__ = ["Comparison", "compare", "initialize", "inspect", "load"]
 
 # Loaded when first used: `initbench --help` needs no torch, and reading results needs none either.
 _HOMES = {
-    "Comparison": "initbench.analysis.comparison",
+    "Comparison": "initbench.comparison",
     "compare": "initbench.api",
     "initialize": "initbench.schemes.fill",
-    "inspect": "initbench.inspecting",
-    "load": "initbench.folder",
+    "inspect": "initbench.running.inspection",
+    "load": "initbench.comparison",
 }
 
 

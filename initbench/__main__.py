@@ -2,7 +2,7 @@
 
 import signal
 
-from initbench.interrupts import STOPPING, leave
+from initbench.core.interrupts import STOPPING, leave
 
 
 def main() -> None:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from initbench.analysis.comparison import Comparison
-from initbench.cluster import cluster_of
-from initbench.comparing import Place, carry_out, draft_of, prepare
+from initbench.comparison import Comparison
 from initbench.errors import InitbenchWarning
-from initbench.runner import Silent
+from initbench.running.cluster import cluster_of
+from initbench.running.runner import Silent
+from initbench.running.study import Place, carry_out, draft_of, prepare
 
 
 def compare(

@@ -2,9 +2,9 @@
 
 import math
 
-from initbench.analysis.comparison import Comparison
-from initbench.recipe import Trial
-from initbench.record import (
+from initbench.comparison import Comparison
+from initbench.records.recipe import Trial
+from initbench.records.record import (
     DataFacts,
     Environment,
     Final,

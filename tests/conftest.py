@@ -52,6 +52,6 @@ def _one_thread():
 @pytest.fixture(autouse=True)
 def _nobody_is_stopped(monkeypatch):
     """A run that a test stopped in this process leaves its signal set until the next run; tests train without one."""
-    from initbench import worker
+    from initbench.running import worker
 
     monkeypatch.setattr(worker._report, "stop", threading.Event())

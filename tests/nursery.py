@@ -133,14 +133,14 @@ def _serve():
     # Nothing may be computed before a fork, so that there are no threads; so a first child runs, and tells what a run
     # imports on its way.
     sys.path.append(str(Path(__file__).parent / "torture"))
-    ours = ("torch", "matplotlib.figure", "initbench.analysis.folder", "initbench.cli.grid", "faults")
+    ours = ("torch", "matplotlib.figure", "initbench.report.folder", "initbench.cli.grid", "faults")
     of_dask = (
-        "initbench.cluster.work",
+        "initbench.running.cluster.dispatch",
         "dask.__main__",
         "distributed.cli.dask_scheduler",
         "distributed.cli.dask_worker",
     )
-    for name in (*ours, *of_dask, "initbench.cluster.work"):
+    for name in (*ours, *of_dask, "initbench.running.cluster.dispatch"):
         importlib.import_module(name)
     with tempfile.TemporaryDirectory() as home:
         order = {
@@ -176,7 +176,7 @@ def _run(order, last=lambda: None):
     sys.argv = [program, *order["arguments"]]
     os.environ.update(order.get("environment", {}))
     importlib.import_module("dask").config.refresh()
-    interrupts = sys.modules["initbench.interrupts"]
+    interrupts = sys.modules["initbench.core.interrupts"]
     for number in interrupts.STOPPING:
         signal.signal(number, interrupts.leave)
     os.setsid()
@@ -188,7 +188,7 @@ def _run(order, last=lambda: None):
     if order.get("file_size") is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_size"], order["file_size"]))
     if not order.get("draw", True):
-        sys.modules["initbench.analysis.folder"].pictures = lambda *_: iter(())
+        sys.modules["initbench.report.folder"].pictures = lambda *_: iter(())
     if order.get("fault"):
         sys.modules["faults"].arm(**order["fault"])
     code = 1

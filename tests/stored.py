@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from initbench import store
-from initbench.folder import Asked, Setting, stamp
-from initbench.recipe import Recipe
+from initbench.records import store
+from initbench.records.manifest import Asked, Setting, stamp
+from initbench.records.recipe import Recipe
 
 
 def payloads(out):

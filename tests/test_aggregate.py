@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from initbench.analysis.aggregate import (
+from initbench.analysis.statistics.aggregate import (
     RESAMPLES,
     coverage_remark,
     interquartile_mean,

@@ -11,16 +11,16 @@ import pytest
 from analysis_data import a_comparison, a_curve, a_layer, a_trial, diverged, failed, finished
 from matplotlib.figure import Figure
 
-from initbench.analysis import plots
-from initbench.analysis.figures import pictures
-from initbench.analysis.files import tables_of
-from initbench.analysis.folder import write_folder
-from initbench.analysis.freshness import STAMP, begin, is_fresh
-from initbench.analysis.inlining import inline_svg
-from initbench.analysis.report import render_report
-from initbench.analysis.statistics import mean_band
-from initbench.analysis.style import PAPER, SCREEN, USUAL, Files, looks
-from initbench.recipe import DEFAULT_SCHEMES
+from initbench.analysis.statistics.intervals import mean_band
+from initbench.records.recipe import DEFAULT_SCHEMES
+from initbench.report.figures import plots
+from initbench.report.figures.comparison import pictures
+from initbench.report.figures.style import PAPER, SCREEN, USUAL, Files, looks
+from initbench.report.files import tables_of
+from initbench.report.folder import write_folder
+from initbench.report.freshness import STAMP, begin, is_fresh
+from initbench.report.page.comparison import render_report
+from initbench.report.page.inlining import inline_svg
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -165,7 +165,7 @@ def test_the_report_holds_every_table_as_it_stands_beside_it(folder, page):
 def test_tables_beyond_the_budget_are_linked_where_they_stand_beside_it(monkeypatch):
     comparison = a_comparison([finished(a_trial())])
     tables = tables_of(comparison)
-    monkeypatch.setattr("initbench.analysis.report.BUDGET", 2 * len(tables["trials.csv"]))
+    monkeypatch.setattr("initbench.report.page.comparison.BUDGET", 2 * len(tables["trials.csv"]))
     page = Page(render_report(comparison, [], ["summary.csv", "curves.csv"], tables))
     assert set(page.held) == {"trials.csv"}
     assert [link for link in page.links if not link.startswith("#")] == ["curves.csv", "summary.csv"]
@@ -215,7 +215,7 @@ def test_a_grid_of_rates_has_its_own_files_and_one_signal():
 
 
 def test_figures_beyond_the_budget_are_linked_instead(monkeypatch):
-    monkeypatch.setattr("initbench.analysis.report.FIGURES_BUDGET", 1)
+    monkeypatch.setattr("initbench.report.page.comparison.FIGURES_BUDGET", 1)
     comparison = a_comparison([finished(a_trial())])
     for formats, linked in ((("png", "svg"), "svg"), (("pdf", "png"), "png"), (("pdf",), "pdf")):
         page = Page(render_report(comparison, pictures(comparison), [], formats=formats))
@@ -229,7 +229,7 @@ def test_figures_beyond_the_budget_are_linked_instead(monkeypatch):
 
 @pytest.mark.parametrize("asked", [USUAL, Files(PAPER, ("pdf",)), Files(SCREEN, ("png",))])
 def test_links_of_a_page_lead_to_files(tmp_path, monkeypatch, asked):
-    monkeypatch.setattr("initbench.analysis.report.FIGURES_BUDGET", 1)
+    monkeypatch.setattr("initbench.report.page.comparison.FIGURES_BUDGET", 1)
     comparison = a_comparison([finished(a_trial())])
     write_folder(tmp_path, comparison, asked=asked)
     written = (tmp_path / "report.html").read_text()

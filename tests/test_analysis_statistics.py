@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from initbench.analysis.statistics import (
+from initbench.analysis.statistics.intervals import (
     beats_guessing,
     censored_median,
     geometric_band,

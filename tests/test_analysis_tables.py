@@ -19,13 +19,13 @@ from analysis_data import (
     finished,
 )
 
-from initbench.analysis.comparison import Comparison
-from initbench.analysis.markdown import summary_markdown
-from initbench.analysis.sentences import findings, introduction, notes
-from initbench.analysis.settings import settings_of, suffixes
-from initbench.analysis.tables import csv_bytes, display_rows, mean_cell
-from initbench.analysis.text import markdown, printable, slug, spreadsheet
-from initbench.record import Final
+from initbench.analysis.panels import settings_of, suffixes
+from initbench.comparison import Comparison
+from initbench.core.text import markdown, printable, slug, spreadsheet
+from initbench.records.record import Final
+from initbench.report.markdown import summary_markdown
+from initbench.report.sentences import findings, introduction, notes
+from initbench.report.tables import csv_bytes, display_rows, mean_cell
 
 TRIALS = (
     "trial, dataset, model, scheme, optimizer, lr, batch_size, steps, seed, device, precision, outcome, initial_loss, "

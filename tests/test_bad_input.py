@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from initbench import store, worker
 from initbench.cli import app
+from initbench.records import store
+from initbench.running import worker
 
 SMALL = ("-m", "linear", "--steps", "6", "--seeds", "1", "--jobs", "1")
 KAIMING = ("-s", "kaiming", *SMALL)
@@ -31,7 +32,7 @@ def _own_environment(monkeypatch, cache):
     monkeypatch.setenv("INITBENCH_CACHE", str(cache))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.delenv("INITBENCH_DATA", raising=False)
-    monkeypatch.setattr("initbench.analysis.folder.pictures", lambda *_: iter(()))  # drawing is not looked at here
+    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))  # drawing is not looked at here
 
 
 def initbench_(*arguments, code=0):
@@ -411,7 +412,7 @@ def test_an_object_array_is_never_unpickled(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
 def test_a_model_larger_than_the_memory_is_a_sentence_or_a_plan(tmp_path):
     code = (
-        "import pathlib, resource, initbench.plan\n"
+        "import pathlib, resource, initbench.running.plan\n"
         "from initbench.cli import app\n"
         "used = int(pathlib.Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
         "limit = used + 900 * 2**20\n"  # less than one layer of this model
@@ -484,7 +485,7 @@ def sound(tmp_path_factory, cache):
     out = tmp_path_factory.mktemp("sound") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INITBENCH_CACHE", str(cache))
-        patch.setattr("initbench.analysis.folder.pictures", lambda *_: iter(()))
+        patch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
         initbench_("compare", *KAIMING, "--seeds", "2", "--out", out, "--name", "one")
     return out
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from initbench.analysis.checks import CHECKS, Check, diagnose, severity, verdict
-from initbench.analysis.propagation import slopes
-from initbench.inspecting import ask, look
-from initbench.record import LayerStatistics, NetworkStatistics, StepZero
+from initbench.analysis.step_zero.checks import CHECKS, Check, diagnose, severity, verdict
+from initbench.analysis.step_zero.propagation import slopes
+from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
+from initbench.running.inspection import ask, look
 
 LN_10 = math.log(10)
 

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from initbench.analysis.claims import COLUMNS, METRICS, Condition, Operand, holds, judge_claims, parse_condition
+from initbench.analysis.claims import METRICS, judge_claims
+from initbench.analysis.conditions import COLUMNS, Condition, Operand, holds, parse_condition
 from initbench.analysis.summary import SETTING
 from initbench.errors import UsageError
-from initbench.recipe import Claim
+from initbench.records.recipe import Claim
 from tests.analysis_data import a_comparison, a_trial, diverged, failed, finished
 
 

@@ -16,15 +16,16 @@ import typer
 from typer.testing import CliRunner
 
 import initbench
-from initbench import store, worker
 from initbench.analysis import frames
 from initbench.cli import app
 from initbench.cli.present import show_folded
 from initbench.datasets import DATASETS
-from initbench.models import MODELS
-from initbench.optimizers import OPTIMIZERS
-from initbench.recipe import DEFAULT_SCHEMES, Recipe
+from initbench.networks.models import MODELS
+from initbench.records import store
+from initbench.records.recipe import DEFAULT_SCHEMES, Recipe
+from initbench.running import worker
 from initbench.schemes import SCHEMES, parse_scheme
+from initbench.training.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).parents[1]
 TINY = ("-m", "linear", "--steps", "6", "--jobs", "1")
@@ -88,7 +89,7 @@ def python(*arguments, cwd, **environment):
 
 def no_pictures(monkeypatch):
     """Draw nothing where a test looks at the store and the tables alone: drawing takes a second."""
-    monkeypatch.setattr("initbench.analysis.folder.pictures", lambda *_: iter(()))
+    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
 
 
 def files(folder):
@@ -766,7 +767,7 @@ LOADED = "import sys; print(*sorted({name.partition('.')[0] for name in sys.modu
     [
         "import initbench",
         "import initbench.cli",
-        "import initbench.recipe, initbench.spec, initbench.errors, initbench.registry",
+        "import initbench.records.recipe, initbench.core.spec, initbench.errors, initbench.core.registry",
         *(
             f"from initbench.cli import app; app({flags!r}, standalone_mode=False)"
             for flags in (["--help"], ["compare", "--help"], ["run", "-h"], ["report", "--help"], ["list", "--help"])
@@ -797,7 +798,7 @@ def test_completion_loads_no_heavy_library(tmp_path):
 
 def test_the_reading_half_needs_no_torch(stored):
     code = (
-        "import initbench.recipe, initbench.record, initbench.store, initbench.folder, initbench.analysis.comparison\n"
+        "from initbench.records import manifest, recipe, record, store\nimport initbench.comparison\n"
         "from initbench.cli import app\n"
         f"app(['report', {str(stored / 'pair')!r}, '-q'], standalone_mode=False)\n{LOADED}"
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from test_cli import HEAVY, contents, document, files, header, initbench_, python, strict_json, table
 
-from initbench.analysis.checks import CHECKS
-from initbench.analysis.inspection import AS_BUILT
-from initbench.recipe import DEFAULT_SCHEMES
-from initbench.record import LayerStatistics, NetworkStatistics
+from initbench.analysis.step_zero.checks import CHECKS
+from initbench.analysis.step_zero.inspection import AS_BUILT
+from initbench.records.recipe import DEFAULT_SCHEMES
+from initbench.records.record import LayerStatistics, NetworkStatistics
 
 ROOT = Path(__file__).parents[1]
 QUICK = ("-m", "mlp(depth=3, width=8)", "--seeds", "2")
@@ -126,7 +126,7 @@ def _here(monkeypatch, tmp_path, cache, request):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr("initbench.analysis.inspection_folder.inspection_pictures", lambda *_: iter(()))
+        monkeypatch.setattr("initbench.report.folder.inspection_pictures", lambda *_: iter(()))
     (tmp_path / "mine.py").write_text(MODELS, encoding="utf-8")
 
 
@@ -372,7 +372,7 @@ def made(tmp_path_factory, cache):
     out = tmp_path_factory.mktemp("made") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INITBENCH_CACHE", str(cache))
-        patch.setattr("initbench.analysis.folder.pictures", lambda *_: iter(()))
+        patch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
         flags = ("-s", "kaiming", "-m", "linear", "--steps", "2", "--seeds", "1", "--jobs", "1")
         initbench_("compare", *flags, "--out", out, "--name", "pair")
     return out, None

@@ -138,7 +138,7 @@ than = "ones"
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("INITBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "json-cache"))
-    monkeypatch.setattr("initbench.analysis.folder.pictures", lambda *_: iter(()))
+    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
 
 
 def document(*arguments):

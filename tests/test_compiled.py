@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from initbench import datasets, engines
-from initbench.compiled import kernels, layout
+from initbench import datasets
+from initbench import training as engines
 from initbench.datasets.batches import Split
-from initbench.engines import autograd, chains, choosing, training
-from initbench.environment import denormals, device_name
-from initbench.models import ACTIVATIONS
-from initbench.recipe import Trial
+from initbench.networks.models import ACTIVATIONS
+from initbench.records.recipe import Trial
+from initbench.training import autograd, chains, choice, loop
+from initbench.training.compiled import kernels, layout
+from initbench.training.environment import denormals, device_name
 
 F = np.float32
 ON = f"on {device_name('cpu')}, {kernels.processor()}"  # what a failure has to say
@@ -308,7 +309,7 @@ def test_an_overflow_hidden_behind_a_relu_is_seen_as_in_torch(digits):
     for scheme, depth in (("normal(std=16)", 30), ("normal(std=1e30)", 3), ("constant(1e30)", 2)):
         trial = trial_of(digits, model=f"mlp(depth={depth}, width=16, activation='relu')", scheme=scheme)
         ours = engines.train([trial], digits, silent)[0]
-        reference = training.train([trial], digits, silent, autograd.ENGINE)[0]
+        reference = loop.train([trial], digits, silent, autograd.ENGINE)[0]
         assert ours.outcome.status == "diverged", scheme
         assert ours.outcome == reference.outcome, scheme
 
@@ -316,7 +317,7 @@ def test_an_overflow_hidden_behind_a_relu_is_seen_as_in_torch(digits):
 def test_divergence_is_seen_at_its_step(digits):
     trial = trial_of(digits, lr=3e3, model="mlp(depth=8, width=16, activation='selu')", steps=40)
     ours = engines.train([trial], digits, silent)[0]
-    reference = training.train([trial], digits, silent, autograd.ENGINE)[0]
+    reference = loop.train([trial], digits, silent, autograd.ENGINE)[0]
     assert ours.outcome.status == "diverged"
     assert ours.outcome == reference.outcome
     assert [point.step for point in ours.curve] == [point.step for point in reference.curve]
@@ -347,7 +348,7 @@ def test_company_changes_no_bit_of_a_trial(digits, batch, width, depth):
 
 def company_of(trials, dataset):
     """Train trials as a run does that was asked for all of them."""
-    groups = choosing.group_trials(trials, {dataset.fingerprint: dataset})
+    groups = choice.group_trials(trials, {dataset.fingerprint: dataset})
     return {record.trial.id: record for group in groups for record in engines.train(group, dataset, silent)}
 
 
@@ -374,7 +375,7 @@ SETS = {  # of x86-64, each with what LLVM has to know of it
 CURVES = """
 import sys
 from initbench import datasets, engines
-from initbench.recipe import Trial
+from initbench.records.recipe import Trial
 digits = datasets.prepare("digits")
 for model, optimizer, batch in ("mlp(depth=3, width=37, activation='gelu')", "adam", 19), ("linear", "sgd", 64), (
     "mlp(depth=4, width=64, activation='tanh')", "sgd(momentum=0.9)", 64), (
@@ -411,7 +412,7 @@ def test_narrower_vectors_change_no_bit(tmp_path_factory, name):
 # Machine code, made and kept.
 
 ONE = """
-from initbench.compiled import kernels
+from initbench.training.compiled import kernels
 import numpy as np
 h = np.array([-1.0, 2.0, np.nan], np.float32)
 kernels.function("activations.relu", 3)(h.ctypes.data, 0, 3)
@@ -460,7 +461,7 @@ def test_denormals_are_seen_at_step_0_and_flushed_in_training(digits):
     trial = trial_of(digits, scheme="normal(std=1e-5)", model="mlp(depth=9, width=16, activation='relu')", steps=3)
     for engine in (chains.ENGINE, autograd.ENGINE):
         seen = []
-        record = training.train([trial], digits, lambda *_, seen=seen: seen.append(flushes()), engine)[0]
+        record = loop.train([trial], digits, lambda *_, seen=seen: seen.append(flushes()), engine)[0]
         assert seen
         assert all(seen)
         assert record.environment.engine.endswith(", denormals flushed")
@@ -490,7 +491,7 @@ def test_two_hundred_trials_end_as_the_references_do(digits):
     deep = {"model": "mlp(depth=8, width=32, activation='relu')", "lr": 0.1, "batch_size": 64, "steps": 80}
     trials = [trial_of(digits, **deep, seed=seed, evaluations=2) for seed in range(200)]
     ours = [trained(trial, digits).final.val_accuracy for trial in trials]
-    reference = [training.train([t], digits, silent, autograd.ENGINE)[0].final.val_accuracy for t in trials]
+    reference = [loop.train([t], digits, silent, autograd.ENGINE)[0].final.val_accuracy for t in trials]
     difference = np.subtract(ours, reference)
     error = difference.std(ddof=1) / math.sqrt(len(trials))
     assert (difference != 0).mean() > 0.4, "these trials are not chaotic: the test would show nothing"

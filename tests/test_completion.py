@@ -10,9 +10,9 @@ import pytest
 
 from initbench.cli import completion, names
 from initbench.datasets import DATASETS
-from initbench.models import MODELS
-from initbench.optimizers import OPTIMIZERS
+from initbench.networks.models import MODELS
 from initbench.schemes import SCHEMES, parse_scheme
+from initbench.training.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "torchvision", "pandas", "matplotlib", "scipy", "sklearn", "numpy"}

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from initbench.cli import app
 from initbench.conformance import CHECKS, Subject, conformance, subject_of
+from initbench.core.randomness import generator
 from initbench.errors import InitbenchWarning, UsageError
-from initbench.layers import weighted_layers
-from initbench.randomness import generator
+from initbench.networks.layers import weighted_layers
 from initbench.schemes import SCHEMES
 
 VALUES = {

@@ -11,16 +11,17 @@ from torch import nn
 from torch.nn import functional
 
 import initbench
-from initbench import datasets, engines
+from initbench import datasets
+from initbench import training as engines
+from initbench.core.randomness import one_thread
 from initbench.datasets.batches import resident
-from initbench.engines.training import INITIALIZATION_IMAGES
 from initbench.errors import InitbenchWarning, UsageError
-from initbench.layers import weighted_layers
-from initbench.models import build_model
-from initbench.randomness import one_thread
-from initbench.recipe import Trial
+from initbench.networks.layers import weighted_layers
+from initbench.networks.models import build_model
+from initbench.records.recipe import Trial
 from initbench.schemes import SCHEMES, Preset, Procedure, Sample, assign, fill_scheme, initialize, parse_scheme
 from initbench.schemes.learned import gradient_quotient
+from initbench.training.loop import INITIALIZATION_IMAGES
 
 SHAPE, CLASSES = (1, 8, 8), 10
 FAST = {"metainit": "metainit(steps=3)", "gradinit": "gradinit(steps=3)"}

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from initbench import datasets, engines
-from initbench.models import MODELS
-from initbench.randomness import isolated
-from initbench.recipe import Trial
+from initbench import datasets, training
+from initbench.core.randomness import isolated
+from initbench.networks.models import MODELS
+from initbench.records.recipe import Trial
 
 NETWORKS = '''
 import random
@@ -54,7 +54,7 @@ def trained(dataset, model, **changes):
         "model": model, "dataset": dataset.name, "fingerprint": dataset.fingerprint, "scheme": "kaiming_uniform",
         "optimizer": "sgd", "lr": 0.05, "batch_size": 32, "steps": 25, "seed": 3,
     }  # fmt: skip
-    (record,) = engines.train([Trial(**(values | changes))], dataset, lambda *_: None)
+    (record,) = training.train([Trial(**(values | changes))], dataset, lambda *_: None)
     assert record.outcome.status == "finished", record.outcome.reason
     return record.model_dump(exclude={"timings"})
 
@@ -75,7 +75,7 @@ def test_a_network_that_draws_has_the_same_bits_each_time_and_leaves_the_generat
 
 
 def test_all_schemes_of_a_seed_draw_the_same_and_other_seeds_do_not(digits, networks):
-    from initbench import usercode
+    from initbench.core import usercode
 
     def drawn(**changes):
         seen = usercode.load(networks("DRAWN"))
@@ -97,7 +97,7 @@ def test_no_built_in_network_draws_while_it_trains(digits, name, monkeypatch):
     small = {"deep_cnn": "deep_cnn(depth=3)", "resnet": "resnet(depth=8, width=8)", "cnn": "cnn(width=4, norm='batch')"}
     model = str(MODELS.resolve(small.get(name, name)))
     once = trained(digits, model, steps=4)
-    monkeypatch.setattr("initbench.engines.training.derive", lambda *_: 12345)
+    monkeypatch.setattr("initbench.training.loop.derive", lambda *_: 12345)
     assert trained(digits, model, steps=4) == once
 
 

@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from matplotlib.collections import LineCollection
 from typer.testing import CliRunner
 
-from initbench import store
-from initbench.analysis import frames, plots
-from initbench.analysis.figures import pictures
-from initbench.analysis.paired import FLIPS, bootstrap_t, drawn_signs, drawn_sums, studentized
-from initbench.analysis.tables import csv_bytes
+from initbench.analysis import frames
+from initbench.analysis.statistics.paired import FLIPS, bootstrap_t, drawn_signs, drawn_sums, studentized
 from initbench.cli import app
 from initbench.cli.console import kept
-from initbench.collecting import collector_paused
+from initbench.core.gc_pause import collector_paused
+from initbench.records import store
+from initbench.report.figures import plots
+from initbench.report.figures.comparison import pictures
+from initbench.report.tables import csv_bytes
 
 FEW = ["-s", "kaiming_uniform", "-s", "torch_default", "-m", "linear", "--steps", "3", "--seeds", "2", "--jobs", "1"]
 
@@ -35,7 +36,7 @@ def loaded_by(statement):
 
 
 def test_a_worker_loads_nothing_but_what_trains():
-    modules = loaded_by("import initbench.worker")
+    modules = loaded_by("import initbench.running.worker")
     assert "torch" in modules
     assert not modules & {
         "pandas", "matplotlib", "scipy.stats", "sklearn", "torchvision", "typer", "rich", "jinja2", "numba",
@@ -43,7 +44,7 @@ def test_a_worker_loads_nothing_but_what_trains():
 
 
 def test_a_worker_process_is_reached_before_torch_is_loaded():
-    assert "torch" not in loaded_by("import initbench.newborn")
+    assert "torch" not in loaded_by("import initbench.running.bootstrap")
 
 
 def test_a_report_loads_no_torch_and_a_repeated_comparison_no_matplotlib(tmp_path):

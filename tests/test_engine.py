@@ -12,16 +12,15 @@ from torch.nn import functional
 
 from initbench import datasets
 from initbench.datasets.batches import Split, resident
-from initbench.engines import autograd, chains, evaluation, training
-from initbench.engines.evaluation import Course, Probe, look
-from initbench.engines.schedule import evaluation_sample, evaluation_steps
-from initbench.environment import reproducible
-from initbench.models import MODELS, build_model
-from initbench.optimizers import OPTIMIZERS
-from initbench.recipe import Trial
-from initbench.record import Outcome
+from initbench.networks.models import MODELS, build_model
+from initbench.records.recipe import Trial
+from initbench.records.record import Outcome
+from initbench.running.worker import train_group
 from initbench.schemes import initialize
-from initbench.worker import train_group
+from initbench.training import autograd, chains, evaluation, loop
+from initbench.training.environment import reproducible
+from initbench.training.evaluation import Course, Probe, evaluation_sample, evaluation_steps, look
+from initbench.training.optimizers import OPTIMIZERS
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ def trial_of(dataset, **changes):
 
 def train(dataset, **changes):
     """Train with the reference engine, whatever engine would be chosen."""
-    return training.train([trial_of(dataset, **changes)], dataset, lambda _group, _step: None, autograd.ENGINE)[0]
+    return loop.train([trial_of(dataset, **changes)], dataset, lambda _group, _step: None, autograd.ENGINE)[0]
 
 
 def trainer_of(model, dataset):

@@ -12,15 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from initbench import datasets, engines
-from initbench.engines import autograd, chains, convolutional, grouped, training
-from initbench.engines.activations import chain_of
-from initbench.engines.choosing import group_trials
-from initbench.engines.stacked import Stacked
-from initbench.engines.stepwise import data_orders, stepwise
-from initbench.models import ACTIVATIONS, MODELS
-from initbench.optimizers import OPTIMIZERS
-from initbench.recipe import Trial
+from initbench import datasets
+from initbench import training as engines
+from initbench.networks.models import ACTIVATIONS, MODELS
+from initbench.records.recipe import Trial
+from initbench.training import autograd, chains, convolutional, grouped, loop
+from initbench.training.activations import chain_of
+from initbench.training.choice import group_trials
+from initbench.training.optimizers import OPTIMIZERS
+from initbench.training.stacked import Stacked
+from initbench.training.stepwise import data_orders, stepwise
 
 BATCH, CLASSES = 16, 5
 COMPILED = f"compiled(numba {version('numba')}, llvmlite {version('llvmlite')}), denormals flushed"
@@ -253,7 +254,7 @@ def test_the_chosen_engine_draws_the_references_curve(digits, name, optimizer):
     rate /= 10 if name == "resnet" else 1  # eight layers grow the last bits of float32 sooner
     trial = trial_of(digits, model=str(MODELS.resolve(small.get(name, name))), optimizer=optimizer, lr=rate)
     chosen = engines.train([trial], digits, silent)[0]
-    expected = training.train([trial], digits, silent, autograd.ENGINE)[0]
+    expected = loop.train([trial], digits, silent, autograd.ENGINE)[0]
     assert chosen.environment.engine != expected.environment.engine
     for point, reference in zip(chosen.curve, expected.curve, strict=True):
         assert point.train_loss == pytest.approx(reference.train_loss, rel=1e-4)
@@ -392,5 +393,5 @@ def test_a_group_on_a_gpu_draws_the_curves_of_the_cpu(digits, model, optimizer):
     ]
     together = engines.train(trials, digits, silent)
     for record, trial in zip(together, trials, strict=True):
-        on_cpu = training.train([trial.model_copy(update={"device": "cpu"})], digits, silent, autograd.ENGINE)[0]
+        on_cpu = loop.train([trial.model_copy(update={"device": "cpu"})], digits, silent, autograd.ENGINE)[0]
         assert record.final.val_loss == pytest.approx(on_cpu.final.val_loss, rel=1e-3)

@@ -13,12 +13,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from initbench.analysis.exports import DOCUMENTS, FORMATS, export
-from initbench.analysis.exports.latex import escaped, latex
-from initbench.analysis.markdown import summary_markdown
-from initbench.analysis.tables import display_rows
 from initbench.cli.export import Format
 from initbench.cli.export import export as command
+from initbench.report.exports import DOCUMENTS, FORMATS, export
+from initbench.report.exports.latex import escaped, latex
+from initbench.report.markdown import summary_markdown
+from initbench.report.tables import display_rows
 from tests.analysis_data import a_comparison, a_trial, diverged, finished
 from tests.stored import a_folder
 

@@ -15,12 +15,12 @@ from stored import a_folder
 from test_inert_output import BAITS, a_hostile_comparison, baits
 from typer.testing import CliRunner
 
-from initbench import folder as folders
-from initbench.analysis.exports import COLLECTIONS
-from initbench.analysis.exports.tensorboard import EVENTS
-from initbench.analysis.exports.trials import paths, tracked
 from initbench.cli import app
-from initbench.record import Point
+from initbench.records import manifest as folders
+from initbench.records.record import Point
+from initbench.report.exports import COLLECTIONS
+from initbench.report.exports.tensorboard import EVENTS
+from initbench.report.exports.trials import paths, tracked
 
 KAIMING = "conv=kaiming_uniform(mode='fan_out'); bias=constant(0.1)"
 RECORDS = (
@@ -215,7 +215,7 @@ def test_a_file_in_the_place_of_a_folder_is_said(to, tmp_path):
 
 def test_exporting_loads_no_torch_and_none_of_the_libraries_until_asked(tmp_path):
     code = (
-        "import sys, initbench.analysis.exports\n"
+        "import sys, initbench.report.exports\n"
         "print(*sorted({'torch', 'tensorboard', 'mlflow', 'pyarrow', 'matplotlib'} & sys.modules.keys()))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,8 +16,8 @@ from stored import a_folder
 from test_exports_collections import CURVE, RECORDS, files, run
 from test_inert_output import BAITS, a_hostile_comparison
 
-from initbench import folder as folders
-from initbench.analysis.exports import log_runs, without_password
+from initbench.records import manifest as folders
+from initbench.report.exports import log_runs, without_password
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow uses what SQLAlchemy has deprecated
 

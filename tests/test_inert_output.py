@@ -23,26 +23,26 @@ from test_inspection_pages import a_network, of_observed
 from typer.testing import CliRunner
 
 import initbench
-from initbench import store
-from initbench.analysis.drawing import Picture
-from initbench.analysis.exports import DOCUMENTS, export
-from initbench.analysis.exports.latex import escaped
-from initbench.analysis.figures import pictures
-from initbench.analysis.files import tables_of
-from initbench.analysis.inlining import inline_svg
-from initbench.analysis.inspection import Observed
-from initbench.analysis.inspection_figures import inspection_pictures
-from initbench.analysis.inspection_folder import write_inspection
-from initbench.analysis.inspection_report import render_inspection
-from initbench.analysis.markdown import summary_markdown
-from initbench.analysis.report import render_report
-from initbench.analysis.tables import csv_bytes, display_rows
-from initbench.analysis.text import markdown, printable, spreadsheet
+from initbench.analysis.step_zero.inspection import Observed
 from initbench.cli import app, console
 from initbench.cli.present import show_comparison, summary_document
 from initbench.cli.present_inspection import show_inspection
-from initbench.recipe import Claim
-from initbench.record import Record
+from initbench.core.text import markdown, printable, spreadsheet
+from initbench.records import store
+from initbench.records.recipe import Claim
+from initbench.records.record import Record
+from initbench.report.exports import DOCUMENTS, export
+from initbench.report.exports.latex import escaped
+from initbench.report.figures.comparison import pictures
+from initbench.report.figures.inspection import inspection_pictures
+from initbench.report.figures.picture import Picture
+from initbench.report.files import tables_of
+from initbench.report.folder import write_inspection
+from initbench.report.markdown import summary_markdown
+from initbench.report.page.comparison import render_report
+from initbench.report.page.inlining import inline_svg
+from initbench.report.page.inspection import render_inspection
+from initbench.report.tables import csv_bytes, display_rows
 
 BAITS = (
     "<script>alert(1)</script>",

@@ -10,20 +10,19 @@ from analysis_data import a_comparison, a_trial, finished
 from matplotlib.figure import Figure
 from test_analysis_folder import HOSTILE, Page, contents
 
-from initbench.analysis.axes import cut_said, told_apart
-from initbench.analysis.checks import Check
-from initbench.analysis.freshness import STAMP, begin
-from initbench.analysis.inspection import Inspection, Observed
-from initbench.analysis.inspection_figures import inspection_pictures
-from initbench.analysis.inspection_folder import write_inspection
-from initbench.analysis.inspection_plots import ridge_of
-from initbench.analysis.inspection_report import render_inspection
-from initbench.analysis.inspection_tables import layers_table, places_table
-from initbench.analysis.plots import lines
-from initbench.analysis.report import render_report
-from initbench.analysis.step_zero import step_zero_section
-from initbench.analysis.style import SCREEN, Files, looks
-from initbench.record import LayerStatistics, NetworkStatistics, StepZero
+from initbench.analysis.step_zero.checks import Check
+from initbench.analysis.step_zero.inspection import Inspection, Observed, layers_table, places_table
+from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
+from initbench.report.figures.axes import cut_said, told_apart
+from initbench.report.figures.inspection import inspection_pictures
+from initbench.report.figures.inspection_plots import ridge_of
+from initbench.report.figures.plots import lines
+from initbench.report.figures.style import SCREEN, Files, looks
+from initbench.report.folder import write_inspection
+from initbench.report.freshness import STAMP, begin
+from initbench.report.page.comparison import render_report
+from initbench.report.page.inspection import render_inspection
+from initbench.report.step_zero import step_zero_section
 from initbench.signals import Batch, observe, weight_laws
 
 BELL = tuple(np.exp(-(np.linspace(-4, 4, 48) ** 2) / 2) / 6)
@@ -217,7 +216,7 @@ def test_what_has_no_place_on_an_axis_is_drawn(layers):
 
 @pytest.mark.parametrize("formats", [("png", "svg"), ("pdf",)])
 def test_figures_beyond_the_budget_are_linked_where_they_lie(tmp_path, monkeypatch, formats):
-    monkeypatch.setattr("initbench.analysis.inspection_report.FIGURES_BUDGET", 1)
+    monkeypatch.setattr("initbench.report.page.inspection.FIGURES_BUDGET", 1)
     write_inspection(tmp_path, an_inspection(), Files(formats=formats))
     links = [link for link in Page((tmp_path / "report.html").read_text()).links if link.startswith("plots/")]
     assert links == [f"plots/{kind}.{formats[-1]}" for kind in ("signal", "cosine", "ridges")]

@@ -7,13 +7,13 @@ from test_inspection_pages import a_layer, a_network, a_scan, a_step_zero, an_in
 from test_pictures import LONG, SHORT, hold_apart
 from typer.testing import CliRunner
 
-from initbench.analysis.axes import wrapped
-from initbench.analysis.drawing import house_style
-from initbench.analysis.inspection import Observed
-from initbench.analysis.inspection_figures import inspection_pictures
-from initbench.analysis.inspection_folder import write_inspection
-from initbench.analysis.style import PAPER, SCREEN, STYLES, Files
+from initbench.analysis.step_zero.inspection import Observed
 from initbench.cli import app
+from initbench.report.figures.axes import wrapped
+from initbench.report.figures.inspection import inspection_pictures
+from initbench.report.figures.picture import house_style
+from initbench.report.figures.style import PAPER, SCREEN, STYLES, Files
+from initbench.report.folder import write_inspection
 
 LAYER = "encoder.layers.{}.self_attn.out_proj"
 
@@ -107,9 +107,7 @@ def test_a_folder_holds_the_figures_asked_for_and_the_page_those_for_a_screen(tm
 
 def test_the_command_writes_the_style_and_formats_asked_for(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(
-        "initbench.analysis.inspection_folder.write_inspection", lambda _folder, _of, asked: written.append(asked)
-    )
+    monkeypatch.setattr("initbench.report.folder.write_inspection", lambda _folder, _of, asked: written.append(asked))
     inspect = ["inspect", "-s", "kaiming", "-m", "mlp(depth=2)", "--seeds", "1", "-q", "--out", str(tmp_path)]
     runner = CliRunner()
     assert runner.invoke(app, [*inspect, "--style", "paper", "--format", "pdf,png,pdf"]).exit_code == 0

@@ -14,9 +14,9 @@ import typer
 from analysis_data import a_comparison, a_trial, finished
 from typer.testing import CliRunner
 
-from initbench import worker
 from initbench.cli import app, doctor, examples
-from initbench.cli.closing import next_commands, seeds_that_settle
+from initbench.cli.details import next_commands, seeds_that_settle
+from initbench.running import worker
 
 ROOT = Path(__file__).parents[1]
 TINY = ("-m", "linear", "--lr", "0.05", "--steps", "6", "--jobs", "1", "--seeds", "2")
@@ -26,7 +26,7 @@ PAIR = ("-s", "kaiming", "-s", "torch_default", *TINY)
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("INITBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "manners-cache"))
-    monkeypatch.setattr("initbench.analysis.folder.pictures", lambda *_: iter(()))
+    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
     monkeypatch.delenv("INITBENCH_DATA", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
 
@@ -97,7 +97,7 @@ def test_every_example_names_what_there_is(line):
 
 def test_what_nobody_foresaw_is_said_to_be_a_bug_with_its_traceback_and_leaves_with_1(tmp_path):
     fault = (
-        "import initbench.comparing as c\n"
+        "import initbench.running.study as c\n"
         "def carry_out(*_):\n"
         "    raise KeyError('a key [red]nobody[/red] \\x1b[31m missed')\n"
         "c.carry_out = carry_out\n"

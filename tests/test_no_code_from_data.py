@@ -15,9 +15,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from initbench import store
 from initbench.cli import app
 from initbench.datasets import published
+from initbench.records import store
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "initbench"
@@ -40,9 +40,9 @@ METHODS = {
 # What is meant, and why: the user's own code, which a flag names; the libraries of a list in the doctor's source; a
 # browser for one's own page; and the training loops, which another process of this same program compiles.
 ALLOWED = {
-    ("usercode.py", "import_module"), ("usercode.py", "exec_module"), ("__init__.py", "import_module"),
-    ("cli/doctor.py", "import_module"), ("compiled/compiling.py", "import_module"),
-    ("compiled/kernels.py", "subprocess"),
+    ("core/usercode.py", "import_module"), ("core/usercode.py", "exec_module"), ("__init__.py", "import_module"),
+    ("cli/doctor.py", "import_module"), ("training/compiled/compiling.py", "import_module"),
+    ("training/compiled/kernels.py", "subprocess"),
     ("cli/report.py", "launch"), ("cli/grid.py", "launch"), ("cli/inspect.py", "launch"),
 }  # fmt: skip
 
@@ -147,7 +147,7 @@ def poison(folder):
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
     """A results folder of one comparison, with poison beside everything that it holds."""
-    monkeypatch.setattr("initbench.analysis.folder.pictures", lambda *_: iter(()))
+    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
     assert CliRunner().invoke(app, ["compare", "-s", "kaiming", *QUICK, "--out", "out", "--name", "one"]).exit_code == 0
     for folder in [path for path in (tmp_path / "out").rglob("*") if path.is_dir()]:
         poison(folder)
@@ -181,8 +181,8 @@ def test_reports_and_exports_of_a_poisoned_store_run_nothing_and_import_no_user_
     (tmp_path / "evil.py").write_text(POISON_PY)
     poisoned_trial(stored)
     code = (
-        "import sys, initbench.analysis.folder\nfrom initbench.cli import app\n"
-        "initbench.analysis.folder.pictures = lambda *_: iter(())\n"
+        "import sys, initbench.report.folder\nfrom initbench.cli import app\n"
+        "initbench.report.folder.pictures = lambda *_: iter(())\n"
         "for words in (['report', 'out/one'], ['report'], ['export', '--to', 'latex'],\n"
         "              ['report', '--json', 'out/one']):\n"
         "    try:\n        app(words)\n    except SystemExit as end:\n        assert end.code == 0, (words, end.code)\n"
@@ -250,7 +250,7 @@ def test_poison_in_a_data_folder_and_in_the_cache_is_not_opened(tmp_path, monkey
     ],
 )  # fmt: skip
 def test_a_poisoned_recipe_is_inert(tmp_path, monkeypatch, recipe):
-    monkeypatch.setattr("initbench.analysis.folder.pictures", lambda *_: iter(()))
+    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
     monkeypatch.syspath_prepend(str(tmp_path))  # where a module of that name could be imported
     poison(tmp_path)
     Path("evil.py").write_text(POISON_PY)

@@ -17,12 +17,12 @@ from PIL import Image
 from stored import a_folder
 from test_inert_output import BAITS, Reader, a_hostile_comparison, baits, stored
 
-from initbench.analysis import notebook
-from initbench.analysis.drawing import Picture
-from initbench.analysis.notebook import notebook_html
-from initbench.analysis.sentences import introduction, notes
-from initbench.analysis.tables import display_rows
-from initbench.analysis.text import printable
+from initbench.core.text import printable
+from initbench.report.figures.picture import Picture
+from initbench.report.page import notebook
+from initbench.report.page.notebook import notebook_html
+from initbench.report.sentences import introduction, notes
+from initbench.report.tables import display_rows
 
 RECORDS = tuple(
     record

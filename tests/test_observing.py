@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional
 
 from initbench import inspect
+from initbench.core.randomness import isolated
 from initbench.errors import UsageError
-from initbench.layers import weighted_layers
-from initbench.models import MODELS, build_model
-from initbench.randomness import isolated
+from initbench.networks.layers import weighted_layers
+from initbench.networks.models import MODELS, build_model
 from initbench.schemes import assign, fill_model, parse_scheme
 from initbench.signals import Batch, observe, weight_laws
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import initbench
+from initbench.core.usercode import entry_points, source_hash
 from initbench.errors import ConfigurationError, UsageError
-from initbench.models import build_model
+from initbench.networks.models import build_model
 from initbench.schemes import parse_scheme
-from initbench.usercode import entry_points, source_hash
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 QUICK = {"steps": 30, "seeds": 2, "jobs": 1, "out": "out"}
@@ -147,7 +147,7 @@ def package(tmp_path, monkeypatch):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: addon\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[initbench.schemes]\ntiny = addon:tiny\n[initbench.models]\none_layer = addon:one_layer\n"
+        "[initbench.schemes]\ntiny = addon:tiny\n[initbench.networks.models]\none_layer = addon:one_layer\n"
         "[initbench.datasets]\nstripes = addon:stripes\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -161,7 +161,7 @@ def test_a_package_adds_by_entry_points(package):
     assert {record.outcome.status for record in comparison.records} == {"finished"}
     assert comparison.records[0].data.classes == 4
     tiny = next(record for record in comparison.records if record.trial.scheme == "tiny")
-    assert tiny.trial.code == (("one_layer", source_hash("one_layer", "initbench.models")),
+    assert tiny.trial.code == (("one_layer", source_hash("one_layer", "initbench.networks.models")),
                                ("tiny", source_hash("tiny", "initbench.schemes")))  # fmt: skip
     with pytest.raises(UsageError, match="did you mean 'tiny'"):
         parse_scheme("tinyy")

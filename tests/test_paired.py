@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from initbench.analysis.paired import (
+from initbench.analysis.statistics.paired import (
     EXACT_PAIRS,
     bootstrap_t,
     clopper_pearson,

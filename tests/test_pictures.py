@@ -18,14 +18,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from typer.testing import CliRunner
 
-from initbench.analysis.drawing import house_style
-from initbench.analysis.figures import looks_of, pictures
-from initbench.analysis.folder import write_folder
-from initbench.analysis.freshness import is_fresh
-from initbench.analysis.labels import apart, ink
-from initbench.analysis.style import COLOURS, PAPER, SCREEN, STYLES, Files
-from initbench.analysis.survival import waiting
+from initbench.analysis.statistics.survival import waiting
 from initbench.cli import app
+from initbench.report.figures.comparison import looks_of, pictures
+from initbench.report.figures.labels import apart, ink
+from initbench.report.figures.picture import house_style
+from initbench.report.figures.style import COLOURS, PAPER, SCREEN, STYLES, Files
+from initbench.report.folder import write_folder
+from initbench.report.freshness import is_fresh
 
 OWNED = re.compile(r"scheme(\d+)(\.seed(\d+))?\..+")
 
@@ -282,8 +282,8 @@ def test_a_folder_holds_what_was_asked_for_and_knows_it(tmp_path):
 
 def test_the_command_writes_the_style_and_formats_asked_for(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr("initbench.folder.load", lambda _: a_grid(SHORT[:2]))
-    monkeypatch.setattr("initbench.analysis.folder.write_folder", lambda *_, asked: written.append(asked))
+    monkeypatch.setattr("initbench.comparison.load", lambda _: a_grid(SHORT[:2]))
+    monkeypatch.setattr("initbench.report.folder.write_folder", lambda *_, asked: written.append(asked))
     runner = CliRunner()
     assert runner.invoke(app, ["report", str(tmp_path), "--style", "paper", "--format", "pdf,png"]).exit_code == 0
     assert runner.invoke(app, ["report", str(tmp_path)]).exit_code == 0

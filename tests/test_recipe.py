@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from initbench.cli import app
-from initbench.comparing import draft_of
+from initbench.core.spec import Spec, parse, split_outside_brackets
 from initbench.errors import ConfigurationError, UsageError
-from initbench.recipe import (
+from initbench.records.recipe import (
     DEFAULT_SCHEMES,
     Draft,
     Recipe,
@@ -27,7 +27,7 @@ from initbench.recipe import (
     merge,
     read_toml,
 )
-from initbench.spec import Spec, parse, split_outside_brackets
+from initbench.running.study import draft_of
 
 KEYS = list(Recipe.model_fields)
 TRIAL = {

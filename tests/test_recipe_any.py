@@ -9,13 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from long_form import examples
 
-from initbench.comparing import Place, prepare
 from initbench.errors import ConfigurationError, InitbenchError
-from initbench.folder import Asked
-from initbench.models import MODELS
-from initbench.optimizers import OPTIMIZERS
-from initbench.recipe import Recipe, check, merge, read_toml
+from initbench.networks.models import MODELS
+from initbench.records.manifest import Asked
+from initbench.records.recipe import Recipe, check, merge, read_toml
+from initbench.running.study import Place, prepare
 from initbench.schemes import SCHEMES, parse_scheme
+from initbench.training.optimizers import OPTIMIZERS
 
 KEYS = list(Recipe.model_fields)
 huge = st.sampled_from([2**63, -(2**63), 10**400, 0, -1])

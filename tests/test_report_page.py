@@ -11,18 +11,16 @@ from analysis_data import a_comparison, a_curve, a_trial, finished
 from matplotlib.figure import Figure
 from test_analysis_folder import Page
 
-from initbench.analysis.downloads import downloads
-from initbench.analysis.drawing import Picture, house_style
-from initbench.analysis.figures import looks_of, pictures
-from initbench.analysis.inlining import Inlined, inline_svg
-from initbench.analysis.palette import INK, PAPER, contrast, shown, variable, variables
-from initbench.analysis.planned import analysis_plan
-from initbench.analysis.report import chapters, render_report
-from initbench.analysis.sorting import sort_key
-from initbench.analysis.style import COLOURS, REFERENCE_COLOUR, looks
-from initbench.analysis.swatches import swatches
-from initbench.analysis.tables import display_rows, mean_cell
-from initbench.recipe import Claim, default_target
+from initbench.records.recipe import Claim, default_target
+from initbench.report.analysis_plan import analysis_plan
+from initbench.report.figures.comparison import looks_of, pictures
+from initbench.report.figures.picture import Picture, house_style
+from initbench.report.figures.style import COLOURS, REFERENCE_COLOUR, looks
+from initbench.report.page.comparison import chapters, render_report
+from initbench.report.page.inlining import Inlined, inline_svg
+from initbench.report.page.page import downloads, sort_key
+from initbench.report.page.palette import INK, PAPER, contrast, shown, swatches, variable, variables
+from initbench.report.tables import display_rows, mean_cell
 
 # ---- what tables are sorted by
 

@@ -8,11 +8,11 @@ from torch import nn
 from torch.nn import functional
 
 import initbench
-from initbench import datasets, engines
+from initbench import datasets, training
 from initbench.errors import UsageError
-from initbench.layers import weighted_layers
-from initbench.models import build_model
-from initbench.recipe import Trial
+from initbench.networks.layers import weighted_layers
+from initbench.networks.models import build_model
+from initbench.records.recipe import Trial
 from initbench.schemes import parse_scheme
 
 SHAPE, CLASSES = (1, 8, 8), 10
@@ -437,4 +437,4 @@ def train(scheme, model):
         steps=120,
         seed=3,
     )
-    return engines.train([trial], digits, lambda _group, _step: None)[0]
+    return training.train([trial], digits, lambda _group, _step: None)[0]

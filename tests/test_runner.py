@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from stored import payloads
 
-from initbench import runner, store
-from initbench.comparing import Place, carry_out, draft_of, prepare
 from initbench.errors import ConfigurationError
-from initbench.runner import Silent
+from initbench.records import store
+from initbench.running import runner
+from initbench.running.runner import Silent
+from initbench.running.study import Place, carry_out, draft_of, prepare
 from initbench.schemes import SCHEMES, Rule
 
 SMALL = {

@@ -10,12 +10,12 @@ from analysis_data import a_comparison, a_trial, diverged, failed, finished
 from scipy import stats
 from test_checks import a_layer, a_step
 
-from initbench.analysis.checks import Check
-from initbench.analysis.foresight import foresight
-from initbench.analysis.inspection import Inspection, Observed
-from initbench.analysis.scans import coordinates, places_of, reach
+from initbench.analysis.prediction import foresight
+from initbench.analysis.step_zero.checks import Check
+from initbench.analysis.step_zero.inspection import Inspection, Observed
+from initbench.analysis.step_zero.scans import coordinates, places_of, reach
 from initbench.errors import UsageError
-from initbench.inspecting import ask, look
+from initbench.running.inspection import ask, look
 
 
 def asked(model, schemes=("kaiming",), seeds=2):

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import initbench
+from initbench.core.randomness import generator
+from initbench.core.registry import Registry
 from initbench.errors import InitbenchWarning, UsageError
-from initbench.layers import weighted_layers
-from initbench.models import MODELS, build_model
-from initbench.randomness import generator
-from initbench.registry import Registry
+from initbench.networks.layers import weighted_layers
+from initbench.networks.models import MODELS, build_model
 from initbench.schemes import SCHEMES, Preset, Procedure, assign, parse_scheme
 from initbench.schemes.fill import draw
 

@@ -15,7 +15,7 @@ from test_completion import HEAVY, ROOT
 
 from initbench.cli import completion
 from initbench.datasets import DATASETS
-from initbench.models import MODELS
+from initbench.networks.models import MODELS
 
 PROGRAM = """
 import atexit, sys

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from initbench.layers import weighted_layers
-from initbench.models import build_model
+from initbench.networks.layers import weighted_layers
+from initbench.networks.models import build_model
 from initbench.schemes import assign, fill_model, parse_scheme
 from initbench.signals import Batch, observe, weight_laws
-from initbench.signals.statistics import mean_cosine
+from initbench.signals.measures import mean_cosine
 
 IMAGES = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(64) % 10

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from initbench.analysis.sentences import notes
 from initbench.analysis.stability import (
     Instability,
     common_level,
@@ -22,7 +21,8 @@ from initbench.analysis.stability import (
     spikes,
     stability,
 )
-from initbench.record import EARLY_STEPS, Early, Point
+from initbench.records.record import EARLY_STEPS, Early, Point
+from initbench.report.sentences import notes
 from tests.analysis_data import ENVIRONMENT, a_comparison, a_curve, a_trial, diverged, failed, finished
 
 

@@ -17,12 +17,12 @@ from long_form import examples
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
-from initbench import folder
-from initbench.analysis.drawing import Picture
 from initbench.cli import app
+from initbench.core.paths import leads_out, stay_inside
 from initbench.errors import ConfigurationError, UsageError
-from initbench.inside import leads_out, stay_inside
-from initbench.recipe import RunName, check_one
+from initbench.records import manifest
+from initbench.records.recipe import RunName, check_one
+from initbench.report.figures.picture import Picture
 
 COMPARE = ("compare", "-s", "kaiming", "-m", "linear", "--steps", "2", "--seeds", "1", "--jobs", "1", "-q")
 
@@ -34,8 +34,8 @@ def _quick_drawing(monkeypatch):
     def drawn(*_):
         yield Picture("loss", "Loss", Figure(figsize=(1, 1)))
 
-    monkeypatch.setattr("initbench.analysis.folder.pictures", drawn)
-    monkeypatch.setattr("initbench.analysis.inspection_folder.inspection_pictures", drawn)
+    monkeypatch.setattr("initbench.report.folder.pictures", drawn)
+    monkeypatch.setattr("initbench.report.folder.inspection_pictures", drawn)
 
 
 def run(*arguments, code=0):
@@ -49,8 +49,8 @@ def run(*arguments, code=0):
 def everything(folder):
     """Return what lies below a folder: links by where they lead, files by their content, with their modes."""
     found = {}
-    for path in sorted(Path(folder).rglob("*")):
-        name = path.relative_to(folder).as_posix()
+    for path in sorted(Path(manifest).rglob("*")):
+        name = path.relative_to(manifest).as_posix()
         if path.is_symlink():
             found[name] = ("link", path.readlink())
         else:
@@ -200,7 +200,7 @@ def test_the_latest_comparison_is_one_that_lies_in_the_folder(parent):
     run(*COMPARE, "--out", "out", "--name", "one")
     run(*COMPARE, "--out", "elsewhere", "--name", "later")
     link("out/later", "elsewhere/later")
-    assert folder.latest(Path("out")) == Path("out/one")
+    assert manifest.latest(Path("out")) == Path("out/one")
     before = everything(parent / "elsewhere")
     run("report", "--out", "out")
     assert everything(parent / "elsewhere") == before
@@ -292,9 +292,9 @@ WITHOUT_CAPABILITIES = """
 import ctypes, sys
 header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
 assert ctypes.CDLL(None).capset(header, none) == 0
-import initbench.analysis.folder
+import initbench.report.folder
 from initbench.cli import app
-initbench.analysis.folder.pictures = lambda *_: iter(())
+initbench.report.folder.pictures = lambda *_: iter(())
 try:
     open(sys.argv[1] + "/x", "w")
 except PermissionError:

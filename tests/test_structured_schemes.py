@@ -10,7 +10,7 @@ from torch.nn import functional
 
 import initbench
 from initbench.errors import UsageError
-from initbench.models import build_model
+from initbench.networks.models import build_model
 
 SHAPES = {"square": (24, 24), "narrowing": (40, 10), "widening": (10, 40)}  # (in, out)
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}

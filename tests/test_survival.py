@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from initbench.analysis.paired import clopper_pearson
-from initbench.analysis.survival import compare_steps, expected_running_time, logrank, survive
+from initbench.analysis.statistics.paired import clopper_pearson
+from initbench.analysis.statistics.survival import compare_steps, expected_running_time, logrank, survive
 
 BUDGET = 100.0
 # The step of arrival; None never arrived.

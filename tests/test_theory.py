@@ -16,10 +16,10 @@ from torch import nn
 from torch.nn import functional
 
 import initbench
-from initbench import theory
-from initbench.models import build_model
-from initbench.randomness import one_thread
-from initbench.theory import ACTIVATIONS
+from initbench.core.randomness import one_thread
+from initbench.networks.models import build_model
+from initbench.signals import theory
+from initbench.signals.theory import ACTIVATIONS
 
 NAMES = list(ACTIVATIONS)
 TORCH = {

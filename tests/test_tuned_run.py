@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from initbench import datasets, engines
-from initbench.comparing import Place, carry_out, draft_of, prepare
+from initbench import datasets, training
+from initbench.comparison import load
 from initbench.datasets.batches import resident
-from initbench.environment import reproducible
 from initbench.errors import UsageError
-from initbench.folder import load
-from initbench.models import build_model
-from initbench.recipe import FIRST_TUNING_SEED, Trial
-from initbench.record import EARLY_STEPS
+from initbench.networks.models import build_model
+from initbench.records.recipe import FIRST_TUNING_SEED, Trial
+from initbench.records.record import EARLY_STEPS
+from initbench.running.study import Place, carry_out, draft_of, prepare
 from initbench.schemes import initialize
+from initbench.training.environment import reproducible
 
 SMALL = {"model": "mlp(depth=1, width=8)", "steps": 8, "seeds": 2, "schemes": ["kaiming", "normal(std=0.01)"]}
 
@@ -63,7 +63,7 @@ def test_a_grid_is_extended_once_where_the_best_rate_stands_at_its_edge(tmp_path
 def test_a_tuned_comparison_is_not_trained_again(tmp_path, monkeypatch):
     changes = {"lr": [0.01, 0.1], "tuning_seeds": 1}
     first = carry_out(prepared(tmp_path, **changes))
-    monkeypatch.setattr(engines, "train", None)  # training again would fail
+    monkeypatch.setattr(training, "train", None)  # training again would fail
     second = carry_out(prepared(tmp_path, **changes))
     assert second.records == first.records
     assert second.tuning == first.tuning
@@ -94,7 +94,7 @@ def test_an_order_seed_gives_the_batches_of_a_trial_with_that_seed():
     plain = Trial(**common, seed=4)
     crossed = Trial(**common, seed=9, order_seed=4)
     assert plain.id != crossed.id
-    curves = [engines.train([trial], digits, lambda *_: None)[0].curve for trial in (plain, crossed)]
+    curves = [training.train([trial], digits, lambda *_: None)[0].curve for trial in (plain, crossed)]
     assert curves[0] == curves[1], "zero weights do not depend on the seed, so only the order is left"
 
 
@@ -104,7 +104,7 @@ def test_the_first_steps_are_kept_one_by_one():
         model="mlp(depth=1, width=8, activation='relu')", dataset=digits.name, fingerprint=digits.fingerprint,
         scheme="kaiming_uniform", optimizer="sgd", lr=0.1, batch_size=32, steps=60, seed=1,
     )  # fmt: skip
-    early = engines.train([trial], digits, lambda *_: None)[0].early
+    early = training.train([trial], digits, lambda *_: None)[0].early
     assert len(early.losses) == len(early.gradient_norms) == EARLY_STEPS
     with reproducible("cpu"):
         model = initialize(build_model(trial.model, digits.shape, 10), "kaiming_uniform", seed=1)
@@ -128,7 +128,7 @@ def test_what_is_asked_is_stamped_before_the_first_trial(tmp_path, monkeypatch):
     def stop(*_arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("initbench.comparing.run", stop)
+    monkeypatch.setattr("initbench.running.study.run", stop)
     with pytest.raises(KeyboardInterrupt):
         carry_out(work)
     stamped = asked(tmp_path / "claimed")

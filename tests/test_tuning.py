@@ -16,7 +16,7 @@ from initbench.analysis.tuning import (
     describe,
     extended_grid,
 )
-from initbench.recipe import DEFAULT_GRID
+from initbench.records.recipe import DEFAULT_GRID
 from tests.analysis_data import LN_10, a_curve, a_trial, diverged, failed, finished
 
 GRID = (0.01, 0.03, 0.1)

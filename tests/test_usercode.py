@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from initbench.core.spec import is_reference
+from initbench.core.usercode import load
 from initbench.errors import ConfigurationError, InitbenchError, UsageError
-from initbench.models import build_model
-from initbench.spec import is_reference
-from initbench.usercode import load
+from initbench.networks.models import build_model
 
 SHAPE = (3, 8, 8)
 BUILDERS = """

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from initbench.analysis.variance import components, decompose, describe
+from initbench.analysis.crossing import decompose
+from initbench.analysis.statistics.variance import components
+from initbench.report.crossing import describe_crossing as describe
 from tests.analysis_data import a_trial, diverged, failed, finished
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from initbench.analysis.paired import compare_pairs, compare_shares, least_seeds
-from initbench.analysis.survival import compare_steps
-from initbench.analysis.verdict import Accuracy, judge_accuracy, judge_speed
+from initbench.analysis.statistics.paired import compare_pairs, compare_shares, least_seeds
+from initbench.analysis.statistics.survival import compare_steps
+from initbench.analysis.verdicts import Accuracy, judge_accuracy, judge_speed
 
 SPREAD = np.array([0.010, -0.004, 0.003, -0.012, 0.006, 0.001, -0.008, 0.004, 0.009, -0.009])
 

@@ -12,19 +12,19 @@ import pytest
 from analysis_data import a_comparison, a_curve, a_trial, diverged, failed, finished
 from test_analysis_folder import Page, contents
 
-from initbench.analysis.aggregate import interquartile_mean, probability_of_improvement
-from initbench.analysis.figures import pictures
-from initbench.analysis.folder import write_folder
-from initbench.analysis.freshness import is_fresh
-from initbench.analysis.judging import VERDICT_COLUMNS
-from initbench.analysis.markdown import summary_markdown
-from initbench.analysis.paired import compare_pairs, holm
-from initbench.analysis.report import render_report
-from initbench.analysis.sentences import findings, notes
-from initbench.analysis.survival import compare_steps, survive
-from initbench.analysis.tables import across_remarks, across_rows, csv_bytes, display_rows
+from initbench.analysis.judgements import VERDICT_COLUMNS
+from initbench.analysis.statistics.aggregate import interquartile_mean, probability_of_improvement
+from initbench.analysis.statistics.paired import compare_pairs, holm
+from initbench.analysis.statistics.survival import compare_steps, survive
 from initbench.analysis.tuning import choose
 from initbench.cli.present import show_comparison, summary_document
+from initbench.report.figures.comparison import pictures
+from initbench.report.folder import write_folder
+from initbench.report.freshness import is_fresh
+from initbench.report.markdown import summary_markdown
+from initbench.report.page.comparison import render_report
+from initbench.report.sentences import findings, notes
+from initbench.report.tables import across_remarks, across_rows, csv_bytes, display_rows
 
 BASE = "torch_default"
 LONG = "conv=kaiming_uniform(nonlinearity='relu', mode='fan_out'); linear=xavier_uniform; bias=constant(0.1)"

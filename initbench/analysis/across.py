@@ -7,15 +7,15 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from initbench.analysis.aggregate import (
+from initbench.analysis.panels import Panel
+from initbench.analysis.statistics.aggregate import (
     Profile,
     interquartile_mean,
     performance_profile,
     probability_of_improvement,
 )
-from initbench.analysis.paired import Measure
-from initbench.analysis.panels import Panel
-from initbench.analysis.statistics import Floats
+from initbench.analysis.statistics.intervals import Floats
+from initbench.analysis.statistics.paired import Measure
 
 THRESHOLDS = np.linspace(0, 1, 101)
 

@@ -1,20 +1,16 @@
 """What somebody asserts, put to the test: claims of a recipe, and the conditions of `--fail-if`."""
 
-import math
-import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from initbench.analysis.paired import ALPHA, Interval, Paired, compare_pairs, holm, least_seeds, seeds_needed
-from initbench.analysis.settings import within
-from initbench.analysis.summary import SETTING, SUMMARY_COLUMNS
-from initbench.errors import UsageError
-from initbench.recipe import Claim, Metric
-from initbench.spec import CLOSING, OPENING, QUOTES, did_you_mean
+from initbench.analysis.panels import within
+from initbench.analysis.statistics.paired import ALPHA, Interval, Paired, compare_pairs, holm, least_seeds, seeds_needed
+from initbench.analysis.summary import SETTING
+from initbench.records.recipe import Claim, Metric
 
 Status = Literal["supported", "refuted", "undecided"]
 
@@ -209,140 +205,3 @@ def _end(value: float, measured: _Measured) -> str:
 
 def _lost(pairs: Paired) -> str:
     return f", {pairs.dropped} of {pairs.n + pairs.dropped} seeds left out: a value is missing" * bool(pairs.dropped)
-
-
-COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-COLUMNS = tuple(column for column, kind in SUMMARY_COLUMNS.items() if kind != "str" and column not in SETTING)
-_FORM = "write <scheme>.<column> < <scheme>.<column> or a number, with <, <=, > or >="
-
-
-@dataclass(frozen=True)
-class Operand:
-    """A number of the summary: the `column` of a scheme's row."""
-
-    scheme: str
-    column: str
-
-    def __str__(self) -> str:
-        return f"{self.scheme}.{self.column}"
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A condition of `--fail-if`: two numbers of the summary, or one and a number, and how they are compared."""
-
-    left: Operand
-    comparison: str
-    right: Operand | float
-
-    @property
-    def schemes(self) -> tuple[str, ...]:
-        """The schemes it speaks of."""
-        return tuple(side.scheme for side in (self.left, self.right) if isinstance(side, Operand))
-
-    def __str__(self) -> str:
-        right = f"{self.right:g}" if isinstance(self.right, float) else str(self.right)
-        return f"{self.left} {self.comparison} {right}"
-
-
-def parse_condition(text: str, resolve: Callable[[str], str] = str) -> Condition:
-    """Read `<scheme>.<column> (<|<=|>|>=) <scheme>.<column> or a number`; `resolve` makes a scheme's text canonical.
-
-    Raises:
-        UsageError: the text is not of that form, or a column is not one of the summary's.
-    """
-    found = list(_operators(text))
-    if len(found) != 1:
-        raise UsageError(f"'{text}' is no condition: {_FORM}.")
-    start, comparison = found[0]
-    left, right = text[:start].strip(), text[start + len(comparison) :].strip()
-    return Condition(_operand(left, text, resolve), comparison, _number_or_operand(right, text, resolve))
-
-
-def holds(condition: Condition, summary: pd.DataFrame, pair_on: Sequence[str] = SETTING) -> tuple[bool, str]:
-    """Tell whether a condition is met in any setting of a summary, and a sentence that names the first such setting.
-
-    A condition that cannot be decided counts as met, and the sentence says why: it guards a build, and a build whose
-    trials diverged, failed or are missing must not pass because there was nothing to compare. Two schemes are compared
-    where they share `pair_on`; a dataset, model and optimizer in which they share nothing cannot be decided.
-    """
-    told = [_told(condition, rows, pair_on) for rows in _places(summary)]
-    if not told:
-        return True, f"{condition}: counted as met, for there are no trials."
-    met = [sentence for of_place in told for is_met, sentence in of_place if is_met]
-    if met:
-        return True, met[0]
-    return False, f"{condition}: not met in {sum(map(len, told))} setting(s)."
-
-
-def _told(condition: Condition, rows: pd.DataFrame, pair_on: Sequence[str]) -> list[tuple[bool, str]]:
-    left = rows[rows["scheme"] == condition.left.scheme]
-    where = ", ".join(str(rows[name].iloc[0]) for name in SETTING[:3])
-    absent = [scheme for scheme in condition.schemes if scheme not in set(rows["scheme"])]
-    if absent:
-        near = did_you_mean(absent[0], list(rows["scheme"]))
-        return [(True, f"{condition}: counted as met, for {absent[0]} has no trial in {where}{near or '.'}")]
-    if isinstance(condition.right, float):
-        pairs = [(row, condition.right) for row in left.to_dict("records")]
-        return [_compared(condition, row, row[condition.left.column], right) for row, right in pairs]
-    right = rows.loc[rows["scheme"] == condition.right.scheme, [*pair_on, condition.right.column]]
-    both = left[[*pair_on, condition.left.column]].merge(right, on=list(pair_on), suffixes=("", " of right"))
-    names = condition.left.column, condition.right.column
-    other = f"{names[1]} of right" if names[0] == names[1] else names[1]
-    if both.empty:
-        return [(True, f"{condition}: counted as met, for its schemes share no setting in {where}.")]
-    return [_compared(condition, row, row[names[0]], row[other]) for row in both.to_dict("records")]
-
-
-def _compared(condition: Condition, row: Mapping[str, object], left: float, right: float) -> tuple[bool, str]:
-    where = ", ".join(f"lr {row[name]:g}" if name == "lr" else str(row[name]) for name in SETTING if name in row)
-    if pd.isna(left) or pd.isna(right):
-        missing = condition.left if pd.isna(left) else condition.right
-        return True, f"{condition}: counted as met, for {missing} has no value in {where}."
-    is_met = COMPARISONS[condition.comparison](left, right)
-    return is_met, f"{condition}: {'met' if is_met else 'not met'} in {where} ({left:.6g} against {right:.6g})."
-
-
-def _places(summary: pd.DataFrame) -> Iterable[pd.DataFrame]:
-    return (rows for _, rows in summary.groupby(list(SETTING[:3]), sort=False))
-
-
-def _operators(text: str) -> Iterable[tuple[int, str]]:
-    """Yield the comparisons that stand outside brackets and quotes, which belong to a scheme, with their places."""
-    depth, quote = 0, ""
-    for i, char in enumerate(text):
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in QUOTES:
-            quote = char
-        elif char in "<>" and not depth:
-            yield i, text[i : i + 2] if text[i + 1 : i + 2] == "=" else char
-        else:
-            depth += (char in OPENING) - (char in CLOSING)
-
-
-def _operand(side: str, text: str, resolve: Callable[[str], str]) -> Operand:
-    scheme, _, column = side.rpartition(".")
-    if not scheme.strip():
-        raise UsageError(f"'{side}' in '{text}' names no column of a scheme: {_FORM}.")
-    if column not in COLUMNS:
-        known = ", ".join(COLUMNS)
-        raise UsageError(
-            f"'{column}' in '{text}' is no column{did_you_mean(column, list(COLUMNS)) or f' (known: {known}).'}"
-        )
-    return Operand(resolve(scheme.strip()), column)
-
-
-def _number_or_operand(side: str, text: str, resolve: Callable[[str], str]) -> Operand | float:
-    try:
-        value = float(side)
-    except ValueError:
-        return _operand(side, text, resolve)
-    if not math.isfinite(value):
-        raise UsageError(f"'{side}' in '{text}' is not finite: write a finite number.")
-    return value

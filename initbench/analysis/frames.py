@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from initbench.analysis.statistics import beats_guessing
-from initbench.record import Record
+from initbench.analysis.statistics.intervals import beats_guessing
+from initbench.records.record import Record
 
 TRIAL_COLUMNS = {
     "trial": "str",

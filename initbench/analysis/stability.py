@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from initbench.analysis.frames import learned_trials
-from initbench.analysis.statistics import Estimate, mean_interval
-from initbench.record import EARLY_STEPS, Point, Record
+from initbench.analysis.statistics.intervals import Estimate, mean_interval
+from initbench.records.record import EARLY_STEPS, Point, Record
 
 LEVEL_RULE = (
     "The common level of a setting is the highest final training loss among the trials that learned, whatever their "

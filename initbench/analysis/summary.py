@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from initbench.analysis.frames import table
-from initbench.analysis.statistics import censored_median, mean_interval
+from initbench.analysis.statistics.intervals import censored_median, mean_interval
 
 SETTING = ("dataset", "model", "optimizer", "lr")
 

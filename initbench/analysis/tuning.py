@@ -11,8 +11,8 @@ import numpy as np
 import scipy  # its parts load when they are first used: scipy.stats takes half a second
 
 from initbench.analysis.frames import learned_trials
-from initbench.analysis.statistics import Estimate, mean_interval
-from initbench.record import Record
+from initbench.analysis.statistics.intervals import Estimate, mean_interval
+from initbench.records.record import Record
 
 # Half a decade, the step from a grid of one lr, which has no ratio of its own.
 LONE_RATIO = math.sqrt(10)

@@ -52,7 +52,7 @@ def _torch() -> str:
     try:
         import torch
 
-        from initbench.environment import choose_device, device_name
+        from initbench.training.environment import choose_device, device_name
     except (ImportError, OSError):
         return "torch does not load: see `initbench doctor`"
     device = choose_device("auto")

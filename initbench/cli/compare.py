@@ -57,8 +57,8 @@ def compare(
         import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
 
         from initbench.cli.grid import Wishes, run_grid
-        from initbench.cluster import cluster_of
-        from initbench.comparing import Place, draft_of
+        from initbench.running.cluster import cluster_of
+        from initbench.running.study import Place, draft_of
 
     given = options.given(
         schemes=scheme,

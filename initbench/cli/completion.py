@@ -12,11 +12,10 @@ from pathlib import Path
 import typer
 from rich.markup import escape
 
-from initbench.analysis.text import printable
-from initbench.cli.names import HOMES, Named, installed, registered
-from initbench.cli.recipes import question, recipes
+from initbench.cli.names import HOMES, Named, installed, question, recipes, registered
 from initbench.cli.shells import ASKED, BEFORE
-from initbench.spec import PARTS, split_outside_brackets
+from initbench.core.spec import PARTS, split_outside_brackets
+from initbench.core.text import printable
 
 Offers = list[tuple[str, str]]
 

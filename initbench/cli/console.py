@@ -21,10 +21,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from initbench.analysis.text import printable
-from initbench.collecting import collector_paused
+from initbench.core.gc_pause import collector_paused
+from initbench.core.interrupts import INTERRUPTED, STOPPING, leave
+from initbench.core.text import printable
 from initbench.errors import InitbenchError
-from initbench.interrupts import INTERRUPTED, STOPPING, leave
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -231,3 +231,23 @@ def show_fact(label: str, text: str, remark: str = "") -> None:
 def _plain(text: str) -> Text:
     """Keep names from being read as markup or as control sequences."""
     return Text("\n".join(map(printable, text.split("\n"))))
+
+
+SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def block(share: float) -> str:
+    """Return the block that stands for a share of the height, at least the lowest."""
+    return SPARKS[min(len(SPARKS) - 1, max(0, int(share * len(SPARKS))))]
+
+
+def picked(count: int, width: int) -> list[int]:
+    """Return at most `width` of the places 0 … count - 1, evenly spaced, with both ends."""
+    if count <= width:
+        return list(range(count))
+    return [round(i * (count - 1) / (width - 1)) for i in range(width)]
+
+
+def spark(shares: Sequence[float], width: int) -> str:
+    """Draw shares from 0 to 1 as at most `width` blocks."""
+    return "".join(block(shares[i]) for i in picked(len(shares), width))

@@ -1,14 +1,18 @@
 """What `-v` adds: where and how trials are computed, what they cost, and which files hold it."""
 
+import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 
-from initbench.analysis.comparison import Comparison
 from initbench.analysis.stability import spikes
-from initbench.comparing import Prepared
-from initbench.environment import cores, device_name
+from initbench.cli import options
+from initbench.comparison import Comparison
+from initbench.running.study import Prepared
+from initbench.training.environment import cores, device_name
 
 TIMES = ("seconds_init", "seconds_train")
 
@@ -46,3 +50,51 @@ def after(comparison: Comparison, prepared: Prepared) -> Iterator[tuple[str, str
 def _times(trials: pd.DataFrame) -> str:
     init, train = (trials[column].median() for column in TIMES)
     return f"{init:.2g} s to initialize, {train:.2g} s to train (medians of {len(trials)})"
+
+
+MOST_SEEDS = 100  # more than that are seldom worth their time
+
+
+def next_commands(comparison: Comparison, folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield (command, what for), the most useful first; `folder` is the comparison's own."""
+    yield f"initbench report {_unless_default(folder)}--open", "curves, tables and verdicts in a browser"
+    typed = shlex.split(comparison.command)
+    if len(comparison.schemes) == 1 and typed[1:2] == ["run"]:
+        other = "torch_default" if comparison.schemes[0] != "torch_default" else "kaiming"
+        yield (
+            shlex.join(["initbench", "compare", *_without(typed[2:], "--name"), "-s", other]),
+            "against another scheme",
+        )
+        return
+    if len(comparison.asked_rates) == 1 and not comparison.crossed:
+        tuned = [*_without(_without(typed, "--lr"), "--name"), "--lr", "tune"]  # this folder stays as it is
+        yield shlex.join(tuned), "each scheme at its own best learning rate"
+    seeds = seeds_that_settle(comparison)
+    if seeds:
+        yield shlex.join([*_without(typed, "--seeds"), "--seeds", str(seeds)]), "settles what these seeds leave open"
+
+
+def seeds_that_settle(comparison: Comparison) -> int | None:
+    """Return how many seeds would settle the open verdicts that can be settled, None where there are none."""
+    had = {record.trial.seed for record in comparison.records}
+    if had != set(range(len(had))):  # a count would not hold these seeds, and begin anew
+        return None
+    judged = [of for every in comparison.judgements.values() for of in every]
+    needed = [verdict.seeds_needed for of in judged for verdict in (of.accuracy, of.speed)]
+    return max((seeds for seeds in needed if seeds is not None and len(had) < seeds <= MOST_SEEDS), default=None)
+
+
+def _unless_default(folder: Path) -> str:
+    """Return the folder as an argument, nothing where the latest of the default results is this one."""
+    usual = Path(os.environ.get("INITBENCH_OUT") or options.OUT)
+    return "" if folder.parent == usual else f"{shlex.quote(str(folder))} "
+
+
+def _without(words: list[str], flag: str) -> list[str]:
+    """Return a command line without a flag and its value."""
+    kept, skip = [], False
+    for word in words:
+        if not skip and word != flag and not word.startswith(f"{flag}="):
+            kept.append(word)
+        skip = word == flag
+    return kept

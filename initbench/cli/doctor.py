@@ -103,7 +103,7 @@ def _terminal() -> Iterator[Finding]:
 
 
 def _folders(out: Path) -> Iterator[Finding]:
-    from initbench.datasets.cache import cache_dir
+    from initbench.core.paths import cache_dir
 
     for what, folder, remedy in (
         ("results", out.resolve(), "choose another with --out or INITBENCH_OUT"),
@@ -130,7 +130,7 @@ def _not_writable(folder: Path) -> str:
 def _device() -> Iterator[Finding]:
     import torch
 
-    from initbench.environment import choose_device, device_name
+    from initbench.training.environment import choose_device, device_name
 
     device = choose_device("auto")
     name = f"{device}: {device_name(device)}"
@@ -152,7 +152,7 @@ def _device() -> Iterator[Finding]:
 
 def _loops() -> Finding:
     """Compile something small as training loops are, unless that was done before."""
-    from initbench.compiled import kernels
+    from initbench.training.compiled import kernels
 
     kernels.address("activations.relu")
     if kernels.can_keep():
@@ -165,8 +165,8 @@ def _workers() -> Finding:
     """Start a worker process, as a comparison does."""
     from concurrent.futures import BrokenExecutor
 
-    from initbench.environment import cores
-    from initbench.executors import open_processes
+    from initbench.running.pool import open_processes
+    from initbench.training.environment import cores
 
     workers = open_processes(1)
     try:

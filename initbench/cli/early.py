@@ -5,7 +5,7 @@ from initbench.cli import console
 
 def compile_early(*, needed: bool, quiet: bool) -> None:
     """Compile the training loops in another process, unless this machine has them already."""
-    from initbench.compiled import kernels
+    from initbench.training.compiled import kernels
 
     if not needed or kernels.are_ready():
         return

@@ -10,7 +10,7 @@ from initbench.cli import console, options
 from initbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from initbench.analysis.comparison import Comparison
+    from initbench.comparison import Comparison
 
 # `analysis.exports` has these names too, but takes pandas to load.
 Format = Literal["csv", "markdown", "latex", "json", "parquet", "tensorboard", "mlflow"]
@@ -39,8 +39,9 @@ def export(
     The summary as CSV, Markdown, LaTeX (booktabs) or JSON; all tables as Parquet; every trial with its curves for
     TensorBoard or MLflow. The last three need the extra of their name: pip install 'initbench[tensorboard]'.
     """
-    from initbench.analysis import exports
-    from initbench.folder import latest, load
+    from initbench.comparison import load
+    from initbench.records.manifest import latest
+    from initbench.report import exports
 
     if uri is not None and (to != "mlflow" or output is not None):
         raise UsageError("--uri goes with --to mlflow and without --output: it says where the runs are logged.")
@@ -59,9 +60,9 @@ def export(
 
 
 def _document(comparison: "Comparison", to: str, folder: Path, output: Path | None) -> None:
-    from initbench.analysis import exports
     from initbench.cli.present import summary_document
-    from initbench.store import write_atomically
+    from initbench.records.store import write_atomically
+    from initbench.report import exports
 
     content = exports.export(comparison, to, summary_document(comparison, folder))
     if output is None:
@@ -73,8 +74,8 @@ def _document(comparison: "Comparison", to: str, folder: Path, output: Path | No
 
 
 def _collection(comparison: "Comparison", to: str, folder: Path, output: Path | None) -> None:
-    from initbench.analysis import exports
-    from initbench.inside import stay_inside
+    from initbench.core.paths import stay_inside
+    from initbench.report import exports
 
     if output is None:
         output = folder / "export" / to

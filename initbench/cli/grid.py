@@ -10,19 +10,18 @@ from typing import Any
 import pandas as pd
 import typer
 
-from initbench.analysis.claims import Condition, holds, parse_condition
-from initbench.analysis.comparison import Comparison
-from initbench.analysis.freshness import is_fresh
+from initbench.analysis.conditions import Condition, holds, parse_condition
 from initbench.analysis.summary import SETTING
 from initbench.cli import console, details
-from initbench.cli.closing import next_commands
+from initbench.cli.details import next_commands
 from initbench.cli.present import show_all_pairs, show_comparison, summary_document
 from initbench.cli.progress import progress_on
-from initbench.comparing import Place, Prepared, carry_out, prepare
+from initbench.comparison import Comparison, load
+from initbench.core.interrupts import typed
 from initbench.errors import ConditionMet, ConfigurationError, TrialsFailed
-from initbench.folder import load
-from initbench.interrupts import typed
-from initbench.recipe import Draft
+from initbench.records.recipe import Draft
+from initbench.report.freshness import is_fresh
+from initbench.running.study import Place, Prepared, carry_out, prepare
 from initbench.schemes import parse_scheme
 
 
@@ -94,7 +93,7 @@ def _carried_out(prepared: Prepared, wishes: Wishes) -> Comparison:
 def _refresh(prepared: Prepared, comparison: Comparison, *, draw: bool = True) -> None:
     """Write the comparison's folder, unless it holds all that already: drawing costs seconds."""
     if not is_fresh(prepared.folder, comparison):
-        from initbench.analysis.folder import write_folder  # loads matplotlib
+        from initbench.report.folder import write_folder  # loads matplotlib
 
         write_folder(prepared.folder, comparison, draw=draw)
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from initbench.cli import completion, console, options
-from initbench.interrupts import typed
+from initbench.core.interrupts import typed
 
 if TYPE_CHECKING:
-    from initbench.analysis.inspection import Inspection
-    from initbench.analysis.style import Files
+    from initbench.analysis.step_zero.inspection import Inspection
+    from initbench.report.figures.style import Files
 
 Models = Annotated[
     str,
@@ -66,8 +66,8 @@ def inspect(
     """
     with console.kept():
         from initbench.cli.present_inspection import inspection_document, show_inspection
-        from initbench.inspecting import ask, default_schemes, folder_of, look, stamp
-        from initbench.recipe import RunName, Seeds, check_one
+        from initbench.records.recipe import RunName, Seeds, check_one
+        from initbench.running.inspection import ask, default_schemes, folder_of, look, stamp
 
     count = check_one(Seeds, options.given(seeds=seeds)["seeds"], "--seeds")
     schemes = scheme or default_schemes(model)
@@ -87,7 +87,7 @@ def inspect(
 
 
 def _write(folder: Path, inspection: "Inspection", figures: "Files", *, quiet: bool, open_report: bool) -> None:
-    from initbench.analysis.inspection_folder import write_inspection  # loads matplotlib
+    from initbench.report.folder import write_inspection  # loads matplotlib
 
     write_inspection(folder, inspection, figures)
     if not quiet:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from initbench.cli import completion, console
-from initbench.cli.recipes import FOLDER, question, recipes
+from initbench.cli.names import FOLDER, question, recipes
 from initbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from initbench.registry import Entry, Registry
+    from initbench.core.registry import Entry, Registry
     from initbench.schemes.rule import Maker
 
 COMPOSING = (
@@ -75,9 +75,9 @@ def listing(what: Annotated[What, typer.Argument(help="What to list.")], name: N
 
 def _registry(what: What) -> "Registry[Any]":
     from initbench.datasets import DATASETS
-    from initbench.models import MODELS
-    from initbench.optimizers import OPTIMIZERS
+    from initbench.networks.models import MODELS
     from initbench.schemes import SCHEMES
+    from initbench.training.optimizers import OPTIMIZERS
 
     registries: dict[What, Registry[Any]] = {
         What.SCHEMES: SCHEMES,
@@ -105,7 +105,7 @@ class Traits:
     """What a scheme declares of itself, in words."""
 
     def __init__(self, maker: "Maker") -> None:
-        from initbench.layers import Layer
+        from initbench.networks.layers import Layer
         from initbench.schemes import Preset, Procedure
 
         layer = Layer("layer", "linear", "layer.weight", "layer.bias", (8, 8))
@@ -212,7 +212,7 @@ def _show_experiments(name: str | None) -> None:
 
 
 def _show_recipe(name: str, paths: dict[str, Path]) -> None:
-    from initbench.spec import did_you_mean
+    from initbench.core.spec import did_you_mean
 
     if name not in paths:
         raise UsageError(f"No recipe '{name}' in {FOLDER.resolve()}{did_you_mean(name, list(paths)) or '.'}")

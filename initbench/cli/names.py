@@ -5,6 +5,7 @@ very decorator that fills a registry, so a new scheme needs no second entry; a t
 """
 
 import ast
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -14,9 +15,9 @@ PACKAGE = Path(__file__).parents[1]
 # Where the functions of a kind are, and the registry that their decorator names.
 HOMES = {
     "scheme": ("schemes", "SCHEMES"),
-    "model": ("models.py", "MODELS"),
+    "model": ("networks/models.py", "MODELS"),
     "dataset": ("datasets", "DATASETS"),
-    "optimizer": ("optimizers.py", "OPTIMIZERS"),
+    "optimizer": ("training/optimizers.py", "OPTIMIZERS"),
 }
 
 
@@ -63,3 +64,19 @@ def _parameters(arguments: ast.arguments) -> dict[str, str | None]:
     pairs = [*zip(positional, defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
     settable = pairs[len(arguments.posonlyargs) :]
     return {argument.arg: None if default is None else ast.unparse(default) for argument, default in settable}
+
+
+FOLDER = Path("experiments")
+
+
+def recipes() -> dict[str, Path]:
+    """Return the recipes in the current folder's `experiments`, by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
+
+
+def question(path: Path) -> str:
+    """Return what a recipe asks, nothing where it does not say."""
+    try:
+        return str(tomllib.loads(path.read_text(encoding="utf-8")).get("question", ""))
+    except (ValueError, RecursionError, OSError):
+        return "(cannot be read)"

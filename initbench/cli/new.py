@@ -8,8 +8,7 @@ import typer
 
 from initbench.cli import console
 from initbench.cli.examples import epilog
-from initbench.cli.names import installed, registered
-from initbench.cli.recipes import FOLDER
+from initbench.cli.names import FOLDER, installed, registered
 
 app = typer.Typer(no_args_is_help=True, help="Write a commented recipe to start from, or a schema for editors.")
 
@@ -69,7 +68,7 @@ def experiment(
     from pydantic import TypeAdapter, ValidationError
 
     from initbench.errors import ConfigurationError, UsageError
-    from initbench.recipe import RunName
+    from initbench.records.recipe import RunName
 
     try:
         TypeAdapter(RunName).validate_python(name)
@@ -108,7 +107,7 @@ def schema(folder: Folder = FOLDER) -> None:
 
 def recipe_schema() -> dict[str, Any]:
     """Return the JSON schema of a recipe file; names that are known here stand as examples, for others are allowed."""
-    from initbench.recipe import Recipe
+    from initbench.records.recipe import Recipe
 
     document = {"$schema": DIALECT, **Recipe.model_json_schema(), "title": TITLE}
     for key, kind in NAMES.items():
@@ -128,7 +127,7 @@ def _require_ours(path: Path) -> None:
 
 
 def _write_schema(path: Path) -> None:
-    from initbench.store import write_atomically
+    from initbench.records.store import write_atomically
 
     write_atomically(path, (json.dumps(recipe_schema(), indent=1) + "\n").encode())
     console.show_path("schema", path)

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from initbench.analysis.style import FORMATS, STYLES, Files
 from initbench.cli import completion
+from initbench.report.figures.style import FORMATS, STYLES, Files
 
 
 def _known(formats: str) -> str:

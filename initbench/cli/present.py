@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from initbench.analysis.claims import ClaimVerdict
-from initbench.analysis.comparison import Comparison
-from initbench.analysis.sections import claim_verdicts, sections
-from initbench.analysis.sentences import introduction, notes
-from initbench.analysis.tables import across_remarks, across_rows, display_rows
-from initbench.analysis.text import pieces
 from initbench.cli import console
+from initbench.comparison import Comparison
+from initbench.core.text import pieces
+from initbench.report.sections import claim_verdicts, sections
+from initbench.report.sentences import introduction, notes
+from initbench.report.tables import across_remarks, across_rows, display_rows
 
 NAME = 24  # characters that names of schemes should have before an interval takes a line of its own
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from initbench.analysis.checks import Check, verdict
-from initbench.analysis.inspection import Inspection
-from initbench.analysis.propagation import power_of_two, slopes
-from initbench.analysis.scans import Reach, coordinates, places_of, reach
-from initbench.analysis.statistics import Estimate, Floats
-from initbench.analysis.text import printable
+from initbench.analysis.statistics.intervals import Estimate, Floats
+from initbench.analysis.step_zero.checks import Check, verdict
+from initbench.analysis.step_zero.inspection import Inspection
+from initbench.analysis.step_zero.propagation import power_of_two, slopes
+from initbench.analysis.step_zero.scans import Reach, coordinates, places_of, reach
 from initbench.cli import console
+from initbench.cli.console import block, picked
 from initbench.cli.present import show_folded, show_list
-from initbench.cli.sparks import block, picked
+from initbench.core.text import printable
 
 SPARK_WIDTH = 8
 BAR_WIDTH = 16

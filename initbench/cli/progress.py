@@ -8,11 +8,10 @@ from pathlib import Path
 from rich.live import Live
 
 from initbench.cli import console
-from initbench.cli.live import Board
-from initbench.cli.tally import Tally
-from initbench.recipe import Trial
-from initbench.record import Record
-from initbench.runner import Observer, Silent
+from initbench.cli.live import Board, Tally
+from initbench.records.recipe import Trial
+from initbench.records.record import Record
+from initbench.running.runner import Observer, Silent
 
 LINE_EVERY = 10.0  # seconds between two lines where stderr is no terminal
 

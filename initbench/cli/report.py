@@ -22,9 +22,10 @@ def report(
     with console.kept():
         import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
 
-        from initbench.analysis.folder import write_folder
         from initbench.cli.present import show_comparison, summary_document
-        from initbench.folder import latest, load
+        from initbench.comparison import load
+        from initbench.records.manifest import latest
+        from initbench.report.folder import write_folder
 
         folder = folder or latest(out)
         comparison = load(folder)

@@ -41,9 +41,9 @@ def run(
         import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
 
         from initbench.cli.grid import Wishes, run_grid
-        from initbench.cluster import cluster_of
-        from initbench.comparing import Place, draft_of
         from initbench.errors import UsageError
+        from initbench.running.cluster import cluster_of
+        from initbench.running.study import Place, draft_of
 
     if not scheme:
         raise UsageError("run needs a scheme: write --scheme kaiming, or `initbench compare` for a set of them.")

@@ -9,12 +9,11 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from initbench import usercode
 from initbench.conformance import draws, laws, manners
-from initbench.conformance.evidence import Evidence, Subject, gather, restored, subject_of
-from initbench.conformance.findings import FAIL, SKIP, Found, Outcome
+from initbench.conformance.evidence import FAIL, SKIP, Evidence, Found, Outcome, Subject, gather, restored, subject_of
+from initbench.core import usercode
+from initbench.core.randomness import one_thread
 from initbench.errors import UsageError
-from initbench.randomness import one_thread
 
 __all__ = ["CHECKS", "Result", "Subject", "conformance", "subject_of"]
 

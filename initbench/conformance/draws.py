@@ -5,21 +5,26 @@ import math
 import torch
 from torch import Tensor
 
-from initbench import usercode
 from initbench.conformance.evidence import (
+    ERRORS,
+    SKIP,
+    SLACK,
     Case,
     Evidence,
+    Found,
     blocks_of,
     declared_variance,
     filled,
     filled_model,
+    found,
     gap,
     is_drawn,
+    no_law,
     values_of,
 )
-from initbench.conformance.findings import ERRORS, SKIP, SLACK, Found, found, no_law
+from initbench.core import usercode
 from initbench.schemes import Assignment
-from initbench.signals.statistics import row_faults
+from initbench.signals.measures import row_faults
 
 OUTLIER = 100.0  # declared standard deviations; the heaviest published tail, Beta(2, 1) among 288 others, reaches 18
 LIMITS = {torch.float64: 1e-6, torch.bfloat16: 0.01}  # of the largest entry: two roundings

@@ -6,8 +6,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from initbench.conformance.evidence import DRAWS, Evidence, Law, filled, filled_model
-from initbench.conformance.findings import ERRORS, PASS, SKIP, SLACK, Found, found, no_law, with_widths
+from initbench.conformance.evidence import (
+    DRAWS,
+    ERRORS,
+    PASS,
+    SKIP,
+    SLACK,
+    Evidence,
+    Found,
+    Law,
+    filled,
+    filled_model,
+    found,
+    no_law,
+    with_widths,
+)
 from initbench.schemes import Sample
 
 TOLERANCE = 0.05  # of an output's variance on the batch that a procedure saw: sums in another order

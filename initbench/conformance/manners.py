@@ -2,8 +2,7 @@
 
 import torch
 
-from initbench.conformance.evidence import PRIORS, Evidence, filled_model, gap, values_of
-from initbench.conformance.findings import SKIP, Found, found
+from initbench.conformance.evidence import PRIORS, SKIP, Evidence, Found, filled_model, found, gap, values_of
 from initbench.conformance.specimens import REORDERINGS
 from initbench.errors import UsageError
 

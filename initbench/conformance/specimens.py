@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from initbench.randomness import generator, isolated
+from initbench.core.randomness import generator, isolated
 from initbench.schemes import Sample
 
 CLASSES = 5

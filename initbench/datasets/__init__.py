@@ -12,9 +12,10 @@ from typing import Literal
 
 import platformdirs
 
+from initbench.core.paths import expand
 from initbench.datasets import digits, files, torchvision_sets
 from initbench.datasets.arrays import DATASETS, Arrays
-from initbench.datasets.cache import Dataset, Split, build, expand, lookup, open_split
+from initbench.datasets.cache import Dataset, Split, build, lookup, open_split
 from initbench.datasets.downloads import Progress, fetch_source
 from initbench.datasets.published import SOURCES, AbsentError, confirm
 from initbench.datasets.splits import fingerprint

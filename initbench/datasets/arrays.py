@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from initbench.core.registry import Registry
+from initbench.core.usercode import told
 from initbench.errors import DataError
-from initbench.registry import Registry
-from initbench.usercode import told
 
 Array = NDArray[np.generic]
 Labels = NDArray[np.int64]
@@ -29,6 +29,10 @@ class Arrays:
     test_labels: Array
 
 
+DATASETS: Registry[Arrays] = Registry("dataset")
+
+
+@DATASETS.adopter
 def _adopt(name: str, function: Any) -> Callable[[Path], Arrays]:  # noqa: ANN401 - a package's object
     """Return the factory of a package's function () -> (x_train, y_train, x_test, y_test), images (n, C, H, W)."""
 
@@ -40,9 +44,6 @@ def _adopt(name: str, function: Any) -> Callable[[Path], Arrays]:  # noqa: ANN40
         return check(Arrays(*arrays), name)
 
     return read
-
-
-DATASETS: Registry[Arrays] = Registry("dataset", adopt=_adopt)
 
 
 def check(arrays: Arrays, where: object) -> Arrays:

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from initbench.core.randomness import derive, generator
 from initbench.datasets import Dataset, open_split
-from initbench.randomness import derive, generator
 
 SplitName = Literal["train", "val", "test"]
 

@@ -6,7 +6,6 @@ and renamed whole. What is damaged or incomplete is built again.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import platformdirs
 
+from initbench.core.paths import cache_dir
 from initbench.datasets.arrays import Array, Arrays, Labels, blocks, check, moments
 from initbench.datasets.splits import fingerprint, stratified
 from initbench.errors import ConfigurationError, DataError
@@ -51,17 +50,6 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     guess: float
-
-
-def cache_dir() -> Path:
-    """Return the folder of the cache: INITBENCH_CACHE, else the platform's."""
-    chosen = os.environ.get("INITBENCH_CACHE")
-    return expand(chosen) if chosen else Path(platformdirs.user_cache_dir("initbench", appauthor=False))
-
-
-def expand(path: str | Path) -> Path:
-    """Replace a leading ~, and leave alone what names no user (where `Path.expanduser` raises)."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - see above
 
 
 def lookup(name: str, stamp: str) -> Dataset | None:

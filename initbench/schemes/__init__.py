@@ -14,6 +14,7 @@ from initbench.schemes import residual as residual
 from initbench.schemes import data_driven as data_driven
 from initbench.schemes import analytic as analytic
 from initbench.schemes import learned as learned
+from initbench.schemes import user_scheme as user_scheme
 from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme
 from initbench.schemes.fill import fill_model, fill_scheme, initialize
 from initbench.schemes.rule import SCHEMES, Passes, Preset, Procedure, Rule, Sample, where_it_fits

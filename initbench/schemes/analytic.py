@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from initbench.layers import Layer
-from initbench.schemes.ordered import Base, filling, layer_weights, named, prepared, warn
+from initbench.networks.layers import Layer
+from initbench.schemes.procedures import Base, filling, layer_weights, named, prepared, warn
 from initbench.schemes.rule import SCHEMES, Passes, Procedure, Sample
 
 Function = Callable[..., Any]

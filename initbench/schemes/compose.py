@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 
+from initbench.core.spec import PARTS, Spec, did_you_mean, is_reference, split_outside_brackets
 from initbench.errors import UsageError
-from initbench.layers import Layer
+from initbench.networks.layers import Layer
 from initbench.schemes.presets import torch_default
 from initbench.schemes.rule import SCHEMES, Maker, Preset, Procedure, Rule, where_it_fits
 from initbench.schemes.torch_init import zeros
-from initbench.spec import PARTS, Spec, did_you_mean, is_reference, split_outside_brackets
 
 GLOB = "name:"
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from initbench.layers import Layer
-from initbench.schemes.ordered import (
+from initbench.networks.layers import Layer
+from initbench.schemes.procedures import (
     Base,
     Call,
     filling,

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from initbench.layers import Layer
+from initbench.networks.layers import Layer
 from initbench.schemes.rule import SCHEMES, Fill, Preset, Rule, Shape
 from initbench.schemes.torch_init import WEIGHTS
 

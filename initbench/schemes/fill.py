@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from initbench.core.randomness import generator, isolated, one_thread
 from initbench.errors import InitbenchWarning, UsageError
-from initbench.layers import Layer, branch_scales, weighted_layers
-from initbench.randomness import generator, isolated, one_thread
+from initbench.networks.layers import Layer, branch_scales, weighted_layers
 from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme
 from initbench.schemes.rule import NO_PASSES, Passes, Procedure, Rule, Sample
 

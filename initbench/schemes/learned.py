@@ -10,8 +10,8 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from initbench.errors import UsageError
-from initbench.layers import Layer
-from initbench.schemes.ordered import Base, filling, layer_weights, prepared, require_tensor, warn
+from initbench.networks.layers import Layer
+from initbench.schemes.procedures import Base, filling, layer_weights, prepared, require_tensor, warn
 from initbench.schemes.rule import SCHEMES, Passes, Procedure, Sample
 from initbench.schemes.scaling import Positive
 

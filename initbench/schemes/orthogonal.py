@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from initbench.layers import Layer
+from initbench.networks.layers import Layer
 from initbench.schemes.rule import SCHEMES, Rule, Shape, centre_tap
 from initbench.schemes.torch_init import WEIGHTS, Gain, gain_of
 

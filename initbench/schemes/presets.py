@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from initbench.layers import Layer
+from initbench.networks.layers import Layer
 from initbench.schemes.rule import SCHEMES, Preset, Rule
 from initbench.schemes.scaling import lecun_normal
 from initbench.schemes.torch_init import kaiming_normal, kaiming_uniform, trunc_normal, xavier_uniform, zeros

@@ -1,6 +1,6 @@
 """For residual networks without normalization: branches that start at nothing. And any scheme times a number.
 
-What a model's branches are, the model declares (`initbench.layers.weighted_layers`).
+What a model's branches are, the model declares (`initbench.networks.layers.weighted_layers`).
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pydantic import AfterValidator, FiniteFloat
 from torch import Tensor, nn
 
 from initbench.errors import UsageError
-from initbench.layers import Layer, branch_scales, weighted_layers
+from initbench.networks.layers import Layer, branch_scales, weighted_layers
 from initbench.schemes.rule import NO_PASSES, SCHEMES, Passes, Preset, Procedure, Rule, Sample, Shape
 from initbench.schemes.torch_init import kaiming_normal, zeros
 

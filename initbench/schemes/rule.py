@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from initbench.layers import Layer
-from initbench.registry import Registry
+from initbench.core.registry import Registry
+from initbench.networks.layers import Layer
 
 Fill = Callable[[Tensor, Layer, torch.Generator], object]
 Shape = Sequence[int]
@@ -96,13 +96,7 @@ class Procedure:
 Maker = Rule | Preset | Procedure
 
 
-def _adopt(reference: str, function: Any) -> Callable[[], Maker]:  # noqa: ANN401 - the user's object
-    from initbench.schemes.own import adopt_scheme  # noqa: PLC0415 - it is made of what this module defines
-
-    return adopt_scheme(reference, function)
-
-
-SCHEMES: Registry[Maker] = Registry("scheme", adopt=_adopt)
+SCHEMES: Registry[Maker] = Registry("scheme")
 
 
 def fans(shape: Shape) -> tuple[int, int]:

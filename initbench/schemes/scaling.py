@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, FiniteFloat
 from torch import Tensor, nn
 
-from initbench.layers import Layer
+from initbench.networks.layers import Layer
 from initbench.schemes.rule import SCHEMES, Rule, Shape, fans
 from initbench.schemes.torch_init import WEIGHTS, truncated_normal_law
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from initbench.errors import UsageError
-from initbench.layers import Layer
+from initbench.networks.layers import Layer
 from initbench.schemes.rule import SCHEMES, Fill, Rule, centre_tap
 from initbench.schemes.torch_init import WEIGHTS
 

@@ -11,9 +11,9 @@ import torch
 from pydantic import Field, FiniteFloat, PositiveInt
 from torch import Tensor, nn
 
+from initbench.core.randomness import isolated
 from initbench.errors import UsageError
-from initbench.layers import Layer
-from initbench.randomness import isolated
+from initbench.networks.layers import Layer
 from initbench.schemes.rule import SCHEMES, Fill, Rule, Shape, fans
 
 Nonlinearity = Literal["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]

@@ -6,8 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from initbench import theory
-from initbench.signals import laws
+from initbench.signals import laws, theory
 from initbench.signals.laws import Law
 
 # Elementwise functions that count as the activation of a layer though no law of theirs is known.

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from initbench import theory
-from initbench.theory import Activation, Floats
+from initbench.signals import theory
+from initbench.signals.theory import Activation, Floats
 
 Arguments = Mapping[str, Any]
 REMEMBERED = 50_000  # bytes of a kernel whose integrals are kept: a stack of Linear layers on 256 images has 6,000

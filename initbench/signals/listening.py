@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from initbench.signals import laws, statistics
+from initbench.signals import laws, measures
 from initbench.signals.carrying import ACTIVATIONS, MOVES, Call, carried
 from initbench.signals.laws import Law, WeightLaw
 from initbench.signals.sites import GATES, Site, marks_of, measured_forward
@@ -167,7 +167,7 @@ class Listener(TorchFunctionMode):
             law=law,
             upstream=upstream,
             forward=forward,
-            histogram=statistics.histogram(z, forward["forward_moment"]) if self.histograms else (),
+            histogram=measures.histogram(z, forward["forward_moment"]) if self.histograms else (),
             marks=marks_of(z, axis),
             numel=z.numel(),
             outputs=z.numel() // len(z) if z.ndim else 1,

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from initbench import theory, usercode
+from initbench.core import usercode
+from initbench.core.randomness import generator, isolated
 from initbench.errors import UsageError
-from initbench.randomness import generator, isolated
-from initbench.record import LayerStatistics, NetworkStatistics, StepZero
+from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 from initbench.schemes import Assignment, Rule
-from initbench.signals import laws, statistics
+from initbench.signals import laws, measures, theory
 from initbench.signals.batch import Batch
 from initbench.signals.laws import WeightLaw
 from initbench.signals.listening import Known, Listener, tensors_of
+from initbench.signals.measures import UNKNOWN
 from initbench.signals.probing import jacobian_singular_values, still_shut
 from initbench.signals.sites import Site
-from initbench.signals.statistics import UNKNOWN
 
 MOST_CLASSES = 1000  # an output of more columns, or of other than two dimensions, is not taken for logits
 
@@ -180,7 +180,7 @@ def _layer(site: Site, parameters: Mapping[str, nn.Parameter], shut: Tensor | No
             "kind": site.kind,
             "fan_in": fan_in,
             "fan_out": fan_out,
-            "weight_std": statistics.moments(weight)[1],
+            "weight_std": measures.moments(weight)[1],
             "weight_norm": float(weight.double().norm()),
             "units": site.units,
             "outputs": site.outputs,
@@ -206,7 +206,7 @@ def _after(site: Site) -> dict[str, Any]:
 def _of_weight(gradient: Tensor | None) -> dict[str, float]:
     if gradient is None:
         return {}
-    moment, std = statistics.moments(gradient.to_dense())
+    moment, std = measures.moments(gradient.to_dense())
     return {"weight_gradient_moment": moment, "weight_gradient_std": std}
 
 
@@ -236,8 +236,8 @@ def _fans(site: Site, weight: Tensor) -> tuple[int | None, int | None]:
 def _faults(site: Site, weight: Tensor) -> dict[str, int]:
     if site.kind not in {"linear", "conv"} or weight.ndim < 2:
         return {}
-    groups = statistics.rows_of(weight, site.groups, transposed=site.transposed)
-    counts = zip(*(statistics.row_faults(rows) for rows in groups), strict=True)
+    groups = measures.rows_of(weight, site.groups, transposed=site.transposed)
+    counts = zip(*(measures.row_faults(rows) for rows in groups), strict=True)
     return dict(zip(("zero_rows", "duplicate_rows", "antiparallel_rows"), map(sum, counts), strict=True))
 
 
@@ -256,7 +256,7 @@ def _network(
         classes=classes,
         loss=loss,
         loss_predicted=theory.expected_loss(classes, variance) if classes and variance is not None else None,
-        logit_std=statistics.moments(output.detach())[1],
+        logit_std=measures.moments(output.detach())[1],
         jacobian_max=singular[0],
         jacobian_mean=singular[1],
         jacobian_min=singular[2],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from initbench.signals import statistics
+from initbench.signals import measures
 from initbench.signals.laws import Law
 
 GATES = frozenset(("relu", "relu6", "threshold"))  # exactly 0 where they are shut
@@ -56,8 +56,8 @@ class Site:
         is_gate = name in GATES
         self.activated = Activated(
             name,
-            *statistics.moments(x),
-            (statistics.by_unit(x, axis) <= 0).all(dim=1) if is_gate else None,
+            *measures.moments(x),
+            (measures.by_unit(x, axis) <= 0).all(dim=1) if is_gate else None,
             gate if is_gate else None,
         )
         if self.kind == "norm" and self.upstream is not None:
@@ -65,27 +65,27 @@ class Site:
 
     def note_gradient(self, gradient: Tensor) -> None:
         """Measure the gradient of the layer's output, and which units it cannot tell apart."""
-        moment, std = statistics.moments(gradient)
+        moment, std = measures.moments(gradient)
         self.backward = {"gradient_moment": moment, "gradient_std": std}
-        marks = torch.cat([self.marks, statistics.signatures(_units(gradient, self.axis), "units")], dim=1)
-        self.symmetric = int(statistics.repeated(marks).sum()) if self.units > 1 else 0
+        marks = torch.cat([self.marks, measures.signatures(_units(gradient, self.axis), "units")], dim=1)
+        self.symmetric = int(measures.repeated(marks).sum()) if self.units > 1 else 0
 
 
 def measured_forward(z: Tensor) -> dict[str, float]:
     """Return what is measured of a layer's output (n, …)."""
-    moment, std = statistics.moments(z)
+    moment, std = measures.moments(z)
     return {
         "forward_moment": moment,
         "forward_std": std,
-        "cosine": statistics.mean_cosine(z),
-        "effective_rank": statistics.effective_rank(z),
+        "cosine": measures.mean_cosine(z),
+        "effective_rank": measures.effective_rank(z),
     }
 
 
 def marks_of(z: Tensor, axis: int) -> Tensor:
     """Return signatures of the units of a layer's output."""
-    return statistics.signatures(_units(z, axis), "units")
+    return measures.signatures(_units(z, axis), "units")
 
 
 def _units(values: Tensor, axis: int) -> Tensor:
-    return statistics.by_unit(values, axis) if values.ndim > 1 else values[:, None]
+    return measures.by_unit(values, axis) if values.ndim > 1 else values[:, None]

@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from initbench import datasets, engines, newborn
-from initbench.comparing import draft_of
+from initbench import datasets, training
 from initbench.datasets import Dataset, default_data_dir
-from initbench.environment import describe
-from initbench.models import ACTIVATIONS
-from initbench.plan import make_plan
-from initbench.recipe import Trial
+from initbench.networks.models import ACTIVATIONS
+from initbench.records.recipe import Trial
+from initbench.running import bootstrap
+from initbench.running.plan import make_plan
+from initbench.running.study import draft_of
+from initbench.training.environment import describe
 
 OPTIMIZERS = (
     "sgd",
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="after one that warms up (7)")
     parser.add_argument("--data-dir", type=Path, default=default_data_dir(), help="where datasets lie (INITBENCH_DATA)")
     options = parser.parse_args()
-    newborn.keep_memory()  # as every worker does
+    bootstrap.keep_memory()  # as every worker does
     here = describe("cpu", engine="")
     print(
         f"Measured on {here.device} ({here.instructions}), one thread; {options.rounds} rounds, median [least, most].\n"
@@ -109,7 +110,7 @@ def measure(trials: Mapping[str, Trial], dataset: Dataset, rounds: int) -> Secon
 
 def seconds_per_step(trial: Trial, dataset: Dataset) -> float:
     """Return the seconds of a trial's training, evaluations included, divided by its steps."""
-    (record,) = engines.train([trial], dataset, lambda *_: None)
+    (record,) = training.train([trial], dataset, lambda *_: None)
     return record.timings.seconds_train / trial.steps if record.outcome.status == "finished" else math.nan
 
 

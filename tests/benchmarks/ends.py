@@ -19,18 +19,19 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from initbench import runner, store
-from initbench.analysis.comparison import Comparison
-from initbench.analysis.figures import pictures
-from initbench.analysis.markdown import summary_markdown
-from initbench.analysis.report import render_report
-from initbench.analysis.tables import csv_bytes
 from initbench.cli.present import show_comparison
 from initbench.cli.progress import progress_on
-from initbench.comparing import Place, draft_of, prepare
-from initbench.folder import load, read_earlier, stamp
-from initbench.record import Record
-from initbench.worker import train_group
+from initbench.comparison import Comparison, load
+from initbench.records import store
+from initbench.records.manifest import read_earlier, stamp
+from initbench.records.record import Record
+from initbench.report.figures.comparison import pictures
+from initbench.report.markdown import summary_markdown
+from initbench.report.page.comparison import render_report
+from initbench.report.tables import csv_bytes
+from initbench.running import runner
+from initbench.running.study import Place, draft_of, prepare
+from initbench.running.worker import train_group
 
 REPEATS = 7
 STORED = 10_000

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from initbench import environment
+from initbench.training import environment
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "numba", "initbench")
 

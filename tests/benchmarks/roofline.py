@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from initbench.models import build_model
+from initbench.networks.models import build_model
 
 SIZE = 2048  # of the square matrices whose product is the measure
 PRODUCTS = 8

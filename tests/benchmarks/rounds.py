@@ -17,7 +17,7 @@ from contenders import compiled_loop, ours
 from contenders.common import Job, Trained
 from workloads import Workload, flags
 
-from initbench import store
+from initbench.records import store
 
 HERE = Path(__file__).resolve().parent
 STEADY = 0.05  # relative; a round in which the rate moved more than this is not calm

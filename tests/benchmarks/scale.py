@@ -21,13 +21,14 @@ from unittest.mock import patch
 
 import matplotlib.pyplot as plt
 
-from initbench import runner, store, worker
-from initbench.cluster import Cluster
-from initbench.cluster import work as working
-from initbench.comparing import Place, draft_of, prepare
-from initbench.engines import Group
-from initbench.plan import Plan
-from initbench.record import Record
+from initbench.records import store
+from initbench.records.record import Record
+from initbench.running import runner, worker
+from initbench.running.cluster import Cluster
+from initbench.running.cluster import dispatch as working
+from initbench.running.plan import Plan
+from initbench.running.study import Place, draft_of, prepare
+from initbench.training import Group
 
 WORKERS = 2
 SIZES = (1, 8, 64)  # groups a task

@@ -10,11 +10,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from initbench.analysis.aggregate import interquartile_mean, performance_profile, probability_of_improvement
-from initbench.analysis.paired import bootstrap_t, compare_pairs, compare_shares, holm, least_seeds, sign_flip
-from initbench.analysis.statistics import mean_band
-from initbench.analysis.survival import compare_steps, survive
-from initbench.analysis.verdict import Accuracy, judge_accuracy, judge_speed
+from initbench.analysis.statistics.aggregate import interquartile_mean, performance_profile, probability_of_improvement
+from initbench.analysis.statistics.intervals import mean_band
+from initbench.analysis.statistics.paired import (
+    bootstrap_t,
+    compare_pairs,
+    compare_shares,
+    holm,
+    least_seeds,
+    sign_flip,
+)
+from initbench.analysis.statistics.survival import compare_steps, survive
+from initbench.analysis.verdicts import Accuracy, judge_accuracy, judge_speed
 
 SCALE = int(os.environ.get("INITBENCH_LONG", "1"))
 DRAWS = {"normal": np.random.Generator.normal, "lognormal": np.random.Generator.lognormal}

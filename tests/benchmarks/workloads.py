@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from initbench import datasets
-from initbench.comparing import draft_of
-from initbench.plan import make_plan
-from initbench.recipe import DEFAULT_SCHEMES, Trial
+from initbench.records.recipe import DEFAULT_SCHEMES, Trial
+from initbench.running.plan import make_plan
+from initbench.running.study import draft_of
 
 CONTENDERS = ("tutorial loop", "Lightning", "eager loop", "torch.compile", "JAX")
 FULL_SIZE = {"mnist": (60_000, 10_000, (28, 28, 1)), "cifar10": (10_000, 2_000, (32, 32, 3))}  # train, test, image

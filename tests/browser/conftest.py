@@ -8,8 +8,7 @@ import pytest
 from made import HOSTILE, a_whole_comparison, a_wide_comparison
 from test_inspection_pages import an_inspection
 
-from initbench.analysis.folder import write_folder
-from initbench.analysis.inspection_folder import write_inspection
+from initbench.report.folder import write_folder, write_inspection
 
 INSTALL = "pip install 'initbench[browser]'"
 NAMES = ("chromium", "chromium-browser", "google-chrome")

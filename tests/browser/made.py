@@ -4,7 +4,7 @@ import numpy as np
 from analysis_data import a_comparison, a_curve, a_layer, a_trial, diverged, failed, finished
 from test_inspection_pages import a_network
 
-from initbench.recipe import Claim
+from initbench.records.recipe import Claim
 
 SCHEMES = ("torch_default", "kaiming_uniform", "xavier_uniform", "zeros")
 HOSTILE = (

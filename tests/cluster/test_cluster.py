@@ -115,7 +115,7 @@ def test_the_users_own_cluster_by_address_and_by_file(initbench, scheduler, tmp_
 
 
 def test_without_a_cluster_dask_is_not_loaded():
-    code = "import sys, initbench.cli.grid, initbench.cluster; sys.exit('distributed' in sys.modules)"
+    code = "import sys, initbench.cli.grid, initbench.running.cluster; sys.exit('distributed' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode
         == 0
@@ -267,7 +267,7 @@ def another(tmp_path):
     """Start a worker whose package has a line more."""
     copy = tmp_path / "another" / "initbench"
     shutil.copytree(ROOT / "initbench", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    with (copy / "randomness.py").open("a") as file:
+    with (copy / "core" / "randomness.py").open("a") as file:
         file.write("# another version\n")
     workers = []
 

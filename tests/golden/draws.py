@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
+from initbench.core.randomness import one_thread
 from initbench.datasets.batches import Split
 from initbench.errors import InitbenchWarning, UsageError
-from initbench.models import build_model
-from initbench.randomness import one_thread
+from initbench.networks.models import build_model
 from initbench.schemes import SCHEMES, initialize, parse_scheme
 
 FILE = Path(__file__).parent / "draws.json"

@@ -22,7 +22,7 @@ import atheris
 with atheris.instrument_imports(include=["initbench", "numpy.lib._format_impl", "numpy.lib.format", "zipfile"]):
     import numpy as np
 
-    from initbench import spec
+    from initbench.core import spec
     from initbench.datasets import arrays, files, published
     from initbench.errors import DataError, UsageError
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nursery import SCALE
 from stored import payloads
 
-from initbench import store
+from initbench.records import store
 
 RUN = (
     "compare", "-m", "linear", "-d", "digits", "--steps", "2", "-s", "kaiming", "-s", "zeros", "--jobs", "1",

@@ -6,10 +6,11 @@ import math
 import pytest
 from stored import payloads
 
-from initbench import datasets, store
-from initbench.recipe import Trial
-from initbench.usercode import source_hash
-from initbench.worker import train_group
+from initbench import datasets
+from initbench.core.usercode import source_hash
+from initbench.records import store
+from initbench.records.recipe import Trial
+from initbench.running.worker import train_group
 
 OWN = '''
 import torch

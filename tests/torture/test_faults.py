@@ -11,7 +11,7 @@ import pytest
 from nursery import ROOT, SCALE
 from stored import payloads
 
-from initbench import store
+from initbench.records import store
 
 RUN = (
     "compare", "-m", "linear", "-d", "digits", "--steps", "2", "-s", "kaiming", "--seeds", "2", "--jobs", "1",

@@ -12,7 +12,7 @@ import pytest
 from nursery import SCALE, alive, all_gone, children_of
 from stored import payloads
 
-from initbench import store
+from initbench.records import store
 
 SWEEP = (
     "compare",

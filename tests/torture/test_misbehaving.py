@@ -8,8 +8,8 @@ import pytest
 from nursery import SCALE, all_gone, children_of
 from stored import payloads
 
-from initbench import runner
-from initbench.comparing import Place, draft_of, prepare
+from initbench.running import runner
+from initbench.running.study import Place, draft_of, prepare
 
 BAD = '''
 import ctypes, os, resource, signal, sys, time

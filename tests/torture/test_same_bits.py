@@ -12,7 +12,7 @@ import torch
 from nursery import ROOT, SCALE
 from stored import payloads
 
-from initbench.environment import device_name
+from initbench.training.environment import device_name
 
 sys.path.insert(0, str(ROOT))
 from tests.golden.draws import FILE, current
@@ -131,9 +131,9 @@ FORCED = {
 }
 COMPANY = """
 from initbench import datasets, engines
-from initbench.engines.choosing import group_trials
-from initbench.models import MODELS
-from initbench.recipe import Trial
+from initbench.training.choice import group_trials
+from initbench.networks.models import MODELS
+from initbench.records.recipe import Trial
 
 digits = datasets.prepare("digits")
 

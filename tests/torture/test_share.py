@@ -7,7 +7,7 @@ import threading
 from nursery import SCALE
 from stored import payloads
 
-from initbench import store
+from initbench.records import store
 
 SHARED = (
     "compare", "-m", "linear", "-d", "digits", "--steps", "20", "-s", "kaiming", "-s", "zeros", "-q", "--jobs", "1",

@@ -21,12 +21,12 @@ from torch.nn import functional
 
 import initbench
 from initbench import datasets
+from initbench.core.randomness import generator, one_thread
 from initbench.datasets import Dataset
 from initbench.datasets.batches import resident
-from initbench.engines.schedule import evaluation_sample, evaluation_steps
-from initbench.models import build_model
-from initbench.randomness import generator, one_thread
-from initbench.recipe import Trial
+from initbench.networks.models import build_model
+from initbench.records.recipe import Trial
+from initbench.training.evaluation import evaluation_sample, evaluation_steps
 
 EVALUATION_BATCH = 512
 WARM_UP_STEPS = 3

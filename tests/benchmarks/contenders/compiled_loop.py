@@ -30,8 +30,8 @@ from torch.func import functional_call, grad_and_value
 from torch.nn import functional
 
 from initbench.datasets import Dataset
-from initbench.models import build_model
-from initbench.recipe import Trial
+from initbench.networks.models import build_model
+from initbench.records.recipe import Trial
 
 CXX = os.environ.get("CXX", "g++")
 

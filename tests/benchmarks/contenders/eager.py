@@ -11,7 +11,7 @@ from contenders.common import Evaluation, Job, Share, Trained, initialized, main
 from torch.nn import functional
 
 from initbench.datasets import Dataset
-from initbench.recipe import Trial
+from initbench.records.recipe import Trial
 
 
 def train(trial: Trial, dataset: Dataset, job: Job) -> Trained:

@@ -36,7 +36,7 @@ from jax import Array, lax
 from torch import Tensor, nn
 
 from initbench.datasets import Dataset
-from initbench.recipe import Trial
+from initbench.records.recipe import Trial
 
 Parameters = list[tuple[Array, Array]]  # weights (inputs, outputs) and biases
 Pieces = list[tuple[Array, Array]]  # images (n, inputs) and labels (n,)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from initbench.datasets import Dataset
 from initbench.datasets.torchvision_sets import import_torchvision
-from initbench.recipe import Trial
+from initbench.records.recipe import Trial
 
 import_torchvision()  # Lightning imports it, and it fails where its operators do not fit the installed torch
 import pytorch_lightning  # noqa: E402 - see above

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 from contenders.common import WARM_UP_STEPS, Job, Share, Trained, main, on_every_core
 
-from initbench import engines, newborn
+from initbench import training
 from initbench.datasets import Dataset
-from initbench.engines.schedule import evaluation_sample
-from initbench.recipe import Trial
-from initbench.record import Record
+from initbench.records.recipe import Trial
+from initbench.records.record import Record
+from initbench.running import bootstrap
+from initbench.training.evaluation import evaluation_sample
 
 
 def trained(record: Record, steps: int) -> Trained:
@@ -40,12 +41,12 @@ def trained(record: Record, steps: int) -> Trained:
     )
 
 
-def divide(trials: Sequence[Trial], dataset: Dataset) -> list[engines.Group]:
+def divide(trials: Sequence[Trial], dataset: Dataset) -> list[training.Group]:
     """Divide trials of one dataset into the engines' units of work."""
-    return engines.group_trials(trials, {dataset.fingerprint: dataset})
+    return training.group_trials(trials, {dataset.fingerprint: dataset})
 
 
-def train_groups(groups: list[engines.Group], dataset: Dataset) -> list[Trained]:
+def train_groups(groups: list[training.Group], dataset: Dataset) -> list[Trained]:
     """Train groups of trials; steps are counted from what the engine reports while it trains."""
     steps: Counter[str] = Counter()
 
@@ -53,12 +54,12 @@ def train_groups(groups: list[engines.Group], dataset: Dataset) -> list[Trained]
         for trial in group:
             steps[trial.id] = step
 
-    records = [record for group in groups for record in engines.train(group, dataset, observe)]
+    records = [record for group in groups for record in training.train(group, dataset, observe)]
     return [trained(record, steps[record.trial.id]) for record in records]
 
 
-def train_share(groups: list[engines.Group], job: Job) -> Share:
-    newborn.keep_memory()  # as every worker does
+def train_share(groups: list[training.Group], job: Job) -> Share:
+    bootstrap.keep_memory()  # as every worker does
     dataset = job.open_dataset()
     if job.warm_up:
         first = [trial.model_copy(update={"steps": WARM_UP_STEPS}) for trial in groups[0]]

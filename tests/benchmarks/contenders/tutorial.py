@@ -17,7 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from initbench.datasets import Dataset, open_split
 from initbench.datasets.torchvision_sets import import_torchvision
-from initbench.recipe import Trial
+from initbench.records.recipe import Trial
 
 import_torchvision()  # also where its compiled operators do not fit the installed torch
 from torchvision import transforms  # noqa: E402 - see above

@@ -1,0 +1,131 @@
+"""How signal and gradient move from layer to layer at step 0: one scheme's statistics as arrays over seeds."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initbench.analysis.statistics.intervals import Estimate, Floats, mean_interval
+from initbench.records.record import LayerStatistics, StepZero
+
+STATISTICS = (
+    "forward_moment",
+    "forward_moment_predicted",
+    "gradient_moment",
+    "gradient_moment_predicted",
+    "spread",
+    "cosine",
+    "effective_rank",
+    "dead_fraction",
+    "weight_norm",
+    "symmetric_units",
+    "units",
+    "outputs",
+)
+_statistics = attrgetter(*STATISTICS)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The weighted layers of one scheme over seeds: `hidden` (seeds, layers) without the head, `heads` (seeds,)."""
+
+    steps: tuple[StepZero, ...]
+    hidden: tuple[tuple[LayerStatistics, ...], ...]
+    heads: tuple[LayerStatistics, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The hidden layers in order."""
+        return [layer.layer for layer in self.hidden[0]]
+
+    @property
+    def nonlinearity(self) -> str:
+        """The activation that most hidden layers have."""
+        counts = Counter(layer.nonlinearity for layer in self.hidden[0])
+        return counts.most_common(1)[0][0] if counts else "linear"
+
+    def column(self, name: str) -> Floats:
+        """Return one of `STATISTICS` (seeds, hidden layers), NaN where it is missing; not to be written to."""
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, Floats]:
+        """All statistics, for several checks read the same ones and each layer is best touched once."""
+        rows = [[_statistics(layer) for layer in layers] for layers in self.hidden]
+        grid = np.array(rows, dtype=np.float64).reshape(len(rows), -1, len(STATISTICS))
+        columns: dict[str, Floats] = {
+            name: np.ascontiguousarray(grid[:, :, place]) for place, name in enumerate(STATISTICS)
+        }
+        for column in columns.values():
+            column.flags.writeable = False
+        return columns
+
+    @property
+    def gradient_norms(self) -> Floats:
+        """The mean of ‖∂z‖² over images (seeds, hidden layers), which a change of width or resolution leaves alone.
+
+        Under He's rule with fan_in, E[(∂x)²]·n_in = E[(∂z)²]·n_out: the norm is kept where the mean is not.
+        """
+        return self.column("gradient_moment") * self.column("outputs")
+
+    def network(self, name: str) -> Floats:
+        """Return one statistic of the network (seeds,), without those missing."""
+        values = np.array([getattr(step.network, name) for step in self.steps], dtype=np.float64)
+        return values[np.isfinite(values)]
+
+
+def slopes(steps: Sequence[StepZero]) -> tuple[Estimate, Estimate]:
+    """Return the slopes per hidden layer of log2 E[z²] forward and of log2 ‖∂z‖² backward, with 95 % intervals.
+
+    Least squares over all hidden layers of a draw; draws in which one is 0 or missing have no slope.
+    """
+    of = evidence_of(steps)
+    if not of.steps or len(of.names) < 2:
+        return Estimate(None, None, 0), Estimate(None, None, 0)
+    forward, backward = of.column("forward_moment"), of.gradient_norms[:, ::-1]
+    return mean_interval(slopes_of(forward[:, passed_by(forward)])), mean_interval(
+        slopes_of(backward[:, passed_by(backward)])
+    )
+
+
+def power_of_two(bits: float) -> float:
+    """Return 2^bits, infinity where that leaves the range: so wide may the interval of two seeds be."""
+    return 2.0**bits if bits < 1024 else math.inf
+
+
+def evidence_of(steps: Sequence[StepZero]) -> Evidence:
+    """Return the weighted layers of each seed, those of a seed without any left out."""
+    weighted = [tuple(layer for layer in step.layers if layer.kind in {"linear", "conv"}) for step in steps]
+    kept = [(step, layers) for step, layers in zip(steps, weighted, strict=True) if layers]
+    return Evidence(
+        tuple(step for step, _ in kept),
+        tuple(layers[:-1] for _, layers in kept),
+        tuple(layers[-1] for _, layers in kept),
+    )
+
+
+def slopes_of(moments: Floats) -> Floats:
+    """Return the least-squares slope of log2 of each row (seeds, layers), of those without a 0 or a gap."""
+    usable = moments[(np.isfinite(moments) & (moments > 0)).all(axis=1)]
+    x = np.arange(moments.shape[1]) - (moments.shape[1] - 1) / 2
+    return np.asarray((np.log2(usable) * x).sum(axis=1) / (x**2).sum())
+
+
+def passed_by(moments: Floats) -> NDArray[np.bool_]:
+    """Say which layers, in the order in which a moment passes them (seeds, layers), are not gone round.
+
+    A layer at exactly 0 with a later one above it stands in a residual branch that starts at 0: the signal went past.
+    """
+    lives = (moments != 0).any(axis=0)
+    return np.asarray(lives | ~np.logical_or.accumulate(lives[::-1])[::-1])
+
+
+def largest(values: Floats) -> float:
+    """Return the largest value that is finite, NaN where there is none."""
+    known = values[np.isfinite(values)]
+    return float(known.max()) if known.size else math.nan

@@ -1,0 +1,81 @@
+"""A comparison as users hold it: its numbers, its page, and how it is read back from its folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from initbench.analysis.results import Results
+from initbench.records import store
+from initbench.records.manifest import Asked, read_asked
+from initbench.records.record import Record
+
+
+class Comparison(Results):
+    """The results of a comparison, which a notebook shows and `report` writes as a page."""
+
+    def __repr__(self) -> str:
+        stored = len(self.records) + len(self.tuning) + len(self.crossed)
+        trials = f"{stored} trials" + (f", {self.missing} not stored" if self.missing else "")
+        return (
+            f"Comparison {self.name!r}: {len(self.schemes)} schemes against {self.baseline!r}, {trials}.\n"
+            "Tables: .summary .verdicts .trials .curves .layers; .report(path) writes the page."
+        )
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from initbench.report.page.notebook import notebook_html  # noqa: PLC0415 - loads matplotlib
+
+        return notebook_html(self)
+
+    def report(self, path: Path | str) -> Path:
+        """Write the report, one HTML file that works offline, and return its path.
+
+        Raises:
+            ConfigurationError: the folder cannot be written.
+        """
+        from initbench.report.page.comparison import write_report  # noqa: PLC0415 - loads matplotlib
+
+        return write_report(Path(path), self)
+
+
+def load(folder: str | Path) -> Comparison:
+    """Read a comparison from its folder and the store beside it.
+
+    Args:
+        folder: for example "results/compare-1f0c2a9b"; the records are read from "results/trials".
+
+    Returns:
+        The comparison, with `.trials`, `.curves`, `.layers` and `.summary` as DataFrames and `.report(path)`. Trials
+        that are not stored, or whose file is damaged, are counted in `.missing`; `.damaged` names those files.
+
+    Raises:
+        ConfigurationError: the folder holds no comparison.
+    """
+    folder = Path(folder).resolve()  # "." has no parent to look for the store in
+    asked = read_asked(folder)
+    records, damaged = store.read_many(folder.parent, asked.every)
+    names = (f"{store.path_of(folder.parent, id_)}: {reason}" for id_, reason in damaged.items())
+    return comparison_of(asked, records, tuple(names))
+
+
+def comparison_of(asked: Asked, records: Mapping[str, Record], damaged: tuple[str, ...] = ()) -> Comparison:
+    """Return what was asked with its records, by id; trials without a record are counted in `.missing`."""
+
+    def stored(ids: tuple[str, ...]) -> tuple[Record, ...]:
+        return tuple(records[trial_id] for trial_id in ids if trial_id in records)
+
+    return Comparison(
+        name=asked.name,
+        question=asked.question,
+        target=asked.target,
+        baseline=asked.baseline,
+        schemes=asked.schemes,
+        records=stored(asked.trials),
+        missing=len(set(asked.every) - records.keys()),
+        command=asked.command,
+        tuning=stored(asked.tuning),
+        crossed=stored(asked.crossed),
+        claims=asked.claims,
+        looks=asked.looks,
+        asked_rates=tuple(asked.recipe["lr"].value),
+        damaged=damaged,
+    )

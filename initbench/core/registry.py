@@ -1,0 +1,174 @@
+"""Names to factories, in the order of definition, with the near misses in the error.
+
+A factory says by its signature what it takes. What the program supplies stands before the `/`; what the user may
+set comes after it, typed, with a default where there is one:
+
+    @MODELS.register()
+    def mlp(shape: ImageShape, classes: int, /, depth: Positive = 8, width: Positive = 64) -> nn.Module: ...
+
+so adding a scheme, a model, a dataset or an optimizer is one function in one file.
+
+A name may also be code of the user's, `path/to/file.py:function` or `package.module:function`, or that of an entry
+point of the group `initbench.<kind>s` in an installed package: such an object is adopted when it is asked for.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import pydantic
+
+from initbench.core import usercode
+from initbench.core.spec import Spec, did_you_mean, is_reference, parse
+from initbench.core.text import in_words
+from initbench.errors import UsageError
+
+T = TypeVar("T")
+Factory = Callable[..., T]
+F = TypeVar("F", bound=Callable[..., Any])
+Adopt = Callable[[str, Any], Factory[T]]  # (name, the user's object) -> a factory like those of the registry
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """One registered factory: `name`, what it makes, and the parameters a user may set."""
+
+    kind: str
+    name: str
+    factory: Factory[T]
+    aliases: tuple[str, ...]
+    parameters: Mapping[str, inspect.Parameter]
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the factory's docstring."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+    @property
+    def signature(self) -> str:
+        """The name with its parameters and their defaults, as a user would type it."""
+        values = [name if p.default is p.empty else f"{name}={p.default!r}" for name, p in self.parameters.items()]
+        return f"{self.name}({', '.join(values)})" if values else self.name
+
+
+class Registry(Mapping[str, Entry[T]], Generic[T]):
+    """A mapping from names to entries that resolves aliases and checks parameters.
+
+    `spelled_out` keeps defaults in the canonical text: a table that says `mlp(depth=8, width=64)` needs no footnote.
+    What `adopter` decorates makes a factory of an object of the user's; without it only registered names are known.
+    """
+
+    def __init__(self, kind: str, *, spelled_out: bool = False) -> None:
+        self.kind = kind
+        self.spelled_out = spelled_out
+        self.adopt: Adopt[T] | None = None
+        self._entries: dict[str, Entry[T]] = {}
+        self._aliases: dict[str, str] = {}
+
+    def register(self, *aliases: str) -> Callable[[F], F]:
+        """Return a decorator that adds a factory under its own name and `aliases`."""
+
+        def add(factory: F) -> F:
+            name = factory.__name__
+            signature = inspect.signature(factory, eval_str=True)
+            parameters = {n: p for n, p in signature.parameters.items() if p.kind is not p.POSITIONAL_ONLY}
+            self._entries[name] = Entry(self.kind, name, factory, aliases, parameters)
+            self._aliases |= dict.fromkeys(aliases, name)
+            return factory
+
+        return add
+
+    def adopter(self, adopt: Adopt[T]) -> Adopt[T]:
+        """Register `adopt(reference, object)` as what makes a factory of an object of the user's."""
+        self.adopt = adopt
+        return adopt
+
+    @property
+    def group(self) -> str:
+        """The group of entry points by which installed packages add to this registry."""
+        return f"initbench.{self.kind}s"
+
+    def __getitem__(self, name: str) -> Entry[T]:
+        return self._entries[self._aliases.get(name, name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def find(self, name: str) -> Entry[T]:
+        """Return the entry of `name` or of the alias `name`, or adopt the user's code that it stands for.
+
+        Raises:
+            UsageError: nothing has that name; the message holds the nearest one.
+            ConfigurationError: the user's code raises while it is imported.
+        """
+        if name in self._entries or name in self._aliases:
+            return self[name]
+        if self.adopt is not None and (is_reference(name) or name in usercode.entry_points(self.group)):
+            return Entry(self.kind, name, self.adopt(name, usercode.load(name, self.group)), (), {})
+        known = [*self._entries, *self._aliases, *usercode.entry_points(self.group)]
+        raise UsageError(
+            f"Unknown {self.kind} '{name}'{did_you_mean(name, known)} (`initbench list {self.kind}s` shows all)."
+        )
+
+    def resolve(self, text: str | Spec) -> Spec:
+        """Check a spec against the registry and give it its canonical form.
+
+        Aliases become names, values take their parameter's type, values without a default stand bare and values equal
+        to the default are left out, so that one meaning has one text: `constant(val=1)` becomes `constant(1.0)`.
+
+        Raises:
+            UsageError: unknown name or parameter, missing value, or a value of the wrong type or range.
+        """
+        spec = parse(text) if isinstance(text, str) else text
+        entry = self.find(spec.name)
+        values = _bind(entry, spec)
+        checked = {key: _check(entry, key, value) for key, value in values.items()}
+        required = {key for key, parameter in entry.parameters.items() if parameter.default is parameter.empty}
+        args = tuple(checked[key] for key in entry.parameters if key in required)
+        kwargs = {
+            key: checked.get(key, parameter.default)
+            for key, parameter in entry.parameters.items()
+            if key not in required and (self.spelled_out or checked.get(key, parameter.default) != parameter.default)
+        }
+        return Spec(entry.name, args, kwargs)
+
+    def build(self, text: str | Spec, *supplied: Any) -> T:  # noqa: ANN401 - each kind supplies its own
+        """Call the factory that `text` names, with what the program supplies and the user's values."""
+        spec = self.resolve(text)
+        return self.find(spec.name).factory(*supplied, *spec.args, **spec.kwargs)
+
+
+def _bind(entry: Entry[Any], spec: Spec) -> dict[str, Any]:
+    names = list(entry.parameters)
+    if len(spec.args) > len(names):
+        raise UsageError(f"'{spec}' has {len(spec.args)} values, but {entry.signature} takes {len(names)}.")
+    values = dict(zip(names, spec.args, strict=False))
+    for key, value in spec.kwargs.items():
+        if key not in entry.parameters:
+            near, takes = did_you_mean(key, names), ", ".join(names) or "none"
+            raise UsageError(f"Unknown parameter '{key}' of {entry.kind} '{entry.name}'{near} (it takes {takes}).")
+        if key in values:
+            raise UsageError(f"'{spec}' gives the parameter '{key}' twice.")
+        values[key] = value
+    for key, parameter in entry.parameters.items():
+        if parameter.default is parameter.empty and key not in values:
+            raise UsageError(f"The {entry.kind} '{entry.name}' needs a value for '{key}': write {entry.signature}.")
+    return values
+
+
+def _check(entry: Entry[Any], key: str, value: Any) -> Any:  # noqa: ANN401 - any literal
+    annotation = entry.parameters[key].annotation
+    try:
+        return pydantic.TypeAdapter(annotation).validate_python(value, strict=True)
+    except pydantic.ValidationError as error:
+        reason = _reason(error)
+        raise UsageError(f"{entry.kind.capitalize()} '{entry.name}' cannot take {key}={value!r}: {reason}.") from None
+
+
+def _reason(error: pydantic.ValidationError) -> str:
+    """Say in words what a value should have been; of a union, every way."""
+    return " or ".join(dict.fromkeys(in_words(item["msg"]) for item in error.errors()))

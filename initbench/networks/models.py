@@ -1,0 +1,216 @@
+"""The built-in networks: Linear, Conv2d and an activation, one function each, for any image size and class count.
+
+Every factory takes the shape of an image (channels, height, width) and the number of classes, and returns a module that
+maps (n, channels, height, width) to logits (n, classes). Layer names are stable, for weights are drawn by name.
+"""
+
+from collections import OrderedDict
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from initbench.core.randomness import derive, isolated
+from initbench.core.registry import Registry
+from initbench.errors import UsageError
+from initbench.networks.user_model import ImageShape, adopt_model
+
+Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "selu", "gelu", "silu", "elu", "identity"]
+Norm = Literal["none", "batch", "layer"]
+Width = Annotated[int, Field(ge=1, le=16384)]
+Depth = Annotated[int, Field(ge=1, le=1000)]
+
+MODELS: Registry[nn.Module] = Registry("model", spelled_out=True)
+MODELS.adopter(adopt_model)
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "identity": nn.Identity,
+}
+
+
+@MODELS.register()
+def linear(shape: ImageShape, classes: int, /) -> nn.Module:
+    """One Linear layer on the pixels: softmax regression."""
+    return _stack(flatten=nn.Flatten(), head=nn.Linear(_size(shape), classes))
+
+
+@MODELS.register()
+def mlp(
+    shape: ImageShape, classes: int, /, depth: Depth = 8, width: Width = 64, activation: Activation = "relu"
+) -> nn.Module:
+    """`depth` hidden Linear layers of equal width, each with its activation, and a Linear head."""
+    layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
+    inputs = _size(shape)
+    for i in range(1, depth + 1):
+        layers[f"linear{i}"] = nn.Linear(inputs, width)
+        layers[f"{activation}{i}"] = ACTIVATIONS[activation]()
+        inputs = width
+    return _stack(**layers, head=nn.Linear(inputs, classes))
+
+
+@MODELS.register()
+def lenet(shape: ImageShape, classes: int, /, activation: Activation = "relu") -> nn.Module:
+    """LeNet-5 (LeCun et al. 1998) with max-pooling: two 5×5 convolutions and three Linear layers."""
+    _require_image("lenet", shape)
+    channels, height, width = shape
+    # The second convolution shrinks the map by 4, as in the paper, where the image is large enough to spare it.
+    padding = 0 if min(height, width) >= 20 else 2
+    height, width = (((side // 2) - 4 + 2 * padding) // 2 for side in (height, width))
+    act = ACTIVATIONS[activation]
+    return _stack(
+        conv1=nn.Conv2d(channels, 6, 5, padding=2),
+        act1=act(),
+        pool1=nn.MaxPool2d(2),
+        conv2=nn.Conv2d(6, 16, 5, padding=padding),
+        act2=act(),
+        pool2=nn.MaxPool2d(2),
+        flatten=nn.Flatten(),
+        linear1=nn.Linear(16 * height * width, 120),
+        act3=act(),
+        linear2=nn.Linear(120, 84),
+        act4=act(),
+        head=nn.Linear(84, classes),
+    )
+
+
+@MODELS.register()
+def cnn(
+    shape: ImageShape,
+    classes: int,
+    /,
+    depth: Depth = 4,
+    width: Width = 32,
+    activation: Activation = "relu",
+    norm: Norm = "none",
+) -> nn.Module:
+    """`depth` 3×3 convolutions, max-pooling and twice the channels after every two, and a Linear head.
+
+    On CIFAR at width 64 the first layer is Conv2d(3, 64, 3, stride=1, padding=1). Pooling stops at a 2×2 map.
+    """
+    _require_image("cnn", shape)
+    channels, height, image_width = shape
+    layers: dict[str, nn.Module] = {}
+    outputs = width
+    for i in range(1, depth + 1):
+        layers |= _convolution(i, channels, outputs, activation, norm)
+        channels = outputs
+        if i % 2 == 0 and min(height, image_width) >= 4:
+            layers[f"pool{i // 2}"] = nn.MaxPool2d(2)
+            height, image_width, outputs = height // 2, image_width // 2, outputs * 2
+    head = nn.Linear(channels * height * image_width, classes)
+    return _stack(**layers, flatten=nn.Flatten(), head=head)
+
+
+@MODELS.register()
+def deep_cnn(
+    shape: ImageShape, classes: int, /, depth: Depth = 20, width: Width = 16, activation: Activation = "relu"
+) -> nn.Module:
+    """A plain stack of `depth` 3×3 convolutions of equal width for depth studies, with two strides of 2.
+
+    The strides stand a third and two thirds of the way down; then global average pooling and a Linear head.
+    """
+    _require_image("deep_cnn", shape)
+    layers: dict[str, nn.Module] = {}
+    channels = shape[0]
+    for i in range(1, depth + 1):
+        stride = 2 if i in (depth // 3 + 1, 2 * depth // 3 + 1) and i > 1 else 1
+        layers[f"conv{i}"] = nn.Conv2d(channels, width, 3, stride=stride, padding=1)
+        layers[f"act{i}"] = ACTIVATIONS[activation]()
+        channels = width
+    return _stack(**layers, pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=nn.Linear(width, classes))
+
+
+@MODELS.register()
+def resnet(
+    shape: ImageShape, classes: int, /, depth: Depth = 20, width: Width = 16, branch_scale: bool = False
+) -> nn.Module:
+    """A CIFAR ResNet (He et al. 2015, section 4.2) of depth 6n+2 without normalization, in three stages.
+
+    With `branch_scale` each residual branch is multiplied by a number of its own that is learned, 1 unless a scheme
+    says otherwise: the α of SkipInit and ReZero, and Fixup's multiplier. Fixup's scalar biases have no place beside the
+    bias that every convolution here has for each channel.
+    """
+    _require_image("resnet", shape)
+    if depth < 8 or (depth - 2) % 6:
+        near = max(8, 6 * round((depth - 2) / 6) + 2)
+        raise UsageError(f"resnet(depth={depth}) does not exist: its depth is 6n+2, for example {near}.")
+    layers: dict[str, nn.Module] = {"conv1": nn.Conv2d(shape[0], width, 3, padding=1), "relu1": nn.ReLU()}
+    channels = width
+    for stage, outputs in enumerate((width, 2 * width, 4 * width), start=1):
+        for block in range(1, (depth - 2) // 6 + 1):
+            stride = 2 if block == 1 and stage > 1 else 1
+            layers[f"stage{stage}_block{block}"] = _Residual(channels, outputs, stride, scaled=branch_scale)
+            channels = outputs
+    return _stack(**layers, pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=nn.Linear(channels, classes))
+
+
+def build_model(text: str, shape: ImageShape | None, classes: int, device: str = "cpu", seed: int = 0) -> nn.Module:
+    """Build the model that `text` names, leaving the global random state as it was.
+
+    On the "meta" device no memory is taken and nothing is computed. `seed` governs what the model draws while it is
+    built, which a scheme may leave as it is: a user's embedding, say. `shape` is None where inputs are no images.
+
+    Raises:
+        UsageError: an unknown model or parameter, or a model that does not fit such images.
+    """
+    with isolated(derive(seed, "build")), torch.device(device):
+        return MODELS.build(text, shape, classes)
+
+
+class _Residual(nn.Module):
+    """relu(x + α·conv2(relu(conv1(x)))), with a 1×1 convolution on the shortcut where the shape changes.
+
+    α is 1 and no parameter unless the branch is `scaled`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, scaled: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride=stride)
+        self.relu2 = nn.ReLU()
+        self.alpha = nn.Parameter(torch.ones(())) if scaled else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.conv2(self.relu1(self.conv1(x)))
+        if self.alpha is not None:
+            residual = self.alpha * residual
+        return self.relu2(residual + self.shortcut(x))  # type: ignore[no-any-return] # nn.Module calls are untyped
+
+    def residual_branch(self) -> list[nn.Module | nn.Parameter]:
+        """What is added to the shortcut (see `weighted_layers`)."""
+        return [self.conv1, self.relu1, self.conv2, *([] if self.alpha is None else [self.alpha])]
+
+
+def _convolution(i: int, inputs: int, outputs: int, activation: Activation, norm: Norm) -> dict[str, nn.Module]:
+    layers: dict[str, nn.Module] = {f"conv{i}": nn.Conv2d(inputs, outputs, 3, stride=1, padding=1)}
+    if norm != "none":
+        layers[f"norm{i}"] = nn.BatchNorm2d(outputs) if norm == "batch" else nn.GroupNorm(1, outputs)
+    layers[f"act{i}"] = ACTIVATIONS[activation]()
+    return layers
+
+
+def _stack(**layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(layers))
+
+
+def _size(shape: ImageShape) -> int:
+    return shape[0] * shape[1] * shape[2]
+
+
+def _require_image(name: str, shape: ImageShape) -> None:
+    if min(shape[1:]) < 4:
+        raise UsageError(
+            f"The model '{name}' needs images of at least 4×4 pixels, and these are {shape[1]}×{shape[2]}: "
+            "use linear or mlp."
+        )

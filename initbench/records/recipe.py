@@ -1,0 +1,362 @@
+"""A recipe (a question: the grid to run) and a trial (one cell of that grid).
+
+Structure only: names are checked against the registries in `plan`, so this module loads without torch.
+"""
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
+
+from initbench.core.spec import did_you_mean
+from initbench.core.text import in_words
+from initbench.errors import ConfigurationError, UsageError
+
+# Part of every trial's id: raised when the same trial would no longer give the same numbers.
+TRIAL_FORMAT = 4
+
+DEFAULT_SCHEMES = (
+    "torch_default",
+    "xavier_uniform",
+    "kaiming_uniform",
+    "kaiming_normal",
+    "orthogonal",
+    "normal(std=0.01)",
+    "constant(0.05)",
+    "kaiming_uniform; bias=constant(0.1)",
+)
+DEFAULT_BASELINE = "torch_default"
+
+
+DEFAULT_GRID = (0.003, 0.01, 0.03, 0.1, 0.3)  # `lr = "tune"`: two decades, about three rates each
+FIRST_TUNING_SEED = 1_000_000  # a count of tuning seeds starts here, far from any count of scoring seeds
+MOST_SEEDS = 10_000
+LONGEST_QUOTE = 80  # characters of a wrong value that a message repeats
+MOST_STEPS = 10_000_000
+
+
+def _listed(value: object) -> object:
+    """Let an axis be one value or a list of values."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Train once what stands there twice."""
+    if not values:
+        raise PydanticCustomError("empty", "an empty list makes no trial, name at least one value")
+    return tuple(dict.fromkeys(values))
+
+
+def _seeds(value: object) -> object:
+    """Let seeds be a count (10 stands for 0, 1, … 9) or a list."""
+    if isinstance(value, list | tuple):
+        return _listed(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_SEEDS:
+        return tuple(range(value))
+    raise PydanticCustomError(
+        "seeds", "seeds are a count from 1 to {most} or a list of whole numbers", {"most": MOST_SEEDS}
+    )
+
+
+def _tuning_seeds(value: object) -> object:
+    counted = _seeds(value)
+    if isinstance(value, int) and isinstance(counted, tuple):
+        return tuple(FIRST_TUNING_SEED + seed for seed in counted)
+    return counted
+
+
+def _rates(value: object) -> object:
+    """Let learning rates be one, a list, or the word for the default grid."""
+    return DEFAULT_GRID if value == "tune" else _listed(value)
+
+
+def _folder_name(name: str) -> str:
+    """A run's name becomes a folder, so it has no separators and no leading dot."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}", name):
+        raise PydanticCustomError("name", "a name takes at most 64 letters, digits and . _ + -, and no leading dot")
+    if name == "trials":
+        raise PydanticCustomError("name", "'trials' is the store's own folder, choose another name")
+    return name
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Rate = Annotated[FiniteFloat, Field(gt=0, le=1e30)]  # float32 ends at 3e38
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+# What may be written for them in a recipe, in the words of its JSON schema.
+NamesWritten = Text | Annotated[list[Text], Field(min_length=1)]
+RatesWritten = Literal["tune"] | Rate | Annotated[list[Rate], Field(min_length=1)]
+SeedsWritten = Annotated[int, Field(ge=1, le=MOST_SEEDS)] | Annotated[list[Seed], Field(min_length=1)]
+Names = Annotated[
+    tuple[Text, ...], BeforeValidator(_listed, json_schema_input_type=NamesWritten), AfterValidator(_distinct)
+]
+Rates = Annotated[
+    tuple[Rate, ...], BeforeValidator(_rates, json_schema_input_type=RatesWritten), AfterValidator(_distinct)
+]
+Seeds = Annotated[
+    tuple[Seed, ...], BeforeValidator(_seeds, json_schema_input_type=SeedsWritten), AfterValidator(_distinct)
+]
+TuningSeeds = Annotated[
+    tuple[Seed, ...], BeforeValidator(_tuning_seeds, json_schema_input_type=SeedsWritten), AfterValidator(_distinct)
+]
+RunName = Annotated[str, AfterValidator(_folder_name)]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["float32", "tf32", "bfloat16"]
+
+
+class Frozen(BaseModel):
+    """Plain data: immutable, without unknown keys, without silent conversions."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+Metric = Literal[
+    "test_accuracy",
+    "test_loss",
+    "steps_to_target",
+    "generalization_gap",
+    "instability",
+    "initial_loss",
+    "final_train_loss",
+]
+
+
+class Claim(Frozen):
+    """What somebody asserts, to be put to the test: that `better` beats `than` in `metric`, `where` the setting says.
+
+    `where` may fix dataset, model, optimizer or lr; left out, the claim is about every setting.
+    """
+
+    text: Annotated[Text, Field(description="The sentence, as people say it.")]
+    metric: Annotated[Metric, Field(description="What it is about.")]
+    better: Annotated[Text, Field(description="The scheme that is said to be better; one of `schemes`.")]
+    than: Annotated[Text, Field(description="The scheme that it is said to beat; one of `schemes`.")]
+    where: Annotated[
+        dict[Literal["dataset", "model", "optimizer", "lr"], str | float],
+        Field(description="The setting that it is about; left out: every one."),
+    ] = {}
+    source: Annotated[str, Field(description="Who says so.")] = ""
+
+
+Vary = Literal["init,order"]
+
+
+class Recipe(Frozen):
+    """The grid to run. Axes (schemes, model, dataset, optimizer, lr) take one value or a list.
+
+    Several learning rates are a grid to tune over: each scheme's rate is chosen with `tuning_seeds`, on validation, and
+    scored with `seeds`. `vary` crosses the seeds of the weights with those of the data order.
+    """
+
+    name: Annotated[RunName | None, Field(description="Of the folder of results; left out: the file's own.")] = None
+    question: Annotated[str, Field(description="What you want to know; it stands above the results.")] = ""
+    schemes: Annotated[
+        Names, Field(description="What is compared: names, or parts such as 'conv=orthogonal; bias=zeros'.")
+    ] = DEFAULT_SCHEMES
+    model: Annotated[Names, Field(description="For example 'cnn(depth=4)'.")] = ("mlp(depth=8, width=64)",)
+    dataset: Annotated[Names, Field(description="A name, a .npz file or an image folder.")] = ("digits",)
+    optimizer: Annotated[Names, Field(description="For example 'sgd(momentum=0.9)'.")] = ("sgd",)
+    lr: Annotated[
+        Rates, Field(description="Learning rate; several, or 'tune', are a grid: each scheme gets its own best.")
+    ] = (0.02,)
+    batch_size: Annotated[int, Field(gt=0, lt=2**31, description="Images a step.")] = 64
+    epochs: Annotated[
+        Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None, Field(description="Passes over the training split.")
+    ] = 20
+    steps: Annotated[
+        Annotated[int, Field(gt=0, le=MOST_STEPS)] | None, Field(description="Updates, in place of epochs.")
+    ] = None
+    seeds: Annotated[Seeds, Field(description="A count (10 stands for 0 to 9) or a list.")] = tuple(range(10))
+    tuning_seeds: Annotated[
+        TuningSeeds, Field(description="Seeds that choose learning rates and are never scored: a count or a list.")
+    ] = tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + 3))
+    vary: Annotated[
+        Vary | None, Field(description="'init,order' crosses the seeds of the weights with those of the data order.")
+    ] = None
+    target: Annotated[
+        Annotated[FiniteFloat, Field(gt=0, lt=1)] | None,
+        Field(description="Validation accuracy that counts as converged; left out: halfway from chance to 1."),
+    ] = None
+    baseline: Annotated[Text | None, Field(description="The scheme that others are compared with.")] = None
+    device: Annotated[Device, Field(description="Where to train.")] = "auto"
+    precision: Annotated[Precision, Field(description="The low ones can change the conclusion.")] = "float32"
+    claims: Annotated[
+        tuple[Claim, ...],
+        BeforeValidator(_listed, json_schema_input_type=Claim | list[Claim]),
+        Field(description="What somebody asserts, fixed before the first trial: supported, refuted or undecided."),
+    ] = ()
+
+
+class Trial(Frozen):
+    """One model × dataset × scheme × optimizer × lr × seed, with all that can change its numbers.
+
+    Names are canonical (`registry.Registry.resolve`); `device` is the type (cpu, cuda, mps), never `auto`. `seed`
+    governs weights and data order; `order_seed`, where it is given, the latter in its place (see `data_seed`). `code`
+    holds a hash of each piece of the user's own code that the model or the scheme names.
+    """
+
+    model: str
+    dataset: str
+    fingerprint: str
+    scheme: str
+    optimizer: str
+    lr: float
+    batch_size: int
+    steps: int
+    seed: int
+    order_seed: int | None = None
+    evaluations: int = 30
+    precision: Precision = "float32"
+    device: str = "cpu"
+    code: tuple[tuple[str, str], ...] | None = None
+
+    @property
+    def data_seed(self) -> int:
+        """What governs the data order, and whatever a network draws while it is trained."""
+        return self.seed if self.order_seed is None else self.order_seed
+
+    @property
+    def id(self) -> str:
+        """20 hexadecimal digits of the SHA-256 of everything above and the format version."""
+        text = json.dumps([TRIAL_FORMAT, self.model_dump(exclude_none=True)], sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing wrong in a recipe: `place` is the file and key, the flag, or the argument."""
+
+    place: str
+    message: str
+    in_file: bool
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Recipe values before they are checked, each with its origin: a flag, `argument`, `default` or a recipe file."""
+
+    values: Mapping[str, Any]
+    origins: Mapping[str, str]
+
+    def mistake(self, key: str, message: str, index: str = "") -> Mistake:
+        """Describe something wrong with the value of `key`, where it was written; a default is named by its flag."""
+        origin = self.origins.get(key, "default")
+        if origin.startswith("--") or origin == "default":
+            return Mistake(flag_of(key), message, in_file=False)
+        if origin == "argument":
+            return Mistake(key + index, message, in_file=False)
+        return Mistake(f"{origin}: {key}{index}", message, in_file=True)
+
+
+def default_target(classes: int) -> float:
+    """Return the validation accuracy halfway between chance (1/K) and certainty.
+
+    A rule fixed without a look at any result, so that no scheme is favoured by the choice.
+    """
+    return (1 + 1 / classes) / 2
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a recipe file as it stands.
+
+    Raises:
+        ConfigurationError: the file is absent, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        recipes = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        remedy = did_you_mean(str(path), recipes) or "; `initbench new experiment NAME` writes one."
+        raise ConfigurationError(f"No recipe at {path}{remedy}") from None
+    except OSError as error:
+        raise ConfigurationError(f"Cannot read the recipe {path}: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:  # what tomllib and the numbers and brackets in a file can raise
+        raise ConfigurationError(f"The recipe {path} is not valid TOML: {error}.") from None
+
+
+def merge(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Draft:
+    """Lay values over each other, the last layer on top.
+
+    `layers` are (origin, values); the origin `--` stands for flags and becomes each flag's own name. Epochs and steps
+    say the same thing, so whichever stands in the upper layer removes the other.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, layer in layers:
+        if len({"epochs", "steps"} & layer.keys()) == 1:
+            values |= {"epochs": None, "steps": None}
+        values |= layer
+        origins |= {key: flag_of(key) if origin == "--" else origin for key in layer}
+    return Draft(values, origins)
+
+
+def check_one(kind: Any, value: Any, flag: str) -> Any:  # noqa: ANN401 - any of the types above
+    """Check the value of one flag outside a recipe, for example (RunName, "trials", "--name").
+
+    Raises:
+        UsageError: it does not hold.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise UsageError(f"{flag}: {in_words(error.errors()[0]['msg'])}, not {_short(value)}.") from None
+
+
+def flag_of(key: str) -> str:
+    """Return the flag that sets a recipe key."""
+    return "--" + {"schemes": "scheme"}.get(key, key).replace("_", "-")
+
+
+def check(draft: Draft) -> tuple[Recipe | None, list[Mistake]]:
+    """Check the structure of a draft: known keys, types and ranges. Every mistake at once."""
+    mistakes = []
+    if draft.values.get("epochs") is not None and draft.values.get("steps") is not None:
+        mistakes.append(draft.mistake("steps", "give either epochs or steps, not both."))
+    try:
+        recipe = Recipe.model_validate(dict(draft.values))
+    except ValidationError as error:
+        return None, mistakes + [_mistake(draft, dict(item)) for item in error.errors()]
+    shared = sorted(set(recipe.seeds) & set(recipe.tuning_seeds))
+    if len(recipe.lr) > 1 and shared:
+        mistakes.append(draft.mistake("seeds", f"{shared} are tuning seeds too, which would flatter the rate."))
+    if len(recipe.lr) > 1 and recipe.vary:
+        mistakes.append(draft.mistake("vary", "crossing seeds needs one learning rate, not a grid."))
+    return recipe, mistakes
+
+
+def _mistake(draft: Draft, item: Mapping[str, Any]) -> Mistake:
+    key = str(item["loc"][0])[:LONGEST_QUOTE]
+    index = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"][1:])
+    if item["type"] == "extra_forbidden":
+        known = list(Recipe.model_fields)
+        known_keys = ", ".join(known)
+        remedy = did_you_mean(key, known) or f" (known: {known_keys})."
+        return draft.mistake(key, f"unknown key '{key}'{remedy}")
+    return draft.mistake(key, f"{in_words(item['msg'])}, not {_short(item['input'])}.", index)
+
+
+def _short(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write out whole numbers of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"

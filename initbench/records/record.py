@@ -1,0 +1,198 @@
+"""What a trial leaves behind: plain data, to JSON and back, without torch.
+
+Every number that is not finite is `None` here: a curve ends where it diverges, and JSON stays strict.
+"""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
+from initbench.records.recipe import Frozen, Trial
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+EARLY_STEPS = 50  # of which every loss and gradient norm is kept: the stretch that early instability is about
+
+Finite = Annotated[float | None, BeforeValidator(_finite)]
+
+
+class LayerStatistics(Frozen):
+    """One call that uses weights, at step 0, over a fixed batch; rows stand in the order in which they run.
+
+    z is the layer's output (its pre-activation), x = φ(z) what its activation makes of it, ∂z the gradient of the mean
+    loss. `forward_moment`, `activation_moment`, `gradient_moment` and `weight_gradient_moment` are means of z², x²,
+    (∂z)² and (∂W)² over images and units, each with its standard deviation; z has `units` and, with the places of a
+    convolution, `outputs` entries an image. `cosine` is the mean cosine between the z
+    of different images, `effective_rank` the participation ratio (Σλ)²/Σλ² of their Gram matrix. `dead_fraction` is
+    the share of units (channels of a convolution) whose ReLU is shut for every image, None where no ReLU follows.
+    `zero_rows`, `duplicate_rows` and `antiparallel_rows` count units whose incoming weights are zero, or a positive or
+    negative multiple of another unit's; `symmetric_units` those whose output and gradient are another unit's for every
+    image, so that training cannot tell them apart. `histogram`, where it is kept, holds shares of z in equal bins over
+    ±4 times the root of `forward_moment`.
+
+    A prediction is the expectation over draws of the weights, None where no closed form is known. It starts from the
+    signal measured at `predicted_from`: "input", or the operation for which there is none. `spread` is the standard
+    deviation of ln(forward_moment) over draws that finite width alone brings about.
+    """
+
+    layer: str
+    kind: str
+    fan_in: int | None
+    fan_out: int | None
+    weight_std: Finite
+    forward_moment: Finite
+    gradient_moment: Finite
+    dead_fraction: Finite
+    cosine: Finite
+    forward_moment_predicted: Finite = None
+    gradient_moment_predicted: Finite = None
+    cosine_predicted: Finite = None
+    predicted_from: str = ""
+    spread: Finite = None
+    nonlinearity: str = "linear"
+    forward_std: Finite = None
+    activation_moment: Finite = None
+    activation_std: Finite = None
+    gradient_std: Finite = None
+    weight_gradient_moment: Finite = None
+    weight_gradient_std: Finite = None
+    weight_norm: Finite = None
+    effective_rank: Finite = None
+    units: int = 0
+    outputs: int = 0
+    zero_rows: int = 0
+    duplicate_rows: int = 0
+    antiparallel_rows: int = 0
+    symmetric_units: int = 0
+    histogram: tuple[float, ...] = ()
+
+
+class NetworkStatistics(Frozen):
+    """A whole network at step 0, over the same batch.
+
+    `loss` is the mean cross-entropy in nats, None where outputs are no logits of `classes`; `loss_predicted` its
+    expectation for independent normal logits of the predicted variance. `jacobian_max`, `_mean` and `_min` are
+    singular values of ∂output/∂input, means over a few images. `silent_inputs` is the share of images for which some
+    layer's ReLUs are all shut, so that the output ignores the image; `silent_inputs_predicted` its expectation.
+    `images` is the size of the batch, `images_for_dead` how many were asked before a unit was called dead.
+    """
+
+    images: int
+    images_for_dead: int
+    classes: int | None
+    loss: Finite
+    loss_predicted: Finite = None
+    logit_std: Finite
+    jacobian_max: Finite
+    jacobian_mean: Finite
+    jacobian_min: Finite
+    silent_inputs: Finite = None
+    silent_inputs_predicted: Finite = None
+
+
+class StepZero(Frozen):
+    """What `inspect` sees of one initialized network; `unused` names parameters that the forward pass never met."""
+
+    layers: tuple[LayerStatistics, ...]
+    network: NetworkStatistics
+    unused: tuple[str, ...] = ()
+
+
+class Point(Frozen):
+    """One evaluation after `step` updates: mean cross-entropy (nats) and share of correct answers.
+
+    Training and validation samples are fixed for a dataset and of equal size.
+    """
+
+    step: int
+    epoch: float
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+
+
+class Final(Frozen):
+    """The trained model on a training sample as large as the validation split, on all of validation, on all of test."""
+
+    train_loss: Finite
+    train_accuracy: float
+    val_loss: Finite
+    val_accuracy: float
+    test_loss: Finite
+    test_accuracy: float
+
+
+class DataFacts(Frozen):
+    """Sizes of the splits, and the validation accuracy of always answering the most frequent class."""
+
+    classes: int
+    train_size: int
+    val_size: int
+    test_size: int
+    guess: float
+
+
+class Early(Frozen):
+    """The first steps one by one: each batch's loss before its update, and the norm of the whole gradient."""
+
+    losses: tuple[Finite, ...]
+    gradient_norms: tuple[Finite, ...]
+
+
+class Outcome(Frozen):
+    """How a trial ended: `diverged` at its first non-finite `step`, or `failed` for a `reason`."""
+
+    status: Literal["finished", "diverged", "failed"]
+    step: int | None = None
+    reason: str = ""
+
+
+class Environment(Frozen):
+    """What the numbers depend on besides the trial: versions, processor, engine, threads.
+
+    `device` is the processor's model, `instructions` are those that torch and the compiled loops use of it, `blas` is
+    the library of torch's matrix products.
+    """
+
+    initbench: str
+    torch: str
+    python: str
+    platform: str
+    device: str
+    engine: str
+    threads: int
+    instructions: str = ""
+    blas: str = ""
+
+
+class Timings(Frozen):
+    """Wall-clock seconds; kept outside the checksummed payload, for they differ from run to run."""
+
+    seconds_init: float
+    seconds_train: float
+
+
+class Record(Frozen):
+    """A trial with its layers at step 0, its curve, its outcome and its environment.
+
+    `final` is None unless the trial finished. `initialization_steps` is what the initialization cost in training steps,
+    one step being three forward passes of a batch; 0 where weights are only drawn. `notices` are sentences about what a
+    scheme could not fill.
+    """
+
+    trial: Trial
+    data: DataFacts
+    layers: tuple[LayerStatistics, ...]
+    network: NetworkStatistics | None = None
+    curve: tuple[Point, ...]
+    final: Final | None
+    outcome: Outcome
+    environment: Environment
+    early: Early | None = None
+    initialization_steps: float = 0.0
+    notices: tuple[str, ...] = ()
+    timings: Timings

@@ -1,0 +1,218 @@
+"""The store: one checksummed JSON file a trial, `<out>/trials/<id[:2]>/<id>.json`.
+
+A valid file *is* a finished trial: there is no index, no lock and no "running" state, so a run continues by running
+again and several processes may share a folder (two writers of one id write the same payload; either rename wins).
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from initbench.core.gc_pause import collector_paused
+from initbench.core.paths import leads_out, stay_inside
+from initbench.errors import ConfigurationError
+from initbench.records.record import Record
+
+FORMAT = 1
+ABANDONED = 3600.0  # seconds after which a temporary file has no writer any more
+# Nobody has the file, nor does a link lead to it.
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_WRITTEN = re.compile(
+    rb'\{"checksum":"([0-9a-f]{64})","format":%d,"payload":(\{.*)\},"timings":(\{[^{}]*\})\}\n' % FORMAT, re.DOTALL
+)
+
+
+class DamagedFile(Exception):  # noqa: N818 - it names the state of a file; never reaches a user as it is
+    """A stored file that is not a valid record; the text says why."""
+
+
+def path_of(out: Path, trial_id: str) -> Path:
+    """Return where the record of a trial lives."""
+    return out / "trials" / trial_id[:2] / f"{trial_id}.json"
+
+
+def write(out: Path, record: Record) -> Path:
+    """Store one record, whole or not at all.
+
+    Raises:
+        ConfigurationError: the folder cannot be written; nothing half-written stays behind.
+    """
+    path = path_of(out, record.trial.id)
+    stay_inside(out, path)
+    write_atomically(path, encode(record))
+    return path
+
+
+def read(out: Path, trial_id: str) -> Record | None:
+    """Return the record of a trial, or None where there is none.
+
+    Raises:
+        DamagedFile: something is there that is not the record of this trial.
+    """
+    path = path_of(out, trial_id)
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DamagedFile(error.strerror or str(error)) from None
+    record = decode(text)
+    if record.trial.id != trial_id:
+        raise DamagedFile(f"it holds the trial {record.trial.id}")
+    return record
+
+
+def read_many(out: Path, trial_ids: Iterable[str]) -> tuple[dict[str, Record], dict[str, str]]:
+    """Return the records that are stored, by id, and for each damaged file the reason, by id."""
+    records, damaged = {}, {}
+    with collector_paused():  # records hold no cycles, and the collector would walk those read so far again and again
+        for trial_id in trial_ids:
+            try:
+                record = read(out, trial_id)
+            except DamagedFile as error:
+                damaged[trial_id] = str(error)
+            else:
+                if record is not None:
+                    records[trial_id] = record
+    return records, damaged
+
+
+def set_aside(out: Path, trial_id: str) -> Path | None:
+    """Rename a damaged file to `<id>.json.corrupt-<n>` and return its new place, None where another run was first."""
+    path = path_of(out, trial_id)
+    stay_inside(out, path)
+    number = 1
+    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+        number += 1
+    with writing(path):
+        try:
+            path.rename(aside)
+        except FileNotFoundError:
+            return None
+    return aside
+
+
+def sweep(root: Path, *folders: Path) -> None:
+    """Remove temporary files whose writer was killed: a writer needs milliseconds, and these are older than an hour.
+
+    Folders that a link leads out of `root` are left alone.
+    """
+    for folder in folders:
+        with contextlib.suppress(OSError):  # not there, or not to be read: what stays harms nobody
+            if not leads_out(root, folder / "any"):
+                for path in folder.glob(".*.part"):
+                    _remove_abandoned(path)
+
+
+def _remove_abandoned(path: Path) -> None:
+    with contextlib.suppress(OSError):  # gone, or not ours to remove
+        if time.time() - path.stat().st_mtime > ABANDONED:
+            path.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write into a sentence with the path and the remedy.
+
+    Raises:
+        ConfigurationError: the block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write {path}: {error.strerror}; choose another folder with --out.") from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write to a temporary name, fsync, rename, fsync the folder: a reader sees the old file or the new one.
+
+    Raises:
+        ConfigurationError: the folder cannot be written.
+    """
+    # Named before it exists: a Ctrl-C just after it is made must not leave it behind.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(temporary, _NEW, 0o666), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):  # the failure that led here is what there is to say
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut; Windows has no handle for a folder and needs none."""
+    if os.name != "nt":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def encode(record: Record) -> bytes:
+    """Return a record as its file holds it."""
+    payload = record.model_dump(mode="json", exclude={"timings"})
+    document = {
+        "format": FORMAT,
+        "checksum": _checksum(payload),
+        "payload": payload,
+        "timings": record.timings.model_dump(mode="json"),
+    }
+    return _canonical(document) + b"\n"
+
+
+def decode(text: bytes) -> Record:
+    """Return the record that a file holds.
+
+    Raises:
+        DamagedFile: it holds something else.
+    """
+    try:
+        return Record.model_validate_json(_as_written(text) or _checked(json.loads(text)))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = "its content is not a record" if isinstance(error, ValidationError) else "it is not a whole JSON file"
+        raise DamagedFile(reason) from None
+
+
+def _as_written(text: bytes) -> bytes | None:
+    """Return a record's JSON where its payload stands as it was written, so that it is summed without being parsed."""
+    found = _WRITTEN.fullmatch(text)
+    if found is None:
+        return None
+    checksum, payload, timings = found.groups()
+    if hashlib.sha256(payload + b"}").hexdigest().encode() != checksum:
+        return None
+    return payload + b',"timings":' + timings + b"}"
+
+
+def _checked(document: Any) -> bytes:  # noqa: ANN401 - whatever JSON held
+    """Return the JSON of a record that another program may have laid out anew."""
+    if document["format"] != FORMAT:
+        raise DamagedFile(f"its format is {document['format']}, this version reads {FORMAT}")
+    if document["checksum"] != _checksum(document["payload"]):
+        raise DamagedFile("its checksum does not match its content")
+    return _canonical({**document["payload"], "timings": document["timings"]})
+
+
+def _checksum(payload: Any) -> str:  # noqa: ANN401 - whatever JSON held
+    return hashlib.sha256(_canonical(payload)).hexdigest()
+
+
+def _canonical(document: Any) -> bytes:  # noqa: ANN401 - whatever JSON held
+    return json.dumps(document, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,211 @@
+"""Scales, ticks, legends and labels that the figures share."""
+
+import math
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from initbench.analysis.statistics.intervals import Floats
+from initbench.core.text import pieces, printable
+from initbench.report.figures.style import REFERENCE_COLOUR, SCREEN, Look, Style
+
+Entry = tuple[Any, str]  # a legend's handle (any artist) and its label
+
+WINDOW = (1e-20, 1e20)  # of moments on a log axis: beyond it lies nothing that trains
+
+# Plain numbers on log axes: matplotlib's own labels are math text, which is switched off for names' sake.
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+
+
+def step_axis(ax: Axes, last: int) -> None:
+    """Make x a logarithmic axis of steps on which step 0 has its place."""
+    ax.set_xscale("symlog", linthresh=1, linscale=0.35)
+    ticks = [0, *(10**k for k in range(1 + int(math.log10(max(1, last)))))]
+    ax.set_xticks([*ticks, last] if last > 1.9 * ticks[-1] else ticks)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(PLAIN)
+    ax.set_xlim(-0.12, max(1, last) * 1.12)
+    ax.set_xlabel("step")
+
+
+def log_pays(values: Floats) -> bool:
+    """Say whether values are positive and span a factor of ten or more."""
+    finite = values[np.isfinite(values)]
+    return bool(len(finite) and finite.min() > 0 and finite.max() >= 10 * finite.min())
+
+
+def fit_y(ax: Axes, values: Floats, *, log: bool | None = None) -> None:
+    """Fit y to the values: logarithmic where that pays, or as `log` says; on a log axis for those above 0 only.
+
+    Limits come from the values, never from the bands: an interval of two seeds would flatten everything else.
+    """
+    finite = values[np.isfinite(values)]
+    positive = finite[finite > 0]
+    if len(positive) and (log_pays(finite) if log is None else log):
+        _log_y(ax, float(positive.min()), float(positive.max()))
+    elif len(finite):
+        low, high = float(finite.min()), float(finite.max())
+        pad = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
+        ax.set_ylim(low - pad, high + pad)
+
+
+def within_window(values: Floats) -> Floats:
+    """Return values brought into the window of a log axis, unless none are in it.
+
+    Fifty decades of one scheme that dies would press all others into one line.
+    """
+    inside = (values >= WINDOW[0]) & (values <= WINDOW[1])
+    return np.where(values > 0, np.clip(values, *WINDOW), values) if inside.any() else values
+
+
+def cut_said(values: Floats) -> str:
+    """Say how far values reach beyond the window, on lines of their own; nothing where they do not."""
+    shown = values[np.isfinite(values) & (values > 0)]
+    kept = within_window(shown)
+    ends = [
+        f"the lowest is {shown.min():.2g}" if (kept > shown).any() else "",
+        f"the highest is {shown.max():.2g}" if (kept < shown).any() else "",
+    ]
+    said = ",\n".join(end for end in ends if end)
+    return f"\ncut: {said}" if said else ""
+
+
+def _log_y(ax: Axes, low: float, high: float) -> None:
+    # A model in float64 may span more than a float holds as a ratio, and padding must not reach 0 or infinity.
+    low, high = max(low, 1e-290), min(high, 1e290)
+    decades = math.log10(high) - math.log10(low)
+    pad = min(0.06 * decades + 0.02, 10.0)
+    # The limits come first: to find its own, a new scale warns where all values are one.
+    ax.set_ylim(low / 10**pad, high * 10**pad)
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,), numticks=9))
+    ax.yaxis.set_major_formatter(PLAIN)
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def scheme_axis(ax: Axes, looks: Sequence[Look], head: str, counts: Sequence[str], style: Style) -> None:
+    """Give each scheme a row, the first on top: its label at the left, a count under `head` at the right."""
+    for row, (look, count) in enumerate(zip(looks, counts, strict=True)):
+        how: dict[str, Any] = {"ha": "left", "va": "center", "gid": f"{look.gid}.label.count"}
+        ax.text(1.02, row, count, transform=ax.get_yaxis_transform(), **how)
+    ax.text(1.02, 1.01, head, transform=ax.transAxes, ha="left", va="bottom")
+    ax.set_yticks(range(len(looks)), [wrapped(look.label, style.row_wrap) for look in looks])
+    for look, label in zip(looks, ax.get_yticklabels(), strict=True):
+        label.set_gid(f"{look.gid}.label.row")
+    ax.set_ylim(len(looks) - 0.45, -0.55)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(visible=False, axis="y")
+
+
+def layer_axis(ax: Axes, layers: Sequence[str]) -> Axes:
+    """Name the layers along x, some of them where they are many."""
+    every = max(1, -(-len(layers) // 16))  # more would touch, on a paper first
+    names = told_apart(layers)[::every]
+    ax.set_xticks(range(0, len(layers), every), names, rotation=45, ha="right", rotation_mode="anchor")
+    return ax
+
+
+def told_apart(names: Sequence[str], most: int = 24) -> list[str]:
+    """Return names short enough for an axis: where they are long, without the path that all share, then both ends."""
+    paths = [printable(name).split(".") for name in names]
+    if any(len(".".join(path)) > most for path in paths):
+        steps = zip(*(path[:-1] for path in paths), strict=False)
+        shared = sum(1 for _ in takewhile(lambda step: len(set(step)) == 1, steps))
+        paths = [path[shared:] for path in paths]
+    return [_ends(".".join(path), most) for path in paths]
+
+
+def _ends(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most // 3]}…{name[most // 3 + 1 - most :]}"
+
+
+def spread(count: int) -> Floats:
+    """Return offsets (count,) that keep the dots of one row apart, the same in every run."""
+    return np.linspace(-0.27, 0.27, count) if count > 1 else np.zeros(count)
+
+
+def say(ax: Axes, sentence: str) -> Axes:
+    """Write a sentence where there is nothing to draw."""
+    ax.text(0.5, 0.5, sentence, transform=ax.transAxes, ha="center", va="center", color=REFERENCE_COLOUR)
+    return ax
+
+
+def legend(figure: Figure, entries: Sequence[Entry], title: str, style: Style = SCREEN, *, below: bool) -> Legend:
+    """Put a legend right of all axes or below them, its title the words that explain the drawing.
+
+    The figure grows where the legend needs it to.
+    """
+    box = _legend(figure, entries, title, style, below=below, columns=1)
+    if below:
+        # Entries are as wide as the widest, with its handle and the space between two of them.
+        widest = max((text.get_window_extent(renderer(figure)).width for text in box.get_texts()), default=1.0)
+        every = widest + 6.5 * box._fontsize * figure.dpi / 72  # type: ignore[attr-defined]  # noqa: SLF001 - has no getter
+        box.remove()
+        columns = max(1, min(len(entries), int(figure.bbox.width / every)))
+        box = _legend(figure, entries, title, style, below=True, columns=columns)
+    needed = box.get_window_extent(renderer(figure)).height / figure.dpi
+    height = float(figure.get_figheight())
+    figure.set_figheight(height + needed if below else max(height, needed + 0.7))
+    return box
+
+
+def _legend(figure: Figure, entries: Sequence[Entry], title: str, style: Style, *, below: bool, columns: int) -> Legend:
+    """Set labels afterwards, because matplotlib leaves out those that start with an underscore."""
+    room = int(figure.get_figwidth() * 17) if below else 60
+    box = figure.legend(
+        [handle for handle, _ in entries],
+        [str(i) for i in range(len(entries))],
+        loc="outside lower left" if below else "outside right upper",
+        ncols=columns,
+        title="\n".join(wrapped(line, room) for line in title.split("\n")),
+        alignment="left",
+        handlelength=3.2,
+    )
+    for text, drawn, (handle, label) in zip(box.get_texts(), box.legend_handles, entries, strict=True):
+        text.set_text(wrapped(label, style.wrap))
+        if (gid := handle.get_gid()) and drawn is not None:
+            text.set_gid(f"{gid}.text")
+            drawn.set_gid(f"{gid}.line")
+    return box
+
+
+def renderer(figure: Figure) -> Any:  # noqa: ANN401 - untyped in matplotlib
+    """Return what measures the texts of a figure."""
+    return FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call] # untyped there
+
+
+def scheme_entry(look: Look, label: str = "") -> Entry:
+    """Return the legend entry of a scheme, by its own label unless told another."""
+    how: dict[str, Any] = {"color": look.colour, "linestyle": look.dash, "linewidth": look.width}
+    return Line2D([], [], marker=look.marker, markersize=5, gid=f"{look.gid}.label", **how), label or look.label
+
+
+def mark_entry(marker: str, label: str, **how: Any) -> Entry:  # noqa: ANN401 - matplotlib's own keywords
+    """Return the legend entry of a grey mark."""
+    return Line2D([], [], linestyle="none", marker=marker, color=REFERENCE_COLOUR, **how), label
+
+
+def reference_entry(label: str) -> Entry:
+    """Return the legend entry of a dashed reference line."""
+    return Line2D([], [], color=REFERENCE_COLOUR, linestyle=(0, (4, 3)), linewidth=1.1), label
+
+
+def wrapped(text: str, width: int = 36) -> str:
+    """Break a long label into lines, at its spaces where it has them, else as `pieces` breaks a word."""
+    broken = re.sub(rf"\S{{{width + 1},}}", lambda word: " ".join(pieces(word[0], width)), text)
+    return "\n".join(textwrap.wrap(broken, width)) or text
+
+
+def most_lines(labels: Iterable[str], width: int = 36) -> int:
+    """Return how many lines the longest of these labels takes when wrapped."""
+    return max((wrapped(label, width).count("\n") + 1 for label in labels), default=1)

@@ -1,0 +1,311 @@
+"""Figures of a comparison, one per kind and setting, with the same bytes in every run."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import chain
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from initbench.analysis.across import Across
+from initbench.analysis.panels import Panel, suffixes, within
+from initbench.analysis.results import Results
+from initbench.analysis.statistics.intervals import Floats
+from initbench.analysis.summary import SETTING
+from initbench.core.text import printable
+from initbench.report.figures import plots
+from initbench.report.figures.axes import (
+    Entry,
+    fit_y,
+    legend,
+    log_pays,
+    mark_entry,
+    most_lines,
+    reference_entry,
+    scheme_entry,
+)
+from initbench.report.figures.labels import label_ends
+from initbench.report.figures.picture import Picture, explain, house_style, moments, sheet, titled
+from initbench.report.figures.style import SCREEN, Look, Style, looks
+
+# A step of a bad start can cost 1e5 nats for once; beyond ten times the loss of a uniform guess the axis is cut, and
+# says so, to keep what happens later readable.
+CEILING = 10.0
+
+
+Draw = Callable[["View"], tuple[str, str, Figure]]  # the kind of a figure, its caption and itself
+Drawing = tuple[Draw, "View", str]  # with the suffix of its name
+
+
+@dataclass(frozen=True)
+class View:
+    """What a figure shows: some trials of a comparison, and the title that says which."""
+
+    comparison: Results
+    title: str
+    trials: pd.DataFrame
+    panel: Panel | None = None
+    style: Style = SCREEN
+
+    @cached_property
+    def looks(self) -> plots.Looks:
+        """The looks of all schemes that were asked for, so that none changes from figure to figure.
+
+        Where each scheme has an lr of its own, its label says which.
+        """
+        of_all = looks_of(self.comparison)
+        if self.panel is None or self.panel.rule != "own lr":
+            return of_all
+        rates = self.panel.rates
+        return {s: replace(look, label=f"{look.label}, lr {rates[s]:g}") for s, look in of_all.items() if s in rates}
+
+    @property
+    def present(self) -> plots.Looks:
+        """The looks of the schemes that have trials here."""
+        here = set(self.trials["scheme"].unique())
+        return {scheme: look for scheme, look in self.looks.items() if scheme in here}
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """The points of these trials."""
+        return self._of(self.comparison.curves)
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """The layers of these trials."""
+        return self._of(self.comparison.layers)
+
+    @property
+    def diverged(self) -> frozenset[str]:
+        """The ids of these trials that diverged."""
+        return frozenset(self.trials.loc[self.trials["outcome"] == "diverged", "trial"])
+
+    def _of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["trial"].isin(self.trials["trial"])]
+
+
+def pictures(comparison: Results, style: Style = SCREEN) -> Iterator[Picture]:
+    """Draw every figure, one after the other: those of a panel, then across settings, signals, sensitivity to lr."""
+    style = style.for_labels([look.label for look in looks_of(comparison).values()])
+    panels = comparison.panels
+    for panel, suffix in zip(panels, suffixes([panel.key for panel in panels]), strict=True):
+        view = View(comparison, printable(str(panel)), panel.rows(comparison.trials), panel, style)
+        kinds = (_loss, *[_loss_linear] * log_pays(_losses(view)), _accuracy, _survival, _steps, _final)
+        yield from (_drawn(draw, view, suffix) for draw in kinds)
+    for draw, view, suffix in chain(_profiles(comparison), _signals(comparison), _rates(comparison)):
+        yield _drawn(draw, replace(view, style=style), suffix)
+
+
+def looks_of(comparison: Results) -> dict[str, Look]:
+    """Return the looks of the schemes that were asked for and of any other that has trials."""
+    present = (scheme for of in (comparison.trials, comparison.tuning_trials) for scheme in of["scheme"].unique())
+    schemes = dict.fromkeys((*comparison.schemes, *present))
+    return looks(tuple(schemes), comparison.baseline)
+
+
+def _profiles(comparison: Results) -> Iterator[Drawing]:
+    """Draw what share of each scheme's trials is above every accuracy, over all settings that are alike."""
+    rules = [(of.panels[0].rule,) for of in comparison.across]
+    for of, suffix in zip(comparison.across, suffixes(rules), strict=True):
+        title = f"{len(of.panels)} settings: " + "; ".join(map(str, of.panels))
+        view = View(comparison, printable(title), comparison.trials)
+        yield partial(_profile, of=of), view, suffix
+
+
+def _signals(comparison: Results) -> Iterator[Drawing]:
+    """Draw the signal at step 0, which no optimizer has touched: once per dataset and model."""
+    keys = list(dict.fromkeys(panel.place[:2] for panel in comparison.panels))
+    for key, suffix in zip(keys, suffixes(keys), strict=True):
+        view = _view(comparison, comparison.trials, key)
+        if not view.layers.empty:
+            yield _signal, view, suffix
+
+
+def _rates(comparison: Results) -> Iterator[Drawing]:
+    """Draw sensitivity to lr from the tuning trials where there are any: scoring trials are at chosen rates only."""
+    tuned = {(choice.dataset, choice.model, choice.optimizer) for choice in comparison.choices}
+    keys = list(dict.fromkeys(panel.place for panel in comparison.panels))
+    for key, suffix in zip(keys, suffixes(keys), strict=True):
+        view = _view(comparison, comparison.tuning_trials if key in tuned else comparison.trials, key)
+        if len(set(view.trials["lr"])) > 1:
+            yield _lr, view, suffix
+
+
+def _view(comparison: Results, trials: pd.DataFrame, key: Sequence[str]) -> View:
+    return View(comparison, printable(", ".join(key)), within(trials, SETTING[: len(key)], key))
+
+
+def _drawn(draw: Draw, view: View, suffix: str) -> Picture:
+    with house_style(view.style):
+        kind, caption, figure = draw(view)
+        return titled(kind + suffix, caption, view.title, figure, view.style)
+
+
+def _loss(view: View) -> tuple[str, str, Figure]:
+    return "loss", "Loss against step", _losses_drawn(view, log=log_pays(_losses(view)))
+
+
+def _loss_linear(view: View) -> tuple[str, str, Figure]:
+    """Draw the loss on a linear axis as well, where `_loss` is on a logarithmic one."""
+    return "loss_linear", "Loss against step, linear", _losses_drawn(view, log=False)
+
+
+def _losses(view: View) -> Floats:
+    """Return the losses that an axis must hold and that of a uniform guess, cut at `CEILING` times the latter."""
+    guess = math.log(_classes(view))
+    losses = view.points[["train_loss", "val_loss"]].to_numpy(dtype=np.float64)
+    cut: Floats = np.minimum(np.append(losses, guess), CEILING * guess)
+    return cut
+
+
+def _losses_drawn(view: View, *, log: bool) -> Figure:
+    classes = _classes(view)
+    figure, axes = sheet(2, view.style)
+    points = view.points
+    ceiling = CEILING * math.log(classes)
+    for ax, column, name in zip(axes, ("train_loss", "val_loss"), ("training", "validation"), strict=True):
+        plots.curves(ax, points, column, view.looks, view.diverged, ceiling)
+        ax.axhline(math.log(classes), **plots.REFERENCE, zorder=2.5)
+        fit_y(ax, _losses(view), log=log)
+        cut = f", cut: the highest is {points[column].max():.3g}" if (points[column] > ceiling).any() else ""
+        ax.set_title(f"{name} loss (nats){cut}", loc="left")
+    axes[1].tick_params(labelleft=False)
+    _explain_curves(view, axes[1], [reference_entry(f"ln {classes} = {math.log(classes):.3f}, a uniform guess")])
+    return figure
+
+
+def _accuracy(view: View) -> tuple[str, str, Figure]:
+    target = _target(view)
+    figure, (ax,) = sheet(1, view.style)
+    plots.curves(ax, view.points, "val_accuracy", view.looks, view.diverged)
+    ax.axhline(target, **plots.REFERENCE, zorder=2.5)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_ylabel("validation accuracy")
+    _explain_curves(view, ax, [reference_entry(f"target {target:g}")])
+    return "accuracy", "Validation accuracy against step", figure
+
+
+def _survival(view: View) -> tuple[str, str, Figure]:
+    watched = view.trials[view.trials["outcome"] != "failed"]
+    figure, (ax,) = sheet(1, view.style)
+    plots.survival(ax, view.trials, view.looks)
+    n = _span(watched.groupby("scheme").size())
+    told = f"line: Kaplan-Meier; band, from first to last arrival:\npointwise 95 % (Clopper-Pearson), n = {n}"
+    missed = watched["steps_to_target"].isna().any()
+    marks = [mark_entry("|", "not reached by the end", markersize=10, markeredgewidth=1.6)] if missed else []
+    here = set(watched["scheme"])
+    labels = [(look, look.label) for scheme, look in view.looks.items() if scheme in here]
+    _explain(view, ax, labels, marks, told)
+    return "survival", f"Share of trials not yet at validation accuracy {_target(view):g}", figure
+
+
+def _steps(view: View) -> tuple[str, str, Figure]:
+    entries = [
+        mark_entry("o", "one seed", markersize=4),
+        mark_entry(">", "not reached by the end", markerfacecolor="none"),
+        mark_entry("x", "diverged before it reached"),
+        mark_entry("|", "Kaplan-Meier median", markersize=12, markeredgewidth=3),
+    ]
+    figure, ax = _rows_sheet(view, entries)
+    plots.steps_to_target(ax, view.trials, view.looks, view.style)
+    return "steps_to_target", f"Steps to validation accuracy {_target(view):g}", figure
+
+
+def _final(view: View) -> tuple[str, str, Figure]:
+    here = set(view.trials["trial"])
+    guess = next(record.data.guess for record in view.comparison.records if record.trial.id in here)
+    entries = [
+        mark_entry("o", "one seed", markersize=4, alpha=0.5),
+        mark_entry("D", "mean and its 95 % t interval", markersize=6),
+        reference_entry(f"most frequent class: {guess:.3f}"),
+    ]
+    figure, ax = _rows_sheet(view, entries)
+    plots.final_accuracy(ax, view.trials, view.looks, guess, view.style)
+    return "final_accuracy", "Test accuracy after training", figure
+
+
+def _signal(view: View) -> tuple[str, str, Figure]:
+    return "signal", "Signal at step 0 by layer", moments(view.layers, view.looks, view.style)
+
+
+def _lr(view: View) -> tuple[str, str, Figure]:
+    entries = [scheme_entry(look) for look in view.present.values()]
+    entries.append(mark_entry("x", "some trials diverged at this lr"))
+    tuning = "\n(tuning seeds)" if set(view.trials["trial"]) - set(view.comparison.trials["trial"]) else ""
+    told = f"mean over finished trials and its 95 % t\ninterval; schemes of one lr side by side{tuning}"
+    figure, (ax,) = sheet(1, view.style)
+    explain(figure, entries, told, view.style)
+    plots.lr_sensitivity(ax, view.trials, view.looks)
+    return "lr", "Final validation loss against lr", figure
+
+
+def _profile(view: View, of: Across) -> tuple[str, str, Figure]:
+    entries = [scheme_entry(look) for scheme, look in view.looks.items() if scheme in of.scores]
+    band = f"band: pointwise 95 % bootstrap, n = {of.seeds}\nseeds or more in each of {len(of.panels)} settings"
+    figure, (ax,) = sheet(1, view.style)
+    explain(figure, entries, band, view.style)
+    plots.profile(ax, of.profiles, view.looks)
+    return "profile", "Share of trials above each test accuracy", figure
+
+
+def _explain_curves(view: View, ax: Axes, references: Sequence[Entry]) -> None:
+    """Name the schemes, and how many of the trials of each diverged."""
+    labels = []
+    for scheme, look in view.present.items():
+        outcome = view.trials.loc[view.trials["scheme"] == scheme, "outcome"]
+        lost = int((outcome == "diverged").sum())
+        labels.append((look, look.label + (f" ({lost} of {len(outcome)} diverged)" if lost else "")))
+    crosses = [mark_entry("x", "diverged: the curve ends")] if view.diverged else []
+    _explain(view, ax, labels, [*crosses, *references], _band_title(view))
+
+
+def _explain(view: View, ax: Axes, labels: Sequence[tuple[Look, str]], marks: Sequence[Entry], title: str) -> None:
+    """Name the schemes at the ends of their lines where there is room, else in the legend, which explains the rest."""
+    assert isinstance(ax.figure, Figure), "panels are not nested"
+    if label_ends(ax, labels, view.style):
+        legend(ax.figure, marks, title, view.style, below=True)
+    else:
+        explain(ax.figure, [*(scheme_entry(look, label) for look, label in labels), *marks], title, view.style)
+
+
+def _band_title(view: View) -> str:
+    sizes = view.points.groupby("scheme")["trial"].nunique()
+    high = int(sizes.max()) if len(sizes) else 0
+    if high < 2:
+        return "line: the one seed"
+    thin = "seeds" if high <= plots.SEEDS_DRAWN else f"{plots.SEEDS_DRAWN} seeds"
+    mean = "their mean" if high <= plots.SEEDS_DRAWN else "mean of all"
+    return f"thin: {thin}; thick: {mean}, while all last;\nband: 95 % t interval of the mean, n = {_span(sizes)}"
+
+
+def _span(sizes: "pd.Series[int]") -> str:
+    """Say how many seeds the schemes have."""
+    low, high = (int(sizes.min()), int(sizes.max())) if len(sizes) else (0, 0)
+    return f"{low} seeds" if low == high else f"{low} to {high} seeds"
+
+
+def _classes(view: View) -> int:
+    datasets = set(view.trials["dataset"].unique())
+    return next(record.data.classes for record in view.comparison.records if record.trial.dataset in datasets)
+
+
+def _target(view: View) -> float:
+    here = set(view.trials["trial"])
+    return next(view.comparison.target_of(r) for r in view.comparison.records if r.trial.id in here)
+
+
+def _rows_sheet(view: View, entries: Sequence[Entry]) -> tuple[Figure, Axes]:
+    """Return a figure with a row per scheme and its legend below."""
+    style = view.style
+    labels = [look.label for look in view.present.values()]
+    line = 1.4 * mpl.rcParams["font.size"] / 72
+    row = max(0.4 if style.titled else 0.25, line * most_lines(labels, style.row_wrap) + 0.06)
+    height = (1.1 if style.titled else 0.6) + row * len(labels)
+    figure = Figure(figsize=(style.rows_width, height), dpi=style.dpi, layout="constrained")
+    legend(figure, entries, "", style, below=True)
+    return figure, figure.subplots()

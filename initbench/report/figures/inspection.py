@@ -1,0 +1,156 @@
+"""Figures of an inspection: the signal by layer, or at the ends of the network along a scan of depths or widths."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from initbench.analysis.panels import suffixes
+from initbench.analysis.step_zero.inspection import Inspection, layers_table, places_table
+from initbench.core.text import printable
+from initbench.report.figures import inspection_plots, plots
+from initbench.report.figures.axes import most_lines
+from initbench.report.figures.inspection_plots import Ridge, ridge_of
+from initbench.report.figures.picture import (
+    MOMENTS,
+    Picture,
+    band_said,
+    explain,
+    head,
+    house_style,
+    line_entries,
+    moments,
+    sheet,
+    titled,
+)
+from initbench.report.figures.style import SCREEN, Style, looks
+
+MOST_PANELS, MOST_LAYERS, COLUMNS = 8, 16, 4  # of ridges
+
+
+def inspection_pictures(inspection: Inspection, style: Style = SCREEN) -> Iterator[Picture]:
+    """Draw every figure, one after the other: by layer for each model, or along the scan."""
+    style = style.for_labels([look.label for look in _looks(inspection).values()])
+    if inspection.axis:
+        yield from _along(inspection, style)
+        return
+    keys = [(model,) for model in inspection.models]
+    layers = layers_table(inspection)
+    for (model,), suffix in zip(keys, suffixes(keys), strict=True):
+        here = layers[layers["model"] == model]
+        if not here.empty:
+            yield from _of_model(inspection, model, here, suffix, style)
+
+
+def _of_model(inspection: Inspection, model: str, layers: pd.DataFrame, suffix: str, style: Style) -> Iterator[Picture]:
+    title = printable(f"{model}; {inspection.source}")
+    with house_style(style):
+        drawn = moments(layers, _looks(inspection), style)
+        yield titled("signal" + suffix, "Signal at step 0 by layer", title, drawn, style)
+        drawn = _cosine(inspection, layers, style)
+        yield titled("cosine" + suffix, "Are inputs still told apart, by layer", title, drawn, style)
+        panels = _panels(inspection, model)
+        if panels:
+            drawn = _ridges(panels, _looks(inspection), style)
+            yield titled("ridges" + suffix, _ridges_caption(inspection, model), title, drawn, style)
+
+
+def _along(inspection: Inspection, style: Style) -> Iterator[Picture]:
+    places = places_table(inspection)
+    if places.empty:
+        return
+    ends = dict.fromkeys((inspection.models[0], inspection.models[-1]))
+    title = printable(f"{' … '.join(ends)}; {inspection.source}")
+    with house_style(style):
+        caption = f"Signal at step 0 against {inspection.axis}"
+        yield titled("scan", caption, title, _scan(inspection, places, style), style)
+        caption = f"Are inputs still told apart at the last hidden layer, against {inspection.axis}"
+        yield titled("cosine", caption, title, _cosine(inspection, places, style), style)
+        if inspection.axis == "width":
+            caption = "Coordinates against width: root mean square of z at step 0"
+            yield titled("coordinates", caption, title, _coordinates(inspection, places, style), style)
+
+
+def _looks(inspection: Inspection) -> plots.Looks:
+    return looks(inspection.schemes, baseline="")
+
+
+def _cosine(inspection: Inspection, frame: pd.DataFrame, style: Style) -> Figure:
+    of_all = _looks(inspection)
+    figure, axes = sheet(2, style)
+    explain(figure, line_entries(frame, ("cosine",), of_all), band_said(frame, "mean (of ranks: geometric)"), style)
+    heads = {"cosine": "mean cosine between inputs", "effective_rank": "effective rank"}
+    for ax, (column, said) in zip(axes, heads.items(), strict=True):
+        if inspection.axis:
+            inspection_plots.by_place(ax, frame, column, of_all, inspection.axis, log=column != "cosine")
+        else:
+            inspection_plots.by_layer(ax, frame, column, of_all, log=column != "cosine")
+        ax.set_title(said, loc="left")
+    inspection_plots.cosine_axis(axes[0], frame[["cosine", "cosine_predicted"]].to_numpy(dtype=np.float64))
+    return figure
+
+
+def _scan(inspection: Inspection, places: pd.DataFrame, style: Style) -> Figure:
+    of_all = _looks(inspection)
+    figure, axes = sheet(2, style)
+    explain(figure, line_entries(places, tuple(MOMENTS), of_all), band_said(places, "geometric mean"), style)
+    heads = ("forward moment {}, last hidden layer", "gradient moment {}, first layer")
+    for ax, (column, symbol), said in zip(axes, MOMENTS.items(), heads, strict=True):
+        inspection_plots.by_place(ax, places, column, of_all, inspection.axis)
+        head(ax, said.format(symbol), places[column])
+    return figure
+
+
+def _coordinates(inspection: Inspection, places: pd.DataFrame, style: Style) -> Figure:
+    of_all = _looks(inspection)
+    heads = {"first": "first layer", "hidden": "last hidden layer", "output": "output"}
+    figure, axes = sheet(3, style)
+    explain(figure, line_entries(places, tuple(heads), of_all), band_said(places, "geometric mean"), style)
+    for ax, (column, said) in zip(axes, heads.items(), strict=True):
+        inspection_plots.by_place(ax, places, column, of_all, inspection.axis)
+        head(ax, said, places[column])
+    return figure
+
+
+def _panels(inspection: Inspection, model: str) -> dict[str, list[Ridge]]:
+    """Return the ridges of each scheme that has a panel; nothing where no histogram was kept."""
+    panels = {scheme: _ridges_of(inspection, model, scheme) for scheme in inspection.schemes[:MOST_PANELS]}
+    kept = any(len(row.z) for rows in panels.values() for row in rows)
+    return {scheme: rows for scheme, rows in panels.items() if rows} if kept else {}
+
+
+def _ridges(panels: Mapping[str, Sequence[Ridge]], of_all: plots.Looks, style: Style) -> Figure:
+    columns = min(COLUMNS, len(panels))
+    lines = -(-len(panels) // columns)
+    width = max(6.5, 1.3 + 2.6 * columns) if style.titled else style.widths[min(columns, 3) - 1]
+    room = (width - 1.3) / columns  # inches of a panel, without the names of layers
+    titles = most_lines([of_all[scheme].label for scheme in panels], inspection_plots.title_room(room))
+    row = 0.21 if style.titled else 0.14
+    height = lines * (0.75 + 0.15 * titles + row * max(map(len, panels.values()))) + (0.9 if style.titled else 0.0)
+    figure = Figure(figsize=(width, height), dpi=style.dpi, layout="constrained")
+    grid = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for place, (ax, (scheme, rows)) in enumerate(zip(grid, panels.items(), strict=False)):
+        inspection_plots.ridges(ax, rows, of_all[scheme], room, named=place % columns == 0)
+    for ax in grid[len(panels) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def _ridges_of(inspection: Inspection, model: str, scheme: str) -> list[Ridge]:
+    """Return the ridges of at most `MOST_LAYERS` layers, evenly picked, the first and the last kept."""
+    by_seed = [of.step_zero.layers for of in inspection.of(model, scheme)]
+    depth = min(map(len, by_seed), default=0)
+    picked = np.unique(np.linspace(0, depth - 1, min(depth, MOST_LAYERS)).round().astype(int))
+    return [ridge_of([layers[place] for layers in by_seed]) for place in picked]
+
+
+def _ridges_caption(inspection: Inspection, model: str) -> str:
+    left_out = len(inspection.schemes) - MOST_PANELS
+    depth = max((len(of.step_zero.layers) for of in inspection.observed if of.model == model), default=0)
+    parts: Sequence[str] = (
+        "Distribution of z by layer, each to its own peak",
+        f"{MOST_LAYERS} of {depth} layers" if depth > MOST_LAYERS else "",
+        f"the first {MOST_PANELS} schemes, {left_out} more left out" if left_out > 0 else "",
+    )
+    return "; ".join(part for part in parts if part)

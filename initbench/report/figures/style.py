@@ -1,0 +1,171 @@
+"""How figures look: one colour, dash and marker per scheme, the same in every figure; sizes and fonts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from initbench.core.text import printable
+
+# Okabe & Ito (2008), told apart under all common colour blindness; without its black, which is the baseline's, and its
+# yellow, too pale on white, for which Tol's wine stands in.
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255")
+BASELINE_COLOUR = "#000000"
+REFERENCE_COLOUR = "#6E6E6E"
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+# Their number shares no factor with that of the colours: colour and marker repeat together only after 56 schemes.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+
+BAND_ALPHA = 0.14
+SEED_ALPHA = 0.22
+
+# Text is never read as TeX, so a `$` in a name is a dollar. SVG and PDF keep text as text: small, searchable, editable.
+# The hash salt makes the ids in an SVG, hence its bytes, the same in every run.
+RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": False,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "legend.title_fontsize": 8.0,
+    "text.parse_math": False,
+    "text.usetex": False,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "initbench",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """Where figures are to be shown: their sizes in inches, and how their parts are made to fit.
+
+    `widths` are those of one, two and three panels, `rows_width` that of a figure with a row per scheme; `height`
+    is without what a legend below needs. `strokes` multiplies lines and marks. `wrap`, `row_wrap` and `end_wrap` are
+    the characters to a line in legends, at rows and at the ends of lines; there are at most `row_ticks` ticks below
+    rows. Where it is not `titled`, a caption says the rest.
+    """
+
+    name: Literal["screen", "paper"]
+    widths: tuple[float, float, float]
+    rows_width: float
+    height: float
+    strokes: float
+    wrap: int
+    row_wrap: int
+    end_wrap: int
+    row_ticks: int
+    titled: bool
+    legend_below: bool
+    dpi: int
+    rc: dict[Any, Any] = field(default_factory=dict, hash=False)
+
+    def for_labels(self, labels: Sequence[str]) -> "Style":
+        """Return the style for schemes of these labels: many or long ones need the full width of a page."""
+        crowded = len(labels) > 10 or any(len(word) > self.row_wrap for label in labels for word in label.split())
+        if self.name == "screen" or not crowded:
+            return self
+        full = self.widths[1]
+        return replace(self, widths=(full, full, full), rows_width=full, row_wrap=self.wrap, row_ticks=8)
+
+
+SCREEN = Style(
+    "screen",
+    widths=(8.8, 11.5, 13.5),
+    rows_width=8.2,
+    height=4.2,
+    strokes=1.0,
+    wrap=36,
+    row_wrap=36,
+    end_wrap=36,
+    row_ticks=8,
+    titled=True,
+    legend_below=False,
+    dpi=150,
+)
+# A column of a two-column page, and its full width for two panels.
+PAPER = Style(
+    "paper",
+    widths=(3.25, 6.75, 6.75),
+    rows_width=3.25,
+    height=2.3,
+    strokes=0.6,
+    wrap=36,
+    row_wrap=18,
+    end_wrap=18,
+    row_ticks=3,
+    titled=False,
+    legend_below=True,
+    dpi=300,
+    rc={
+        "font.size": 7.5,
+        "axes.titlesize": 7.5,
+        "legend.fontsize": 7.0,
+        "legend.title_fontsize": 7.0,
+        "axes.linewidth": 0.6,
+        "grid.linewidth": 0.4,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.major.size": 2.5,
+        "ytick.major.size": 2.5,
+        "legend.borderaxespad": 0.2,
+    },
+)
+STYLES = {style.name: style for style in (SCREEN, PAPER)}
+FORMATS = ("png", "svg", "pdf")
+
+
+@dataclass(frozen=True)
+class Files:
+    """In which style and formats the figures of a folder are written."""
+
+    style: Style = SCREEN
+    formats: tuple[str, ...] = ("png", "svg")
+
+
+USUAL = Files()
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one scheme is drawn; `index` is its place in the order asked for."""
+
+    label: str
+    index: int
+    colour: str
+    dash: Any
+    marker: str
+
+    @property
+    def gid(self) -> str:
+        """What the id of everything drawn of this scheme starts with, so that a page can find it in an SVG."""
+        return f"scheme{self.index}"
+
+    @property
+    def width(self) -> float:
+        """The line's width in points; later lines are thinner, so that one below them still shows."""
+        return max(1.2, 2.8 - 0.2 * self.index)
+
+
+def looks(schemes: Sequence[str], baseline: str) -> dict[str, Look]:
+    """Return a look for every scheme; the baseline is black, the others take colours, then dashes, in order."""
+    others = [scheme for scheme in schemes if scheme != baseline]
+    return {
+        scheme: _baseline(scheme, index) if scheme == baseline else _look(scheme, index, others.index(scheme))
+        for index, scheme in enumerate(schemes)
+    }
+
+
+def _baseline(scheme: str, index: int) -> Look:
+    return Look(f"{printable(scheme)} (baseline)", index, BASELINE_COLOUR, "-", MARKERS[0])
+
+
+def _look(scheme: str, index: int, turn: int) -> Look:
+    dash = DASHES[turn // len(COLOURS) % len(DASHES)]
+    return Look(printable(scheme), index, COLOURS[turn % len(COLOURS)], dash, MARKERS[(turn + 1) % len(MARKERS)])

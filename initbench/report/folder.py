@@ -1,0 +1,76 @@
+"""A comparison's own folder: derived from the records, rebuilt at will, the same bytes each time."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from initbench.analysis.results import Results
+from initbench.analysis.step_zero.inspection import Inspection, checks_table, layers_table, networks_table
+from initbench.core.paths import stay_inside
+from initbench.records.store import sweep, write_atomically
+from initbench.report.figures.comparison import pictures
+from initbench.report.figures.inspection import inspection_pictures
+from initbench.report.figures.style import SCREEN, USUAL, Files
+from initbench.report.files import tables_of
+from initbench.report.freshness import begin, remember, remove_stale
+from initbench.report.page.comparison import render_report
+from initbench.report.page.inspection import render_inspection
+from initbench.report.tables import csv_bytes
+
+
+def write_folder(folder: Path, comparison: Results, *, draw: bool = True, asked: Files = USUAL) -> None:
+    """Write trials.csv, curves.csv, layers.csv, summary.csv, verdicts.csv, summary.md, plots/ and report.html.
+
+    With tuned learning rates also tuning.csv, the trials that they were chosen from, in the columns of trials.csv. With
+    `draw` False there are no figures, and the folder does not count as whole. The figures of plots/ are those `asked`
+    for, of the page always those for a screen.
+
+    Raises:
+        ConfigurationError: the folder cannot be written.
+    """
+    drawn = list(pictures(comparison)) if draw else []
+    files = tables_of(comparison)
+    files["report.html"] = render_report(comparison, drawn, list(files), files, asked.formats).encode()
+    if draw and asked.style != SCREEN:
+        drawn = list(pictures(comparison, asked.style))
+    for picture in drawn:
+        files |= picture.files(asked.formats)
+    write_files(folder, files)
+    if draw:
+        remember(folder, comparison, [folder / name for name in files], asked)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by their names within the folder, and remove the figures of an earlier look that are not among them.
+
+    Raises:
+        ConfigurationError: the folder cannot be written.
+    """
+    for name in files:
+        stay_inside(folder, folder / name)
+    sweep(folder, folder, folder / "plots")
+    begin(folder, files)
+    for name, data in files.items():
+        write_atomically(folder / name, data)
+    remove_stale(folder, files)
+
+
+def write_inspection(folder: Path, inspection: Inspection, asked: Files = USUAL) -> None:
+    """Write layers.csv, networks.csv, checks.csv, plots/ and report.html.
+
+    The figures of plots/ are those `asked` for, of the page always those for a screen.
+
+    Raises:
+        ConfigurationError: the folder cannot be written.
+    """
+    drawn = list(inspection_pictures(inspection))
+    files = {
+        "layers.csv": csv_bytes(layers_table(inspection)),
+        "networks.csv": csv_bytes(networks_table(inspection)),
+        "checks.csv": csv_bytes(checks_table(inspection)),
+    }
+    files["report.html"] = render_inspection(inspection, drawn, list(files), asked.formats).encode()
+    if asked.style != SCREEN:
+        drawn = list(inspection_pictures(inspection, asked.style))
+    for picture in drawn:
+        files |= picture.files(asked.formats)
+    write_files(folder, files)

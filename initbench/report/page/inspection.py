@@ -1,0 +1,183 @@
+"""The page of an inspection: one HTML file with everything in it, which asks nothing of the network."""
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from initbench.analysis.panels import within
+from initbench.analysis.statistics.intervals import Estimate, geometric_band, mean_interval
+from initbench.analysis.step_zero.inspection import Inspection, layers_table, networks_table
+from initbench.analysis.step_zero.scans import Reach, coordinates, places_of, reach
+from initbench.core.text import printable
+from initbench.report.figures.picture import Picture
+from initbench.report.page.inlining import within_budget
+from initbench.report.page.page import downloads, page
+from initbench.report.sheets import NOTHING, Sheet
+from initbench.report.step_zero import step_zero_section
+from initbench.report.tables import mean_cell
+
+FIGURES_BUDGET = 1_700_000  # bytes: under 2 MB with the rest, which a mail takes and a phone opens
+
+DEFINITIONS = {
+    "z, x": "a layer's output before its activation, and what the activation makes of it.",
+    "E[z²], E[(∂z)²]": "mean square over images and units of a layer's output, and of the gradient of the mean loss "
+    "with respect to it. Over seeds the mean is geometric: moments of deep networks spread by factors.",
+    "predicted": "the expectation over draws of the weights from a closed form, starting at the measured input, or at "
+    "the last operation for which there is none. Where no form is known the cell is empty.",
+    "cosine, effective rank": "mean cosine between the outputs for different images, and the participation ratio "
+    "(Σλ)²/Σλ² of their Gram matrix: 1 both, when all images have become one.",
+    "dead": "share of units whose ReLU is shut for every image.",
+    "singular values": "of ∂output/∂input: the largest, the mean and the smallest, means over a few images.",
+    "silent inputs": "share of images for which some layer's ReLUs are all shut, so that the output ignores the image.",
+}
+_LAYER_HEADS = {
+    "forward_moment": "E[z²]",
+    "forward_moment_predicted": "predicted",
+    "gradient_moment": "E[(∂z)²]",
+    "gradient_moment_predicted": "predicted",
+    "cosine": "cosine",
+    "cosine_predicted": "predicted",
+    "effective_rank": "effective rank",
+    "dead_fraction": "dead",
+    "weight_std": "std of weights",
+}
+_NETWORK_HEADS = {
+    "loss": "loss",
+    "loss_predicted": "predicted",
+    "logit_std": "std of logits",
+    "jacobian_max": "largest singular value",
+    "jacobian_mean": "mean",
+    "jacobian_min": "smallest",
+    "silent_inputs": "silent inputs",
+    "silent_inputs_predicted": "predicted",
+}
+
+
+def render_inspection(
+    inspection: Inspection, drawn: Iterable[Picture], beside: Sequence[str], formats: Collection[str] = ()
+) -> str:
+    """Return the page; `beside` are the names of the tables in its folder, `formats` those of the figures there."""
+    ends = dict.fromkeys((*inspection.models[:1], *inspection.models[-1:]))
+    return page(
+        "inspection.html.j2",
+        tuple(within_budget(drawn, FIGURES_BUDGET, formats)),
+        name=printable(inspection.name),
+        source=printable("; ".join(filter(None, (" … ".join(ends), inspection.source)))),
+        notices=[printable(notice) for notice in inspection.notices],
+        before=step_zero_section(("model", "scheme"), inspection.checks),
+        scan=_scan(inspection) if inspection.axis else (),
+        tables=(
+            ("Whole networks", ("Mean over seeds and its 95 % t interval.",), _networks(inspection)),
+            ("Layers", _layers_lines(inspection), _layers(inspection)),
+        ),
+        definitions=DEFINITIONS,
+        command=printable(inspection.command),
+        downloads=downloads({}, beside, 0),
+    )
+
+
+def _scan(inspection: Inspection) -> tuple[Sheet, ...]:
+    """Return how far each scheme carries the signal and, across widths, how the size of z depends on width."""
+    if not any(inspection.checks.values()):
+        return ()
+    axis, places = printable(inspection.axis), list(map(str, places_of(inspection)))
+    reaches = [reach(inspection, scheme) for scheme in inspection.schemes]
+    rows = tuple((printable(of.scheme), _held(of), *of.levels) for of in reaches)
+    caption = (
+        f"Signal, gradient, difference between inputs and dead units at each {axis}; before the first FAIL it holds"
+    )
+    sheet = Sheet(caption, ("scheme", f"holds to {axis}", *places), rows)
+    return (sheet, _widths(inspection)) if inspection.axis == "width" else (sheet,)
+
+
+def _held(of: Reach) -> str:
+    if of.holds_to is None:
+        return NOTHING
+    return f"{of.holds_to}" if of.fails_at is not None else f"{of.holds_to} or more"
+
+
+def _widths(inspection: Inspection) -> Sheet:
+    found = [coordinates(inspection, scheme) for scheme in inspection.schemes]
+    rows = tuple((printable(of.scheme), *map(_exponent, (of.first, of.last_hidden, of.output))) for of in found)
+    caption = "The root mean square of z grows as width to the power of (0: it does not depend on width)"
+    return Sheet(caption, ("scheme", "first layer", "last hidden layer", "output"), rows)
+
+
+def _exponent(of: Estimate) -> str:
+    return NOTHING if of.mean is None else mean_cell(of.mean, of.mean - (of.half or 0.0), of.n, of.n)
+
+
+def _networks(inspection: Inspection) -> tuple[Sheet, ...]:
+    networks = networks_table(inspection)
+    if networks.empty:
+        return ()
+    groups = [(key, within(networks, ("model", "scheme"), key)) for key in inspection.checks]
+    several = len(inspection.models) > 1
+    rows = tuple(
+        (printable(key[1]), *[printable(key[0])] * several, *(_mean(of[column]) for column in _NETWORK_HEADS))
+        for key, of in groups
+        if not of.empty
+    )
+    heads = ("scheme", *["model"] * several, *_NETWORK_HEADS.values())
+    return (Sheet(_chance(networks), heads, rows),)
+
+
+def _chance(networks: pd.DataFrame) -> str:
+    classes = networks["classes"].dropna().unique()
+    if len(classes) != 1:
+        return "Loss in nats"
+    return f"Loss in nats; a uniform guess has ln {classes[0]} = {math.log(classes[0]):.3f}"
+
+
+def _layers_lines(inspection: Inspection) -> tuple[str, ...]:
+    seeds = layers_table(inspection)["seed"].nunique()
+    return (f"Means over {seeds} seeds; layers.csv holds every seed.",) if seeds > 1 else ()
+
+
+def _layers(inspection: Inspection) -> tuple[Sheet, ...]:
+    """Return a table per scheme, and none for a scan: it has thousands of layers, and layers.csv holds them."""
+    if inspection.axis:
+        return ()
+    layers = layers_table(inspection)
+    groups = [(key, within(layers, ("model", "scheme"), key)) for key in inspection.checks]
+    several = len(inspection.models) > 1
+    return tuple(
+        _layer_sheet(printable(f"{key[1]}, {key[0]}" if several else key[1]), of) for key, of in groups if not of.empty
+    )
+
+
+def _layer_sheet(caption: str, layers: pd.DataFrame) -> Sheet:
+    # Columns that say nothing here are left out: no ReLU has no dead units.
+    shown = [column for column in _LAYER_HEADS if layers[column].notna().any()]
+    rows = tuple(
+        (printable(str(name)), *map(printable, of[["kind", "nonlinearity"]].iloc[0]), *(_cell(of[c]) for c in shown))
+        for name, of in layers.groupby("layer", sort=False)
+    )
+    return Sheet(caption, ("layer", "kind", "activation", *(_LAYER_HEADS[column] for column in shown)), rows)
+
+
+def _cell(of: "pd.Series[Any]") -> str:
+    values = of.dropna().to_numpy(dtype=np.float64)
+    if not len(values):
+        return NOTHING
+    if not str(of.name).partition("_predicted")[0].endswith("moment"):
+        return f"{values.mean():.3g}"
+    positive = values[values > 0]
+    if not len(positive):
+        return "0"
+    zeros = f" (0 in {len(values) - len(positive)} seeds)" if len(positive) < len(values) else ""
+    return f"{geometric_band(positive[:, np.newaxis])[0][0]:.3g}{zeros}"
+
+
+def _mean(of: "pd.Series[Any]") -> str:
+    estimate = mean_interval(of.dropna().to_numpy(dtype=np.float64))
+    if estimate.mean is None:
+        return NOTHING
+    if str(of.name).endswith("_predicted"):
+        return f"{estimate.mean:.4g}"
+    if abs(estimate.mean) >= 1e-3 or estimate.mean == 0:
+        return mean_cell(estimate.mean, estimate.mean - (estimate.half or 0.0), estimate.n, len(of))
+    return f"{estimate.mean:.3g}{f' ± {estimate.half:.2g}' if estimate.half else ''}"

@@ -1,0 +1,88 @@
+"""Judgements in lines that people read: the baseline named once, then a line per scheme."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from initbench.analysis.judgements import Judgement
+from initbench.analysis.verdicts import Kind, Verdict, measured_points
+from initbench.core.text import printable
+
+# The kinds whose word follows from a test: their p is said beside them.
+TESTED = frozenset({"better", "worse", "faster", "slower", "learns", "reaches", "no difference"})
+# Kinds that would read of accuracy and of steps alike.
+_AMBIGUOUS = frozenset({"no difference", "too few seeds", "nothing to compare"})
+_GROUPS: tuple[tuple[Kind, str], ...] = (
+    ("learns", "learning where it does not"),
+    ("better", "better"),
+    ("worse", "worse"),
+    ("does not learn", "not learning"),
+    ("no difference", "no detectable difference"),
+    ("too few seeds", "too few seeds to tell"),
+    ("nothing to compare", "nothing to compare"),
+)
+
+
+def verdict_head(judged: Sequence[Judgement], baseline: str) -> str:
+    """Return what stands above the lines: the baseline, how it was compared, or why it was not."""
+    if not judged:
+        return f"No verdict: {printable(baseline)} is the baseline, and there is no other scheme to hold against it."
+    if judged[0].absent:
+        return f"No verdict: the baseline {printable(baseline)} has no trial here to compare with."
+    family = sum(of.accuracy.p is not None for of in judged)
+    adjusted = f"; p adjusted by Holm over {family} schemes" if family > 1 else ""
+    return f"Against {printable(baseline)}, seed by seed{adjusted}:"
+
+
+def verdict_lines(judged: Sequence[Judgement]) -> tuple[str, ...]:
+    """Return one line per scheme: its verdict in accuracy, then in steps; none where the baseline is absent."""
+    return tuple(printable(_line(of)) for of in judged if not of.absent)
+
+
+def overview(judged: Sequence[Judgement], baseline: str) -> str:
+    """Return one sentence of who is better, worse or neither than the baseline in accuracy."""
+    if not judged or judged[0].absent:
+        return verdict_head(judged, baseline)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for of in judged:
+        groups[of.accuracy.kind].append(of.scheme)
+    said = [f"{word}: {listed(groups[kind])}" for kind, word in _GROUPS if groups[kind]]
+    return printable(f"Against {baseline} in test accuracy ({_pairs(judged)}): {'; '.join(said)}.")
+
+
+def p_said(p: float | None) -> str:
+    """Return `p = 0.014` or `p < 0.001`; nothing where nothing was tested."""
+    if p is None:
+        return ""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names in a row."""
+    return ", ".join(map(quoted, names))
+
+
+def quoted(name: str) -> str:
+    """Return a name in quotes if it has parts: their semicolons would blur a sentence's own."""
+    return f"“{name}”" if ";" in name else name
+
+
+def _line(of: Judgement) -> str:
+    accuracy, speed = _told(of.accuracy), _told(of.speed)
+    if of.accuracy.kind == "learns":
+        accuracy += f"; {measured_points(of.accuracy_evidence)}"
+    if of.accuracy.kind == of.speed.kind == "nothing to compare":
+        return f"{quoted(of.scheme)}: {accuracy}."
+    second = f"In steps: {speed}" if of.speed.kind in _AMBIGUOUS else speed[0].upper() + speed[1:]
+    return f"{quoted(of.scheme)}: {accuracy}. {second}."
+
+
+def _told(verdict: Verdict) -> str:
+    p = p_said(verdict.p) if verdict.kind in TESTED else ""
+    return f"{verdict.text}, {p}" if p else verdict.text
+
+
+def _pairs(judged: Sequence[Judgement]) -> str:
+    """Return the seeds in pairs, all of them: what a scheme lost of them its own line tells."""
+    counts = {of.accuracy_evidence.learned.scheme.n for of in judged}
+    low, high = min(counts), max(counts)
+    return f"{low if low == high else f'{low} to {high}'} seed{'s' if high != 1 else ''}, in pairs"

@@ -1,0 +1,176 @@
+"""Where a cluster is: started here for this run, or the user's, found by its address or by its scheduler's file."""
+
+import logging
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+
+from initbench.core.spec import parse
+from initbench.errors import ConfigurationError, UsageError
+from initbench.running.pool import main_module_hidden, no_interrupt_for_children
+from initbench.training.environment import cores
+
+EMBEDDED = "dask"
+LOOPBACK = "127.0.0.1"
+CHATTY = ("distributed", "tornado")
+PATIENCE = 10.0  # seconds for a scheduler to answer
+# Of the embedded cluster. A task whose worker died comes back at once: the runner finds the guilty trial.
+CONFIGURATION: dict[str, Any] = {
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.worker.daemon": True,
+    "distributed.worker.http.routes": [],
+    "distributed.comm.timeouts.connect": PATIENCE,
+}
+
+
+@dataclass
+class Cluster:
+    """A cluster that trains: `address` is None for one that is started here, with `jobs` workers, when it is needed.
+
+    With `shared`, workers see the results folder under the path that it has here.
+    """
+
+    address: str | None
+    jobs: int
+    shared: bool = True
+    dashboard: int | None = None
+    client: Any = None
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is started here."""
+        return self.address is None
+
+    def __str__(self) -> str:
+        return f"started here, {self.jobs} workers" if self.address is None else f"at {self.address}"
+
+    def connect(self) -> Any:  # noqa: ANN401 - distributed publishes no types
+        """Return the client, after connecting where that was not done before.
+
+        Raises:
+            ConfigurationError: Dask is not installed, or no scheduler answers.
+        """
+        if self.client is None:
+            self._open.enter_context(_silent())
+            self.client = self._open.enter_context(_embedded(self) if self.embedded else _connected(str(self.address)))
+        return self.client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self.embedded:
+            _kill_children()  # whatever they are at; closing in good order takes seconds
+        self._open.close()
+        self.client = None
+
+
+def cluster_of(text: str, jobs: int | None = None, *, shared: bool = True) -> Cluster:
+    """Read what `--executor` names: dask, dask(dashboard=8787), a scheduler's address, or a scheduler's file.
+
+    Raises:
+        UsageError: it is none of these, or `jobs` or `shared` do not go with it.
+        ConfigurationError: Dask is not installed.
+    """
+    _require_dask()
+    if "://" in text or Path(text).is_file():
+        if jobs is not None:
+            raise UsageError(f"--jobs: how many work at a time is for the cluster at {text} to say: leave it out.")
+        return Cluster(text, jobs=0, shared=shared)
+    try:
+        spec = parse(text)
+    except UsageError:
+        spec = None
+    options = {} if spec is None else dict(spec.kwargs)
+    port = options.pop("dashboard", None)
+    if spec is None or spec.name != EMBEDDED or spec.args or options or not _is_port(port):
+        raise UsageError(
+            f"--executor: '{text}' is neither dask, dask(dashboard=8787), the address of a scheduler "
+            f"(tcp://host:8786) nor a scheduler's file."
+        )
+    return Cluster(None, jobs or cores(), shared=shared, dashboard=port)
+
+
+def _is_port(port: object) -> bool:
+    return port is None or (type(port) is int and 0 <= port < 2**16)
+
+
+def _require_dask() -> None:
+    for module in ("distributed", "cryptography"):
+        if find_spec(module) is None:
+            raise ConfigurationError(
+                f"--executor needs {module}, which is not installed: pip install 'initbench[dask]'."
+            )
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep Dask's own lines from the terminal: what there is to say is said in sentences."""
+    import distributed  # noqa: F401, PLC0415 - of an extra; it gives several of its loggers levels of their own
+
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in CHATTY]
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _embedded(cluster: Cluster) -> Iterator[Any]:
+    """Start scheduler and workers on loopback, with keys of their own: other users of this machine do not get in."""
+    import dask  # noqa: PLC0415 - of an extra
+    from distributed import Client, LocalCluster, Security  # noqa: PLC0415 - of an extra
+
+    # Without a dashboard there are still web servers, which say nothing.
+    asked = cluster.dashboard is not None
+    silent: dict[str, Any] = {} if asked else {"distributed.scheduler.http.routes": []}
+    dashboard = {"dashboard": asked, "dashboard_address": f"{LOOPBACK}:{cluster.dashboard or 0}"}
+    # A worker that is started again imports `__main__`, too, as long as it is not hidden.
+    with dask.config.set(CONFIGURATION | silent), main_module_hidden(), ExitStack() as stack:
+        with no_interrupt_for_children():
+            local = LocalCluster(
+                n_workers=cluster.jobs,
+                threads_per_worker=1,
+                host=LOOPBACK,
+                scheduler_kwargs=dashboard,
+                security=Security.temporary(),
+                silence_logs=logging.CRITICAL,
+            )
+        stack.callback(local.close)
+        client = stack.enter_context(Client(local, set_as_default=False))
+        yield client
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    from distributed import Client  # noqa: PLC0415 - of an extra
+
+    where = {"address": address} if "://" in address else {"scheduler_file": address}
+    try:
+        client = Client(**where, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:  # the last where an address asks for TLS and nothing sets it up
+        raise ConfigurationError(
+            f"No Dask scheduler answers at {address} ({_first_line(error)}): is it running, and can this machine reach "
+            f"it?"
+        ) from None
+    with client:
+        yield client
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).partition("\n")[0]
+
+
+def _kill_children() -> None:
+    for process in multiprocessing.active_children():
+        with suppress(ValueError):  # closed meanwhile
+            process.kill()

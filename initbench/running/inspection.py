@@ -1,0 +1,355 @@
+"""From flags to an inspection: which models, which batch, which schemes; what command and function share."""
+
+import copy
+import hashlib
+import itertools
+import json
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from initbench import datasets
+from initbench.analysis.step_zero.inspection import AS_BUILT, Inspection, Observed
+from initbench.core import usercode
+from initbench.core.randomness import generator, one_thread
+from initbench.core.spec import is_reference
+from initbench.datasets import Dataset
+from initbench.datasets.batches import resident
+from initbench.errors import ConfigurationError, InitbenchWarning, UsageError
+from initbench.networks.layers import weighted_layers
+from initbench.networks.models import MODELS, build_model
+from initbench.records.manifest import refuse_foreign, write_stamp
+from initbench.records.recipe import DEFAULT_SCHEMES
+from initbench.running import pool
+from initbench.schemes import Sample, assign, fill_scheme, parse_scheme
+from initbench.signals import Batch, batch_of, batch_size, observe, weight_laws
+from initbench.training.environment import cores
+
+STAMP_FILE = "inspection.json"
+SCAN_POINTS = 8
+PATIENCE = 3.0  # seconds: about twice what it takes to start another process
+CLASSES = 10  # of made-up labels, where no dataset says
+
+Place = tuple[str, str, int]  # a model, a scheme, a seed
+Build = Callable[[int], nn.Module]
+_SCAN = re.compile(r"(\w+)\s*=\s*(\d+)\.\.(\d+)")
+_INPUT = re.compile(r"(\d+(?:x\d+)*)(?::(\d+))?")
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked: models by text, schemes in canonical form, seeds, the batch and what it is in words.
+
+    `again` asks the same in another process, where that can be: models and batches do not travel, their names do.
+    """
+
+    models: tuple[str, ...]
+    builds: dict[str, Build]
+    schemes: tuple[str, ...]
+    seeds: tuple[int, ...]
+    batch: Batch
+    source: str
+    axis: str = ""
+    places: dict[str, int] | None = None
+    again: "partial[Questions] | None" = None
+
+    @cached_property
+    def first(self) -> dict[str, nn.Module]:
+        """One model of each text, to be filled again and again: a copy, for a builder may keep what it returned."""
+        return {text: _copied(build(0)) for text, build in self.builds.items()}
+
+
+def inspect(
+    model: nn.Module,
+    batch: Tensor | tuple[Tensor, ...],
+    labels: Tensor | None = None,
+    *,
+    schemes: str | Sequence[str] | None = None,
+    seeds: int | Sequence[int] = 5,
+) -> pd.DataFrame:
+    """Return what signal and gradient do in a model before any training, one row a layer, scheme and seed.
+
+    The model comes back as it was: weights, buffers, gradients, training mode, hooks and random state.
+
+    Args:
+        model: any module that maps the batch to one tensor (the first, where it returns several).
+        batch: its inputs, (n, …), one tensor or a tuple of them; n of 16 or more.
+        labels: (n,) class indices; left out, they are made up, or the gradient is that of a random functional where
+            outputs are no logits.
+        schemes: filled into copies of the model, for example ["kaiming_uniform", "orthogonal"]; left out, the weights
+            are those the model has.
+        seeds: a count or a list, of the draws of each scheme.
+
+    Returns:
+        The columns of `record.LayerStatistics` after model, scheme and seed; predictions are missing where no closed
+        form is known.
+
+    Raises:
+        UsageError: an unknown scheme, or a model that does not take the batch or has nothing to inspect.
+
+    >>> import torch
+    >>> layers = inspect(torch.nn.Linear(4, 3), torch.ones(16, 4))
+    >>> list(layers["layer"])
+    ['']
+    """
+    inputs = batch if isinstance(batch, tuple) else (batch,)
+    asked = Questions(
+        models=(type(model).__name__,),
+        builds={type(model).__name__: lambda _seed: model},
+        schemes=tuple(map(_canonical, (schemes,) if isinstance(schemes, str) else schemes or (AS_BUILT,))),
+        seeds=(0,) if schemes is None else _seeds(seeds),
+        batch=Batch(inputs, labels),
+        source=f"{len(inputs[0])} inputs",
+    )
+    inspection = look("inspect", asked)
+    for notice in inspection.notices:
+        warnings.warn(notice, InitbenchWarning, stacklevel=2)
+    return inspection.layers
+
+
+def ask(
+    model: str,
+    schemes: Sequence[str],
+    seeds: int | Sequence[int],
+    *,
+    dataset: str | None = None,
+    data_dir: Path | None = None,
+    inputs: Sequence[str] = (),
+) -> Questions:
+    """Check what was typed and say what is to be inspected.
+
+    Args:
+        model: a built-in model, `mlp(depth=2..100)` for a scan, or the user's own `file.py:build`.
+        schemes: their texts; `as_built` stands for the weights that the model is built with.
+        seeds: a count or a list.
+        dataset: whose training images are the batch, by default digits, unless
+        inputs: say its shape: "3x32x32" for standard normal images, "16:1000" for 16 tokens below 1000.
+        data_dir: where datasets lie.
+
+    Raises:
+        UsageError: a name, shape or number that does not hold.
+        DataError: a dataset that is not there.
+    """
+    seeds = _seeds(seeds)
+    if inputs and dataset:
+        raise UsageError(f"Give either --input or the dataset '{dataset}': a batch has one source.")
+    batch, source, shape, classes = (
+        _made_up(inputs) if inputs else _from(datasets.prepare(dataset or "digits", data_dir))
+    )
+    places = _scan(model)
+    builds = {text: _build(text, shape, classes) for text in places}
+    named = {str(MODELS.resolve(text)): build for text, build in builds.items()}
+    axis = "" if len(places) == 1 else _SCAN.search(model)[1]  # type: ignore[index] # a scan has matched
+    return Questions(
+        models=tuple(named),
+        builds=named,
+        schemes=tuple(dict.fromkeys(map(_canonical, schemes))),
+        seeds=seeds,
+        batch=batch,
+        source=source,
+        axis=axis,
+        places=dict(zip(named, places.values(), strict=True)) if axis else None,
+        again=partial(ask, model, tuple(schemes), seeds, dataset=dataset, data_dir=data_dir, inputs=tuple(inputs)),
+    )
+
+
+def look(
+    name: str, asked: Questions, told: Callable[[str], object] = lambda _text: None, command: str = ""
+) -> Inspection:
+    """Inspect every model, scheme and seed; `told` hears of each before it is looked at.
+
+    Raises:
+        UsageError: a model that cannot be looked at, or a scheme that does not fit it.
+        ConfigurationError: the user's own code raises, or ends the process it runs in.
+    """
+    observed, notices = [], []
+    for seen, noticed in _looks(asked, list(itertools.product(asked.models, asked.schemes, asked.seeds)), told):
+        observed.append(seen)
+        notices += noticed
+    return Inspection(
+        name=name,
+        source=asked.source,
+        schemes=asked.schemes,
+        models=asked.models,
+        observed=tuple(observed),
+        axis=asked.axis,
+        places=asked.places,
+        command=command,
+        notices=tuple(dict.fromkeys(notices)),
+    )
+
+
+def default_schemes(model: str) -> tuple[str, ...]:
+    """Return the schemes to look at where none is named: the user's own model also as it is built."""
+    return (AS_BUILT, *DEFAULT_SCHEMES) if is_reference(model) else DEFAULT_SCHEMES
+
+
+def folder_of(out: Path, asked: Questions, name: str | None = None) -> Path:
+    """Choose the inspection's folder, `inspect-<digest>` unless it is named; nothing is written yet.
+
+    Raises:
+        ConfigurationError: the folder holds something else.
+    """
+    digest = hashlib.sha256(json.dumps(_question(asked)).encode()).hexdigest()[:8]
+    folder = out / (name or f"inspect-{digest}")
+    refuse_foreign(folder, STAMP_FILE)
+    return folder
+
+
+def stamp(folder: Path, asked: Questions) -> None:
+    """Write into the inspection's folder what is asked.
+
+    Raises:
+        ConfigurationError: the folder holds something else, or cannot be written.
+    """
+    write_stamp(folder, STAMP_FILE, {"schema": 1, **_question(asked)})
+
+
+def _looks(
+    asked: Questions, places: Sequence[Place], told: Callable[[str], object]
+) -> Iterator[tuple[Observed, list[str]]]:
+    """Look at one place after the other, and from when that would take long, in other processes as well."""
+    began = time.monotonic()
+    for done, place in enumerate(places):
+        left = (time.monotonic() - began) * (len(places) - done) / done if done else 0.0
+        if asked.again is not None and left > PATIENCE:
+            yield from _shared(asked, asked.again, places[done:], told)
+            return
+        told(f"{place[0]}: {place[1]}")
+        yield _one(asked, *place)
+
+
+def _shared(
+    asked: Questions, again: "partial[Questions]", places: Sequence[Place], told: Callable[[str], object]
+) -> Iterator[tuple[Observed, list[str]]]:
+    """Look from the front while other processes, once they have started, look from the back."""
+    key = again.args, tuple(sorted(again.keywords.items()))
+    with pool.processes(max(1, cores() - 1)) as workers:
+        futures = [workers.executor.submit(_elsewhere, *key, place) for place in reversed(places)]
+        for place, future in zip(places, reversed(futures), strict=True):
+            told(f"{place[0]}: {place[1]}")
+            try:
+                yield _one(asked, *place) if future.cancel() else future.result()
+            except BrokenProcessPool:
+                raise ConfigurationError(f"The process that looked at {place[0]} with {place[1]} died.") from None
+
+
+def _elsewhere(
+    args: tuple[Any, ...], keywords: tuple[tuple[str, Any], ...], place: Place
+) -> tuple[Observed, list[str]]:
+    return _one(_asked_again(args, keywords), *place)
+
+
+@lru_cache(maxsize=1)  # a process looks at many places of one question
+def _asked_again(args: tuple[Any, ...], keywords: tuple[tuple[str, Any], ...]) -> Questions:
+    return ask(*args, **dict(keywords))
+
+
+def _question(asked: Questions) -> dict[str, Any]:
+    return {
+        "models": asked.models,
+        "schemes": asked.schemes,
+        "seeds": asked.seeds,
+        "source": asked.source,
+        "axis": asked.axis,
+    }
+
+
+def _one(asked: Questions, text: str, scheme: str, seed: int) -> tuple[Observed, list[str]]:
+    if scheme == AS_BUILT:
+        model = _copied(asked.builds[text](seed))
+        assignments = []
+        weighted_layers(model)  # raises where there is nothing to inspect
+    else:
+        model = _copied(asked.first[text])  # a scheme may set more than the next one does
+        parsed = parse_scheme(scheme)
+        assignments = assign(parsed, weighted_layers(model))
+        fill_scheme(model, parsed, assignments, seed, Sample(asked.batch.inputs, asked.batch.labels))
+    with one_thread():
+        laws = weight_laws(model, assignments)
+        step_zero = observe(model, asked.batch, laws, histograms=seed == asked.seeds[0], own=True)
+    notices = [f"{text}: {item.notice}" for item in assignments if item.notice]
+    return Observed(text, scheme, seed, step_zero), notices
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise UsageError(f"{type(model).__name__} cannot be copied: {usercode.where(error)}.") from error
+
+
+def _canonical(scheme: str) -> str:
+    return scheme if scheme == AS_BUILT else str(parse_scheme(scheme))
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(dict.fromkeys(seeds))
+    if not chosen or min(chosen) < 0:
+        raise UsageError(f"seeds are a count of 1 or more or a list of whole numbers from 0, not {seeds!r}.")
+    return chosen
+
+
+def _scan(model: str) -> dict[str, int]:
+    """Return each model text of `mlp(depth=2..100)` with its place on the scanned axis; a plain model stands alone."""
+    ranges = list(_SCAN.finditer(model))
+    if not ranges:
+        return {model: 0}
+    if len(ranges) > 1:
+        raise UsageError(f"'{model}' scans {len(ranges)} parameters: scan one, and give the others one value.")
+    low, high = int(ranges[0][2]), int(ranges[0][3])
+    if not 0 < low < high:
+        raise UsageError(
+            f"'{ranges[0][0]}' in '{model}' is no range: write the smaller number first, as in depth=2..100."
+        )
+    points = sorted(set(np.geomspace(low, high, SCAN_POINTS).round().astype(int).tolist()))
+    return {_SCAN.sub(rf"\1={point}", model): point for point in points}
+
+
+def _build(text: str, shape: tuple[int, int, int] | None, classes: int) -> Build:
+    if shape is None and not is_reference(text):
+        raise UsageError(
+            f"The model '{text}' takes images: give --input as channels×height×width, for example 3x32x32."
+        )
+    MODELS.resolve(text)
+    return lambda seed: build_model(text, shape, classes, seed=seed)
+
+
+def _from(dataset: Dataset) -> tuple[Batch, str, tuple[int, int, int], int]:
+    """Take a fixed sample of training images, and the rest of the split for what asks more of them."""
+    batch = batch_of(resident(dataset, "train", "cpu"))
+    return batch, f"{batch.size} training images of {dataset.name}", dataset.shape, dataset.classes
+
+
+def _made_up(inputs: Sequence[str]) -> tuple[Batch, str, tuple[int, int, int] | None, int]:
+    """Make inputs of the shapes asked for: standard normal numbers, or tokens drawn evenly."""
+    shapes = [_input(text) for text in inputs]
+    size = min(batch_size(shape) for shape, _ in shapes)
+    made = []
+    for number, (shape, vocabulary) in enumerate(shapes):
+        keyed = generator(size, "made-up input", str(number))
+        if vocabulary:
+            made.append(torch.randint(vocabulary, (size, *shape), generator=keyed))
+        else:
+            made.append(torch.randn(size, *shape, generator=keyed))
+    first = shapes[0][0]
+    image = (first[0], first[1], first[2]) if len(first) == 3 else None
+    return Batch(tuple(made)), f"{size} made-up inputs {', '.join(inputs)}", image, CLASSES
+
+
+def _input(text: str) -> tuple[tuple[int, ...], int]:
+    found = _INPUT.fullmatch(text.strip())
+    if found is None or 0 in (sides := [int(side) for side in found[1].split("x")]) or found[2] == "0":
+        raise UsageError(f"--input '{text}' is no shape: write 3x32x32, or 16:1000 for 16 tokens below 1000.")
+    return tuple(sides), int(found[2] or 0)

@@ -1,0 +1,87 @@
+"""What runs where the training happens: in a worker process, or in a thread of this one."""
+
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+from initbench import training
+from initbench.core import usercode
+from initbench.datasets import Dataset
+from initbench.records.recipe import Trial
+from initbench.records.record import Outcome, Record, Timings
+from initbench.training import Group, Observe
+from initbench.training.environment import describe
+
+REPORT_EVERY = 0.2  # seconds between two reports of one worker: quick for an eye, nothing for the training
+
+
+class Stopped(BaseException):
+    """The run was stopped; not an Exception, so that nothing on the way takes it for a trial's failure."""
+
+
+class _Reporter:
+    """Sends (trial id, step) to the parent, seldom, and stops the training when asked to."""
+
+    def __init__(self) -> None:
+        self.queue: Queue[tuple[str, int]] | None = None
+        self.stop = threading.Event()
+        self.last = 0.0
+
+    def __call__(self, group: Sequence[Trial], step: int) -> None:
+        if self.stop.is_set():
+            raise Stopped
+        now = time.monotonic()
+        if self.queue is not None and now - self.last >= REPORT_EVERY:
+            self.last = now
+            for trial in group:
+                self.queue.put((trial.id, step))
+
+
+_report = _Reporter()
+
+
+def start_thread(queue: "Queue[tuple[str, int]]", stop: threading.Event) -> None:
+    """Prepare the thread that trains inside the parent process."""
+    _report.queue, _report.stop = queue, stop
+
+
+def report_to(queue: Any) -> None:  # noqa: ANN401 - multiprocessing.Queue names no element type at run time
+    """Prepare a worker process (`newborn.start_process`)."""
+    _report.queue = queue
+
+
+def train_group(group: Group, dataset: Dataset, report: Observe = _report) -> list[Record]:
+    """Train a group; whatever a trial raises becomes its outcome, so that one trial never takes others along."""
+    try:
+        return training.train(group, dataset, report)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the reason is recorded, and the run leaves with code 3
+        if len(group) == 1:
+            return [failed(group[0], dataset, _reason(error, group[0]))]
+    # Outside of `except`, where the error would hold on to what the group had in memory.
+    return [record for trial in group for record in train_group((trial,), dataset, report)]
+
+
+def failed(trial: Trial, dataset: Dataset, reason: str) -> Record:
+    """Return the record of a trial that failed for a `reason`."""
+    return Record(
+        trial=trial,
+        data=training.data_facts(dataset),
+        layers=(),
+        curve=(),
+        final=None,
+        outcome=Outcome(status="failed", reason=reason),
+        environment=describe(trial.device, "none"),
+        timings=Timings(seconds_init=0.0, seconds_train=0.0),
+    )
+
+
+def _reason(error: BaseException, trial: Trial) -> str:
+    """Name the error and its place: a line of the user's own code where the trial has such code."""
+    if trial.code:
+        return usercode.where(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"

@@ -1,0 +1,74 @@
+"""A scheme of the user's: one function, adopted as a rule or as a procedure."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from initbench.errors import UsageError
+from initbench.networks.layers import Layer
+from initbench.schemes.presets import torch_default
+from initbench.schemes.rule import SCHEMES, Passes, Procedure, Rule, Sample
+
+TAKES_TENSOR = ("tensor", "layer", "generator")
+TAKES_MODEL = ("model", "batch", "generator")
+
+
+@SCHEMES.adopter
+def adopt_scheme(reference: str, function: Any) -> Callable[[], Rule | Procedure]:  # noqa: ANN401 - the user's object
+    """Return the factory of a user's function (tensor, layer, generator) or (model, batch, generator).
+
+    The first fills in place, or returns, a weight block (out, in, *kernel) or, as the `bias` part, a bias (out,). The
+    second changes in place a model that torch_default has filled; `batch` is (images, labels). Both draw from
+    `generator` alone.
+
+    Raises:
+        UsageError: it is no function, or takes neither.
+    """
+    if not callable(function):
+        raise UsageError(f"'{reference}' is {type(function).__name__}, not a function that fills a tensor or a model.")
+    names = _names(function)
+    if names == TAKES_TENSOR:
+        return lambda: Rule(lambda tensor, layer, generator: _fill(function, tensor, layer, generator))
+    if names == TAKES_MODEL:
+        return lambda: Procedure(torch_default(), lambda *call: _adjust(function, *call), needs="inputs", whole=True)
+    raise UsageError(
+        f"{reference}({', '.join(names)}) takes neither ({', '.join(TAKES_TENSOR)}), for a rule, nor "
+        f"({', '.join(TAKES_MODEL)}), for a whole scheme: name its parameters so."
+    )
+
+
+def _names(function: Callable[..., Any]) -> tuple[str, ...]:
+    try:
+        return tuple(inspect.signature(function).parameters)
+    except ValueError:
+        return ()
+
+
+def _fill(function: Callable[..., Any], tensor: Tensor, layer: Layer, generator: torch.Generator) -> None:
+    tensor.zero_()  # what memory held before is not for a function to see, by which two runs would differ
+    result = function(tensor, layer, generator)
+    if isinstance(result, Tensor) and result is not tensor:
+        if result.shape != tensor.shape:
+            raise UsageError(
+                f"{function.__name__} returned {tuple(result.shape)} for the {tuple(tensor.shape)} of {layer.name}."
+            )
+        tensor.copy_(result)
+
+
+def _adjust(
+    function: Callable[..., Any], model: nn.Module, _layers: Sequence[Layer], sample: Sample, generator: torch.Generator
+) -> Passes:
+    seen = 0
+
+    def count(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        nonlocal seen
+        seen += len(inputs[0]) if inputs and isinstance(inputs[0], Tensor) and inputs[0].ndim else 0
+
+    handle = model.register_forward_pre_hook(count)
+    with torch.enable_grad():
+        function(model, (*sample.inputs, sample.labels), generator)
+    handle.remove()
+    return Passes(forward=seen)

@@ -1,0 +1,114 @@
+"""What is measured of one tensor: pure functions, in float64 where a square could leave the range of float32.
+
+A *unit* is an entry of a Linear layer's output or a channel of a convolution's; `by_unit` brings both to one shape.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from initbench.core.randomness import generator
+
+UNKNOWN = math.nan  # it spreads through products and sums by itself, and a record stores it as None
+# Two units count as one where two random projections of them agree to this share of the largest: an accident has a
+# chance of about units²·TOLERANCE², one in a million for a thousand units, and float32 sums of equal terms agree.
+TOLERANCE = 1e-6
+RANKED_IMAGES = 128  # bounds the cost of the Gram matrix of a wide convolution, 128²·(outputs an image)
+BINS, REACH = 48, 4.0  # of a histogram, which reaches to ±4 times the root of the second moment
+
+
+def moments(values: Tensor) -> tuple[float, float]:
+    """Return the mean of squares and the standard deviation over all entries."""
+    doubled = values.double().flatten()
+    return float(doubled.dot(doubled)) / max(1, len(doubled)), float(doubled.std(correction=0))
+
+
+def by_unit(values: Tensor, axis: int) -> Tensor:
+    """Return (units, everything else) of a tensor whose units stand along `axis`."""
+    return values.movedim(axis, 0).flatten(1)
+
+
+def mean_cosine(output: Tensor) -> float:
+    """Return the mean cosine between the outputs (n, …) for different images; images without output are left out.
+
+    The mean over pairs without forming them: (‖Σu‖² − n) / (n(n−1)) for unit vectors u.
+    """
+    rows = output.double().flatten(1)
+    norms = rows.norm(dim=1)
+    units = rows[norms > 0] / norms[norms > 0, None]
+    n = len(units)
+    return (float(units.sum(dim=0).square().sum()) - n) / (n * (n - 1)) if n > 1 else UNKNOWN
+
+
+def effective_rank(output: Tensor) -> float:
+    """Return the participation ratio (Σλ)²/Σλ² of the Gram matrix of outputs (n, …): 1 when all images are as one."""
+    rows = output[:RANKED_IMAGES].flatten(1)
+    largest = rows.abs().max()
+    if not largest > 0 or not largest.isfinite():
+        return UNKNOWN
+    rows = rows / largest
+    gram = rows @ rows.T
+    return float(gram.trace().double().square() / gram.double().square().sum())
+
+
+def histogram(values: Tensor, moment: float) -> tuple[float, ...]:
+    """Return the share of entries in each of `BINS` equal bins over ±`REACH` times the root of their second moment."""
+    bound = REACH * math.sqrt(moment)
+    if not math.isfinite(bound) or bound == 0:
+        return ()
+    counts = torch.histc(values.double().flatten() / bound, BINS, min=-1.0, max=1.0)
+    return tuple((counts / values.numel()).tolist())
+
+
+def signatures(units: Tensor, purpose: str) -> Tensor:
+    """Return two random projections (units, 2) of units (units, m), by which equal ones are known in linear time.
+
+    The projection is the same for every tensor of one width, whatever else runs.
+    """
+    return units.double() @ _directions(units.shape[1], purpose)
+
+
+@lru_cache(maxsize=64)
+def _directions(width: int, purpose: str) -> Tensor:
+    return torch.randn(width, 2, generator=generator(width, purpose), dtype=torch.float64)
+
+
+def kin(marks: Tensor) -> Tensor:
+    """Return for each unit (units,) the number of its group; units of one group have the same signature (units, k)."""
+    scale = marks.abs().amax(dim=0).clamp_min(torch.finfo(torch.float64).tiny) if len(marks) else 1.0
+    order = marks[:, 0].argsort()
+    steps = (marks / scale)[order].diff(dim=0).abs()
+    numbers = torch.cat([order.new_zeros(min(1, len(order))), (steps > TOLERANCE).any(dim=1).cumsum(0)])
+    return torch.empty_like(order).scatter_(0, order, numbers)
+
+
+def repeated(marks: Tensor) -> Tensor:
+    """Say of each unit (units,) whether another has the same signature (units, k)."""
+    groups = kin(marks)
+    return groups.bincount()[groups] > 1
+
+
+def rows_of(weight: Tensor, groups: int = 1, *, transposed: bool = False) -> list[Tensor]:
+    """Return the incoming weights (units, fan_in) of each group of a weight tensor.
+
+    A Linear or convolution holds (out, in/groups, *kernel), a transposed convolution (in, out/groups, *kernel).
+    """
+    blocks = weight.chunk(groups)
+    return [(block.transpose(0, 1) if transposed else block).flatten(1) for block in blocks]
+
+
+def row_faults(rows: Tensor) -> tuple[int, int, int]:
+    """Count zero rows, rows that are a positive, and rows that are a negative multiple of another's.
+
+    A row that has twins of both kinds counts in both.
+    """
+    norms = rows.double().norm(dim=1)
+    alive = norms > 0
+    marks = signatures(rows[alive].double() / norms[alive, None], "rows")
+    positive = marks[:, 0] > 0
+    line = kin(torch.where(positive[:, None], marks, -marks))  # a row and its negative lie on one line
+    with_it, against = (line[mask].bincount(minlength=len(line))[line] for mask in (positive, ~positive))
+    same, opposite = torch.where(positive, with_it, against), torch.where(positive, against, with_it)
+    return int((~alive).sum()), int((same > 1).sum()), int((opposite > 0).sum())

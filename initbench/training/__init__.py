@@ -1,0 +1,32 @@
+"""Engines: what trains a group of trials. `autograd` is the reference; the others give its answer sooner."""
+
+from collections.abc import Sequence
+
+import torch
+
+from initbench.datasets import Dataset
+from initbench.records.recipe import Trial
+from initbench.records.record import Record
+from initbench.training import loop
+from initbench.training.choice import Group, choose, group_trials
+from initbench.training.loop import Observe, data_facts
+
+
+def train(group: Sequence[Trial], dataset: Dataset, observe: Observe) -> list[Record]:
+    """Train a group with the engine of its trials, in halves where the device's memory does not hold it.
+
+    `observe(group, step)` is called after every step and may raise to stop.
+    """
+    try:
+        return loop.train(group, dataset, observe, choose(group[0], dataset))
+    except torch.OutOfMemoryError:
+        if len(group) == 1:
+            raise
+    # Outside of the clause: the exception would hold the frames that hold the memory (pytorch issue 27600).
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = len(group) // 2
+    return [*train(group[:half], dataset, observe), *train(group[half:], dataset, observe)]
+
+
+__all__ = ["Group", "Observe", "data_facts", "group_trials", "train"]

@@ -1,0 +1,225 @@
+"""Chains of Linear and activation on the CPU: one network at a time, in a loop compiled for this processor.
+
+Here a model and a trial become the flat arrays that `training.compiled` works on, by address: an array must outlive the
+table that names it, so a trainer holds both.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from initbench.datasets.batches import Split
+from initbench.records.recipe import Trial
+from initbench.records.record import EARLY_STEPS
+from initbench.training.activations import chain_of
+from initbench.training.compiled import kernels, layout
+from initbench.training.engine import Engine
+from initbench.training.optimizers import OPTIMIZERS
+
+Floats = npt.NDArray[np.float32]
+
+STRETCH = 2e9  # operations between two returns to Python: some 20 ms, a fifth of a second on a slow core
+EVALUATION_ROWS = 128  # images at a time: what they leave in a layer stays in the second-level cache
+LINE = 64  # bytes of a cache line
+
+
+@dataclass(frozen=True)
+class Activation:
+    """The kernels of a nonlinearity; `notes` says whether the forward one writes down φ' for the backward one."""
+
+    forward: str
+    backward: str = "by_slope"
+    notes: bool = True
+
+
+ACTIVATIONS: dict[type[nn.Module], Activation | None] = {
+    nn.Identity: None,
+    nn.ReLU: Activation("relu", "relu_back", notes=False),
+    nn.LeakyReLU: Activation("leaky_relu", "leaky_relu_back", notes=False),
+    nn.Tanh: Activation("tanh"),
+    nn.Sigmoid: Activation("sigmoid"),
+    nn.SiLU: Activation("silu"),
+    nn.GELU: Activation("gelu"),
+    nn.ELU: Activation("elu"),
+    nn.SELU: Activation("selu"),
+}
+
+
+def takes(model: nn.Module) -> bool:
+    """Say whether a model is a chain that ends in a Linear layer, with activations as torch has them by default."""
+    chain = chain_of(model)
+    return bool(chain) and type(chain[-1][1]) is nn.Identity and all(_as_built_in(module) for _, module in chain)
+
+
+def _as_built_in(module: nn.Module) -> bool:
+    """Say whether an activation has torch's own parameters, which the kernels have written in."""
+    return module.extra_repr() == type(module)().extra_repr()
+
+
+@dataclass
+class _Arrays:
+    """Arrays that begin on a cache line, held as long as their addresses are used."""
+
+    held: list[npt.NDArray[np.generic] | Tensor] = field(default_factory=list)
+
+    def floats(self, *shape: int) -> Floats:
+        """Return zeros."""
+        size = int(np.prod(shape))
+        memory = np.zeros(size + LINE // 4, np.float32)
+        start = -memory.ctypes.data % LINE // 4
+        self.held.append(memory)
+        return memory[start : start + size].reshape(shape)
+
+    def place(self, values: npt.ArrayLike, kind: type[np.generic]) -> int:
+        """Return the address of a copy of some values."""
+        array = np.array(values, kind)
+        self.held.append(array)
+        return array.ctypes.data
+
+    def room(self, *shape: int) -> int:
+        """Return the address of zeros of float32."""
+        return self.floats(*shape).ctypes.data
+
+
+class Chain:
+    """Trains one network: see `Trainer`."""
+
+    def __init__(self, models: Sequence[nn.Module], trials: Sequence[Trial], split: Split) -> None:
+        (model,), (trial,) = models, trials
+        chain = chain_of(model)
+        assert chain
+        self.name = _name()
+        self.trial, self.split, self.rule = trial, split, OPTIMIZERS.build(trial.optimizer).rule
+        self.losses = torch.zeros(1, trial.steps)
+        self.norms = torch.zeros(1, min(EARLY_STEPS, trial.steps))
+        self._seen = self.losses[0].numpy()
+        self._epoch = -1, torch.empty(0, dtype=torch.int64)
+        self.arrays = _Arrays()
+        widths = [layer.in_features for layer, _ in chain] + [chain[-1][0].out_features]
+        self.columns = [-(-width // layout.PAD) * layout.PAD for width in widths]
+        self.layers = np.zeros((len(chain), layout.LAYER), np.int64)
+        for i, (layer, module) in enumerate(chain):
+            self._lay_out(i, layer, ACTIVATIONS[type(module)])
+        self.task = self._task(widths)
+        self.looking = self._looking()
+        self.stretch = max(1, int(STRETCH / (6 * trial.batch_size * sum(map(_product, widths, widths[1:])))))
+
+    def train(self, start: int, stop: int) -> Iterator[int]:
+        """See `Trainer`."""
+        run = kernels.function("chain.train", 8)
+        for begin in range(start, stop, self.stretch):
+            end = min(stop, begin + self.stretch)
+            order = self._order(begin, end)
+            given = self.layers.ctypes.data, len(self.layers), self.task.ctypes.data, order.data_ptr(), begin, end
+            run(*given, self.losses.data_ptr(), self.norms.data_ptr())
+            yield end
+
+    def scores(self, images: Tensor, labels: Tensor) -> Tensor:
+        """See `Trainer`."""
+        assert images.is_contiguous()
+        assert labels.is_contiguous()
+        found = torch.empty(2, 1, len(labels))
+        given = self.looking.ctypes.data, len(self.looking), self.task.ctypes.data, EVALUATION_ROWS
+        asked = images.data_ptr(), labels.data_ptr(), len(labels)
+        kernels.function("chain.evaluate", 9)(*given, *asked, *(part.data_ptr() for part in found))
+        return found
+
+    def first_bad(self, steps: int) -> list[int]:
+        """See `Trainer`."""
+        good = np.isfinite(self._seen[:steps])
+        return [steps if good.all() else int(good.argmin())]
+
+    def _order(self, start: int, stop: int) -> Tensor:
+        """Return the images of each of some steps, (steps, batch): epoch after epoch, whole batches only."""
+        batch = self.trial.batch_size
+        per_epoch = len(self.split) // batch
+        parts = []
+        for epoch in range(start // per_epoch, (stop - 1) // per_epoch + 1):
+            if self._epoch[0] != epoch:
+                self._epoch = (
+                    epoch,
+                    self.split.order(self.trial.data_seed, epoch)[: per_epoch * batch].view(per_epoch, batch),
+                )
+            first = epoch * per_epoch
+            parts.append(self._epoch[1][max(0, start - first) : stop - first])
+        return torch.cat(parts)
+
+    def _lay_out(self, i: int, layer: nn.Linear, activation: Activation | None) -> None:
+        """Copy a layer's weights, make room for what training needs of it, and write its row of the table."""
+        inputs, outputs, columns = layer.in_features, layer.out_features, self.columns[i + 1]
+        weights = self.arrays.floats(inputs + 1, columns)
+        weights[:inputs, :outputs] = layer.weight.detach().numpy().T
+        weights[inputs, :outputs] = layer.bias.detach().numpy()
+        row = self.layers[i]
+        row[[layout.INPUTS, layout.OUTPUTS, layout.COLUMNS]] = inputs, outputs, columns
+        row[layout.WEIGHTS] = weights.ctypes.data
+        row[layout.GRADIENT] = self.arrays.room(inputs + 1, columns)
+        for place in (layout.FIRST, layout.SECOND)[: self.rule.states]:
+            row[place] = self.arrays.room(inputs + 1, columns)
+        if i:
+            turned = self.arrays.floats(columns, self.columns[i])
+            turned[:outputs, :inputs] = layer.weight.detach().numpy()
+            row[layout.TURNED] = turned.ctypes.data
+        row[layout.Z] = self.arrays.room(self.trial.batch_size, columns)
+        if activation is not None:
+            row[layout.FORWARD] = kernels.address(f"activations.{activation.forward}")
+            row[layout.BACKWARD] = kernels.address(f"activations.{activation.backward}")
+            row[layout.SLOPE] = self.arrays.room(self.trial.batch_size, columns) if activation.notes else 0
+
+    def _task(self, widths: Sequence[int]) -> npt.NDArray[np.int64]:
+        trial, split, arrays = self.trial, self.split, self.arrays
+        arrays.held += [split.images, split.labels]
+        rule, widest = self.rule, max(self.columns)
+        channels = split.images.shape[1]
+        kind = {torch.uint8: "bytes", torch.float32: "floats"}[split.images.dtype]
+        values = {
+            layout.BATCH: trial.batch_size,
+            layout.CHANNELS: channels,
+            layout.PLANE: widths[0] // channels,
+            layout.CLASSES: widths[-1],
+            layout.EARLY: self.norms.shape[1],
+            layout.IMAGES: split.images.data_ptr(),
+            layout.LABELS: split.labels.data_ptr(),
+            layout.MEAN: arrays.place(split.mean.flatten().numpy(), np.float32),
+            layout.STD: arrays.place(split.std.flatten().numpy(), np.float32),
+            layout.X: arrays.room(trial.batch_size, widths[0]),
+            layout.Y: arrays.place(np.zeros(trial.batch_size), np.int64),
+            layout.HERE: arrays.room(trial.batch_size, widest),
+            layout.THERE: arrays.room(trial.batch_size, widest),
+            layout.ZEROS: arrays.room(widest),
+            layout.SUMS: arrays.place(np.zeros(layout.PAD), np.float64),
+            layout.FACTOR: arrays.place([-trial.lr], np.float32),
+            layout.SETTINGS: arrays.place([trial.lr, *rule.settings], np.float64),
+            layout.GATHER: kernels.address(f"products.gather_{kind}"),
+            layout.PRODUCT: kernels.address("products.product"),
+            layout.ADD_PRODUCT: kernels.address("products.add_product"),
+            layout.TURN: kernels.address("products.turn"),
+            layout.UPDATE: kernels.address(f"updates.{rule.kernel}") if rule.kernel else 0,
+        }
+        return np.array([values[i] for i in range(layout.TASK)], np.int64)
+
+    def _looking(self) -> npt.NDArray[np.int64]:
+        """Return the table of the same weights for evaluation, whose layers write in turns into two buffers."""
+        looking = self.layers.copy()
+        buffers = [self.arrays.room(EVALUATION_ROWS, max(self.columns)) for _ in range(3)]
+        looking[0::2, layout.Z], looking[1::2, layout.Z], looking[:, layout.SLOPE] = buffers
+        return looking
+
+
+def _product(a: int, b: int) -> int:
+    return a * b
+
+
+@cache
+def _name() -> str:
+    made_by = ", ".join(f"{package} {version(package)}" for package in ("numba", "llvmlite"))
+    return f"compiled({made_by})"
+
+
+ENGINE = Engine(Chain)

@@ -1,0 +1,74 @@
+"""Which engine trains a trial, and which trials it takes together: pure functions of the trials.
+
+What the engines share is the mathematics; bits differ between them, so the choice must not depend on the machine's
+load, on what is stored or installed, or on the other trials. On the CPU each network is trained alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+from itertools import pairwise
+
+from initbench.core.spec import parse
+from initbench.datasets import Dataset
+from initbench.networks.models import MODELS, build_model
+from initbench.networks.user_model import ImageShape
+from initbench.records.recipe import Trial
+from initbench.training import autograd, chains, convolutional, stacked
+from initbench.training.activations import chain_of
+from initbench.training.engine import Engine
+from initbench.training.stepwise import stepwise
+
+Group = tuple[Trial, ...]
+
+ON_GPU = 64  # members of a stack of Linear on a GPU
+CONVOLUTIONS_ON_GPU = 8  # so many fill it; more only take memory
+
+
+def group_trials(trials: Sequence[Trial], datasets: Mapping[str, Dataset]) -> list[Group]:
+    """Divide trials into groups of even size, in the order in which they are asked for; `datasets` by fingerprint."""
+    kinds: dict[tuple[str, ...], list[Trial]] = {}
+    for trial in trials:
+        kinds.setdefault(_kind(trial), []).append(trial)
+    groups: list[Group] = []
+    for alike in kinds.values():
+        most = choose(alike[0], datasets[alike[0].fingerprint]).members
+        groups += _even(alike if most == 1 else sorted(alike, key=lambda trial: trial.data_seed), most)
+    return groups
+
+
+def choose(trial: Trial, dataset: Dataset) -> Engine:
+    """Return the engine of a trial: the fastest whose mathematics is the reference's, else the reference."""
+    if parse(trial.model).name not in MODELS:  # code of the user's may do anything that reads like a chain
+        return autograd.ENGINE
+    return _choose(trial.model, dataset.shape, dataset.classes, trial.device, trial.precision)
+
+
+@lru_cache(maxsize=256)
+def _choose(model: str, shape: ImageShape, classes: int, device: str, precision: str) -> Engine:
+    built = build_model(model, shape, classes, device="meta")
+    if device == "cpu":
+        if precision == "float32" and chains.takes(built):
+            return chains.ENGINE
+        if precision == "float32" and convolutional.takes_channels_last(built):
+            return stepwise(convolutional.channels_last)
+        return autograd.ENGINE
+    if device == "cuda":
+        if precision != "bfloat16" and chain_of(built):
+            return stepwise(stacked.Stacked, ON_GPU, shares_batches=True)
+        return stepwise(partial(convolutional.fastest, shape=shape), CONVOLUTIONS_ON_GPU, shares_batches=True)
+    return autograd.ENGINE
+
+
+def _kind(trial: Trial) -> tuple[str, ...]:
+    """Return what trials of one group have in common; code of the user's may end its process, so it goes alone."""
+    same = trial.model_dump_json(exclude={"scheme", "seed", "order_seed", "lr"})
+    low, high = stacked.FOLDED_RATES
+    folded = str(low <= trial.lr <= high)
+    return (same, folded) if trial.code is None else (same, folded, trial.id)
+
+
+def _even(trials: Sequence[Trial], most: int) -> list[Group]:
+    """Cut trials into as few groups of at most `most` as possible, their sizes differing by one at most."""
+    count = -(-len(trials) // most)
+    ends = [len(trials) * i // count for i in range(count + 1)]
+    return [tuple(trials[start:end]) for start, end in pairwise(ends)]

@@ -1,0 +1,257 @@
+"""The loop: a chain of Linear and activation trained from one evaluation to the next without returning to Python.
+
+For a layer with input h, weights W and bias b, kept as (inputs + 1, outputs) with the bias for its last row,
+
+    z = h W + b    h' = φ(z)    ∂z = φ'(z) ∂h'    ∂h = ∂z Wᵀ    ∂W = hᵀ ∂z    ∂b = 1ᵀ ∂z
+
+and the softmax's ∂z = (p - onehot) / batch. ∂h wants W turned over, of which a copy is kept. Plain SGD needs no
+gradient but where its norm is asked for: W ← W - rate · hᵀ ∂z is one product that adds to what it writes.
+
+One network at a time: no sum runs over networks and none is computed in company, so nothing but the trial itself can
+change its bits. Rows are padded with zeros to whole vectors, which stay zeros: what comes back to them is 0.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from initbench.training.compiled.activations import exponential
+from initbench.training.compiled.layout import (
+    ADD_PRODUCT,
+    BACKWARD,
+    BATCH,
+    CHANNELS,
+    CLASSES,
+    COLUMNS,
+    EARLY,
+    FACTOR,
+    FIRST,
+    FORWARD,
+    GATHER,
+    GRADIENT,
+    HERE,
+    IMAGES,
+    INPUTS,
+    LABELS,
+    LAYER,
+    MEAN,
+    OUTPUTS,
+    PAD,
+    PLANE,
+    PRODUCT,
+    SECOND,
+    SETTINGS,
+    SLOPE,
+    STD,
+    SUMS,
+    THERE,
+    TURN,
+    TURNED,
+    UPDATE,
+    WEIGHTS,
+    ZEROS,
+    X,
+    Y,
+    Z,
+)  # fmt: skip
+from initbench.training.compiled.vectors import BYTES, call, doubles_at, floats_at, multiply_add, part, wholes_at
+
+F = np.float32
+WORD = 8  # bytes of a whole number
+
+
+@part
+def column_sums(gradient: Any, rows: int, columns: int, sums: Any) -> None:
+    """Write what the rows of a gradient sum up to: the gradient of the bias."""
+    for j in range(columns):
+        sums[j] = F(0)
+    for i in range(rows):
+        for j in range(columns):
+            sums[j] += gradient[i * columns + j]
+
+
+@part
+def sum_of_squares(values: Any, count: int, sums: Any) -> float:
+    """Return Σ v² in float64; `count` is a multiple of 16: as many sums run side by side, always in the same order."""
+    for j in range(PAD):
+        sums[j] = 0.0
+    for i in range(0, count, PAD):
+        for j in range(PAD):
+            value = np.float64(values[i + j])
+            sums[j] += value * value
+    total = 0.0
+    for j in range(PAD):
+        total += sums[j]
+    return total
+
+
+@part
+def cross_entropy(z: Any, at: int, label: int, classes: int, shares: Any) -> tuple[float, np.float32]:
+    """Return -ln softmax(z) at the label; leave e^(z - max z) in `shares`, and return the inverse of their sum.
+
+    The logits begin at z[at], the shares at shares[at].
+    """
+    top = z[at]
+    for j in range(1, classes):
+        top = max(top, z[at + j])
+    for j in range(classes):
+        shares[at + j] = exponential(z[at + j] - top)
+    total = F(0)
+    for j in range(classes):
+        total += shares[at + j]
+    return math.log(total) + np.float64(top - z[at + label]), F(1) / total
+
+
+@part
+def loss_and_gradient(z: Any, labels: Any, rows: int, columns: int, classes: int, gradient: Any) -> float:
+    """Return the mean cross-entropy; leave (p - onehot) / rows in `gradient`, padded with zeros."""
+    loss = 0.0
+    each = F(1) / F(rows)
+    for i in range(rows):
+        at = i * columns
+        own, inverse = cross_entropy(z, at, labels[i], classes, gradient)
+        loss += own
+        inverse *= each
+        for j in range(classes):
+            gradient[at + j] *= inverse
+        for j in range(classes, columns):
+            gradient[at + j] = F(0)
+        gradient[at + labels[i]] -= each
+    return loss / rows
+
+
+@part
+def forward(layers: int, depth: int, product: int, x: int, rows: int, pixels: int) -> None:
+    """Fill the z of every layer from rows of `pixels` inputs at the address x."""
+    h, h_row = x, pixels
+    for i in range(depth):
+        of = wholes_at(layers + i * LAYER * WORD)
+        bias = of[WEIGHTS] + of[INPUTS] * of[COLUMNS] * BYTES
+        call(
+            product, (of[Z], of[COLUMNS], h, h_row, 1, of[WEIGHTS], of[COLUMNS], bias, 0, rows, of[COLUMNS], of[INPUTS])
+        )
+        if of[FORWARD]:
+            call(of[FORWARD], (of[Z], of[SLOPE], rows * of[COLUMNS]))
+        h, h_row = of[Z], of[COLUMNS]
+
+
+@part
+def weight_gradient(task: Any, of: Any, h: int, h_row: int, gradient: int) -> None:
+    """Write hᵀ ∂z and 1ᵀ ∂z for one layer."""
+    call(
+        task[PRODUCT],
+        (
+            of[GRADIENT], of[COLUMNS], h, 1, h_row, gradient, of[COLUMNS], task[ZEROS], 0,
+            of[INPUTS], of[COLUMNS], task[BATCH],
+        ),
+    )  # fmt: skip
+    sums = of[GRADIENT] + of[INPUTS] * of[COLUMNS] * BYTES
+    column_sums(floats_at(gradient), task[BATCH], of[COLUMNS], floats_at(sums))
+
+
+@part
+def descend(task: Any, of: Any, h: int, h_row: int, gradient: int) -> None:
+    """Update one layer by plain SGD, without a gradient of the weights in between."""
+    call(
+        task[ADD_PRODUCT],
+        (
+            of[WEIGHTS], of[COLUMNS], h, 1, h_row, gradient, of[COLUMNS],
+            of[INPUTS], of[COLUMNS], task[BATCH], task[FACTOR],
+        ),
+    )  # fmt: skip
+    sums, bias = floats_at(of[GRADIENT]), floats_at(of[WEIGHTS] + of[INPUTS] * of[COLUMNS] * BYTES)
+    column_sums(floats_at(gradient), task[BATCH], of[COLUMNS], sums)
+    factor = floats_at(task[FACTOR])[0]
+    for j in range(of[COLUMNS]):
+        bias[j] = multiply_add(factor, sums[j], bias[j])
+
+
+@part
+def update(task: Any, of: Any, step: int) -> None:
+    """Update one layer with the gradient that was written."""
+    count = (of[INPUTS] + 1) * of[COLUMNS]
+    if task[UPDATE]:
+        call(task[UPDATE], (of[WEIGHTS], of[GRADIENT], of[FIRST], of[SECOND], task[SETTINGS], step + 1, count))
+        return
+    weights, gradient, factor = floats_at(of[WEIGHTS]), floats_at(of[GRADIENT]), floats_at(task[FACTOR])[0]
+    for i in range(count):
+        weights[i] = multiply_add(factor, gradient[i], weights[i])
+
+
+def train(layers: int, depth: int, job: int, order: int, start: int, stop: int, losses: int, norms: int) -> None:
+    """Take the steps start … stop - 1; `order` (steps, batch) begins with the batch of `start`.
+
+    Writes each batch's loss from before its update, and for early steps the norm of the whole gradient.
+    """
+    task = wholes_at(job)
+    rows, pixels = task[BATCH], task[CHANNELS] * task[PLANE]
+    all_labels, labels = wholes_at(task[LABELS]), wholes_at(task[Y])
+    last = wholes_at(layers + (depth - 1) * LAYER * WORD)
+    for step in range(start, stop):
+        index = order + (step - start) * rows * WORD
+        call(task[GATHER], (task[IMAGES], index, task[X], task[MEAN], task[STD], rows, task[CHANNELS], task[PLANE]))
+        for i in range(rows):
+            labels[i] = all_labels[wholes_at(index)[i]]
+        forward(layers, depth, task[PRODUCT], task[X], rows, pixels)
+        here, there = task[HERE], task[THERE]
+        loss = loss_and_gradient(floats_at(last[Z]), labels, rows, last[COLUMNS], task[CLASSES], floats_at(here))
+        floats_at(losses)[step] = F(loss)
+        keeps = step < task[EARLY]
+        squares = 0.0
+        for k in range(depth - 1, -1, -1):
+            of = wholes_at(layers + k * LAYER * WORD)
+            if of[BACKWARD]:
+                call(of[BACKWARD], (here, of[Z], of[SLOPE], rows * of[COLUMNS]))
+            if k:
+                before = wholes_at(layers + (k - 1) * LAYER * WORD)
+                # ∂h is taken before the weights change.
+                call(
+                    task[PRODUCT],
+                    (
+                        there, before[COLUMNS], here, of[COLUMNS], 1, of[TURNED], before[COLUMNS], task[ZEROS], 0,
+                        rows, before[COLUMNS], of[OUTPUTS],
+                    ),
+                )  # fmt: skip
+                h, h_row = before[Z], before[COLUMNS]
+            else:
+                h, h_row = task[X], pixels
+            if keeps or task[UPDATE]:
+                weight_gradient(task, of, h, h_row, here)
+                if keeps:
+                    squares += sum_of_squares(
+                        floats_at(of[GRADIENT]), (of[INPUTS] + 1) * of[COLUMNS], doubles_at(task[SUMS])
+                    )
+                update(task, of, step)
+            else:
+                descend(task, of, h, h_row, here)
+            if k:
+                call(task[TURN], (of[WEIGHTS], of[COLUMNS], of[TURNED], before[COLUMNS], of[INPUTS], of[OUTPUTS]))
+            here, there = there, here
+        if keeps:
+            floats_at(norms)[step] = F(math.sqrt(squares))
+
+
+def evaluate(
+    layers: int, depth: int, job: int, rows: int, x: int, labels: int, count: int, losses: int, hits: int
+) -> None:
+    """Write the loss of each of `count` standardized images, and 1 where the answer is right, else 0.
+
+    The layers of this table have room for so many `rows` at a time.
+    """
+    task = wholes_at(job)
+    pixels, classes = task[CHANNELS] * task[PLANE], task[CLASSES]
+    last = wholes_at(layers + (depth - 1) * LAYER * WORD)
+    z, right, shares = floats_at(last[Z]), wholes_at(labels), floats_at(last[SLOPE])
+    for first in range(0, count, rows):
+        here = min(rows, count - first)
+        forward(layers, depth, task[PRODUCT], x + first * pixels * BYTES, here, pixels)
+        for i in range(here):
+            at, label = i * last[COLUMNS], right[first + i]
+            loss, _ = cross_entropy(z, at, label, classes, shares)
+            best = 0
+            for j in range(1, classes):
+                if z[at + j] > z[at + best]:
+                    best = j
+            floats_at(losses)[first + i] = F(loss)
+            floats_at(hits)[first + i] = F(1) if best == label else F(0)

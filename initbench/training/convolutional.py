@@ -1,0 +1,99 @@
+"""Convolutional networks through autograd, laid out so that the libraries below do least.
+
+On the CPU, channels_last: oneDNN then reorders nothing between layers. Max-pooling comes before a ReLU that it follows:
+max(relu(x)) = relu(max(x)), gradients too (where the maximum is not positive, both are 0), and the ReLU has a quarter
+of the work. Measured on nine networks of these forms, both together take 0.64 to 0.89 of the time (1.2 on one of two
+layers of 8 channels); fused optimizers brought nothing that could be told.
+
+On a GPU, a group at once, in the fastest of three forms: members side by side in grouped convolutions, members on
+streams of their own, or one after the other; all in one CUDA graph. Which is fastest depends on widths, images and the
+card (grouped convolutions are often slower: pytorch issues 73764, 34977), so each is timed before training starts.
+"""
+
+import copy
+import time
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from initbench.networks.user_model import ImageShape
+from initbench.records.recipe import Trial
+from initbench.training import cuda
+from initbench.training.autograd import Autograd
+from initbench.training.engine import Stepper
+from initbench.training.grouped import Grouped, groupable
+from initbench.training.stepwise import OpenStepper
+
+TIMED_STEPS = 5
+LANES = 8  # float32 numbers of an AVX2 register
+
+
+def takes_channels_last(model: nn.Module) -> bool:
+    """Say whether a model has two-dimensional convolutions, and none that channels_last would harm."""
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    return bool(convolutions) and not any(map(_overruns, convolutions))
+
+
+def _overruns(convolution: nn.Conv2d) -> bool:
+    """Say whether oneDNN 3.12 would write past a buffer: where a processor has AVX2 and no more, the process dies.
+
+    Seen for kernels of 1×1 with a stride and fewer than 8 inputs, in channels_last alone.
+    """
+    strided = max(convolution.stride) > 1
+    return max(convolution.kernel_size) == 1 and strided and convolution.in_channels < LANES
+
+
+def channels_last(models: Sequence[nn.Module], trials: Sequence[Trial], _: int) -> Stepper:
+    """Open autograd over models in the layout that oneDNN works in."""
+    laid_out = [pooling_first(model).to(memory_format=torch.channels_last) for model in models]  # type: ignore[call-overload] # torch's stub leaves this form of Module.to out
+    return Autograd(laid_out, trials, name="autograd(channels_last)")
+
+
+def pooling_first(model: nn.Module) -> nn.Module:
+    """Return a chain with each max-pooling before the ReLU that it follows, over the same parameters."""
+    if type(model) is not nn.Sequential:
+        return model
+    modules = list(model)
+    for i, (module, after) in enumerate(pairwise(list(modules))):
+        if type(module) is nn.ReLU and type(after) is nn.MaxPool2d:
+            modules[i : i + 2] = [after, module]
+    return nn.Sequential(*modules)
+
+
+def one_by_one(models: Sequence[nn.Module], trials: Sequence[Trial], _: int) -> Stepper:
+    """Open autograd over each member in turn."""
+    return Autograd(models, trials, name="autograd(in turn)", captures=True)
+
+
+def streamed(models: Sequence[nn.Module], trials: Sequence[Trial], _: int) -> Stepper:
+    """Open autograd over each member on a stream of its own."""
+    wanted = models if trials[0].device == "cuda" else ()
+    streams = [torch.cuda.Stream() for _ in wanted]  # type: ignore[no-untyped-call] # torch's own
+    return Autograd(models, trials, name="autograd(streams)", captures=True, streams=streams)
+
+
+def fastest(models: Sequence[nn.Module], trials: Sequence[Trial], orders: int, *, shape: ImageShape) -> Stepper:
+    """Open whichever form takes least time for a few steps on noise, tried on copies of the models."""
+    if len(models) == 1:
+        return one_by_one(models, trials, orders)
+    forms: list[OpenStepper] = [one_by_one, streamed, *([Grouped] if groupable(models[0]) else [])]
+    seconds = [_seconds(form(copy.deepcopy(list(models)), trials, orders), trials[0], orders, shape) for form in forms]
+    return forms[seconds.index(min(seconds))](models, trials, orders)
+
+
+def _seconds(stepper: Stepper, trial: Trial, orders: int, shape: ImageShape) -> float:
+    images = torch.randn(orders, trial.batch_size, *shape, device=trial.device)
+    labels = torch.zeros(orders, trial.batch_size, dtype=torch.int64, device=trial.device)
+    for _ in range(TIMED_STEPS):  # the first choose kernels and fill caches
+        stepper.step(images, labels, gradients=True)
+    advance = cuda.replayed(stepper) if stepper.captures else partial(stepper.step, gradients=False)
+    advance(images, labels)
+    cuda.wait(trial.device)
+    started = time.perf_counter()
+    for _ in range(TIMED_STEPS):
+        advance(images, labels)
+    cuda.wait(trial.device)
+    return time.perf_counter() - started

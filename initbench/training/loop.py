@@ -1,0 +1,142 @@
+"""The training of a group, the same for every engine: initialize, look at step 0, step, evaluate on schedule, test."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from initbench import signals
+from initbench.core.randomness import derive, isolated
+from initbench.datasets import Dataset
+from initbench.datasets.batches import resident
+from initbench.networks.layers import weighted_layers
+from initbench.networks.models import build_model
+from initbench.records.recipe import Trial
+from initbench.records.record import DataFacts, Early, Final, Outcome, Record, StepZero, Timings
+from initbench.schemes import Assignment, Passes, Sample, Scheme, assign, fill_scheme, parse_scheme
+from initbench.training import cuda
+from initbench.training.engine import Engine, Trainer
+from initbench.training.environment import denormals, describe, reproducible
+from initbench.training.evaluation import Course, Probe, evaluation_sample, evaluation_steps, final_evaluations, look
+
+INITIALIZATION_IMAGES = 256  # that a scheme may look at, drawn anew for every seed
+
+Observe = Callable[[Sequence[Trial], int], None]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trial's network at step 0, and what came of initializing it."""
+
+    trial: Trial
+    model: nn.Module
+    assignments: Sequence[Assignment]
+    passes: Passes
+    step_zero: StepZero
+    seconds: float
+
+
+def train(group: Sequence[Trial], dataset: Dataset, observe: Observe, engine: Engine) -> list[Record]:
+    """Train the trials of a group together; `observe(group, step)` is called after every step and may raise to stop.
+
+    A member's seconds are its share of the group's.
+    """
+    first = group[0]
+    device = first.device
+    split = resident(dataset, "train", device)
+    with reproducible(device, first.precision), cuda.side_stream(device):
+        with denormals(flushed=False):
+            starts = [_start(trial, dataset) for trial in group]
+        started = time.perf_counter()
+        with denormals(flushed=device == "cpu"), isolated(derive(first.data_seed, "training"), device):
+            trainer = engine.open([start.model for start in starts], group, split)
+            courses, early = _fit(trainer, group, dataset, observe)
+            finals = final_evaluations(trainer, courses, dataset, device)
+        seconds = (time.perf_counter() - started) / len(group)
+    name = trainer.name + (", denormals flushed" if device == "cpu" else "")
+    members = zip(starts, courses, early, finals, strict=True)
+    return [_record(*member, dataset, name, seconds) for member in members]
+
+
+def _start(trial: Trial, dataset: Dataset) -> Start:
+    started = time.perf_counter()
+    model, assignments, passes = initialized(trial, dataset)
+    seconds = time.perf_counter() - started
+    batch = signals.batch_of(resident(dataset, "train", trial.device))
+    step_zero = signals.observe(model, batch, signals.weight_laws(model, assignments))
+    return Start(trial, model, assignments, passes, step_zero, seconds)
+
+
+def initialized(trial: Trial, dataset: Dataset) -> tuple[nn.Module, list[Assignment], Passes]:
+    """Build the trial's model and initialize it; the passes are what that cost beside drawing."""
+    model = build_model(trial.model, dataset.shape, dataset.classes, seed=trial.seed)
+    scheme = parse_scheme(trial.scheme)
+    assignments = assign(scheme, weighted_layers(model))
+    passes = fill_scheme(model, scheme, assignments, trial.seed, sample_for(scheme, dataset, trial.seed))
+    return model.to(trial.device), assignments, passes
+
+
+def sample_for(scheme: Scheme, dataset: Dataset, seed: int) -> Sample:
+    """Return the training data that a scheme may look at: a sample of the seed's own, none where it needs none."""
+    if scheme.procedure is None or scheme.procedure.needs == "nothing":
+        return Sample(())
+    split = resident(dataset, "train", "cpu")
+    images, labels = split.take(split.draw(INITIALIZATION_IMAGES, seed, "initialization"))
+    return Sample((images,), labels)
+
+
+def _fit(
+    trainer: Trainer, group: Sequence[Trial], dataset: Dataset, observe: Observe
+) -> tuple[list[Course], list[Early]]:
+    """Train until the last step, or until every member has shown a loss that is not finite."""
+    trial = group[0]
+    train_split, val_split = (resident(dataset, split, trial.device) for split in ("train", "val"))
+    size = evaluation_sample(trial.steps, trial.batch_size, trial.evaluations, len(val_split))
+    probe = Probe.of(train_split, val_split, size)
+    per_epoch = len(train_split) // trial.batch_size
+    courses = [Course() for _ in group]
+    for start, stop in pairwise([0, *evaluation_steps(trial.steps, trial.evaluations)]):
+        for done in trainer.train(start, stop):
+            observe(group, done)
+        look(courses, trainer, probe, stop, stop / per_epoch)
+        if all(course.outcome for course in courses):
+            break
+    return courses, [_early(*member) for member in zip(courses, trainer.losses.cpu(), trainer.norms.cpu(), strict=True)]
+
+
+def _early(course: Course, losses: Tensor, norms: Tensor) -> Early:
+    """Cut a member's first steps where its course ended, though others went on."""
+    seen = min(course.steps, len(norms))
+    return Early(losses=tuple(losses[:seen].tolist()), gradient_norms=tuple(norms[:seen].tolist()))
+
+
+def _record(
+    start: Start, course: Course, early: Early, final: Final | None, dataset: Dataset, engine: str, seconds: float
+) -> Record:
+    return Record(
+        trial=start.trial,
+        data=data_facts(dataset),
+        layers=start.step_zero.layers,
+        network=start.step_zero.network,
+        curve=tuple(course.curve),
+        final=final,
+        outcome=course.outcome or Outcome(status="finished"),
+        early=early,
+        initialization_steps=(start.passes.forward + 2 * start.passes.backward) / (3 * start.trial.batch_size),
+        environment=describe(start.trial.device, engine),
+        notices=tuple(dict.fromkeys(item.notice for item in start.assignments if item.notice)),
+        timings=Timings(seconds_init=start.seconds, seconds_train=seconds),
+    )
+
+
+def data_facts(dataset: Dataset) -> DataFacts:
+    """Return what a record keeps of its dataset."""
+    return DataFacts(
+        classes=dataset.classes,
+        train_size=dataset.train_size,
+        val_size=dataset.val_size,
+        test_size=dataset.test_size,
+        guess=dataset.guess,
+    )
