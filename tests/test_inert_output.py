@@ -194,7 +194,7 @@ SVG = {
 # No script and no style but one each, no font, no frame, no image, no connection, no object.
 HASH = r"'sha256-[\w+/]{43}='"
 POLICY = f"default-src 'none'; script-src {HASH}; style-src {HASH}; base-uri 'none'; form-action 'none'"
-SCRIPT = Path(initbench.__file__).parent / "analysis" / "templates" / "report.js"
+SCRIPT = Path(initbench.__file__).parent / "report" / "page" / "templates" / "report.js"
 
 
 def hold_inert(page, *, beside):
@@ -316,7 +316,7 @@ def test_a_terminal_shows_any_comparison_as_text(texts):
 def test_every_page_has_the_policy():
     hold_inert(render_report(a_hostile_comparison(["x"]), [], BESIDE), beside=BESIDE)
     hold_inert(render_inspection(an_inspection(["x"]), [], BESIDE), beside=BESIDE)
-    pages = {path.name for path in (Path(initbench.__file__).parent / "analysis" / "templates").iterdir()}
+    pages = {path.name for path in (Path(initbench.__file__).parent / "report" / "page" / "templates").iterdir()}
     assert {name for name in pages if name.startswith(("report", "inspection"))} == {
         "report.html.j2", "report.css", "report.js", "inspection.html.j2",
     }  # fmt: skip

@@ -102,7 +102,7 @@ def test_the_reader_of_syntax_trees_sees_each_way(tmp_path, monkeypatch, code):
 
 
 def test_no_template_runs_code():
-    templates = PACKAGE / "analysis" / "templates"
+    templates = PACKAGE / "report" / "page" / "templates"
     for path in templates.iterdir():
         text = path.read_text()
         assert not any(word in text for word in ("__class__", "|attr", "onload", "onclick"))
