@@ -359,7 +359,7 @@ def test_a_mistake_is_named_with_its_value_and_place_and_leaves_nothing_behind(
     tmp_path, monkeypatch, cache, arguments, code, lines
 ):
     lay_out(tmp_path)
-    monkeypatch.setattr(worker.engines, "train", lambda *_: pytest.fail("a trial was trained"))
+    monkeypatch.setattr(worker.training, "train", lambda *_: pytest.fail("a trial was trained"))
     before, paths = files(tmp_path), everything(tmp_path)
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert isinstance(result.exception, SystemExit), repr(result.exception)

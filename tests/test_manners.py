@@ -173,7 +173,7 @@ def test_trials_that_all_failed_leave_no_others_to_speak_of(monkeypatch):
     def faulty(*_):
         raise RuntimeError("the disk is on fire")
 
-    monkeypatch.setattr(worker.engines, "train", faulty)
+    monkeypatch.setattr(worker.training, "train", faulty)
     said = initbench_("compare", *PAIR, code=3).stderr
     assert "4 of 4 trials failed, 4 of them with: RuntimeError: the disk is on fire" in said
     assert "The others" not in said

@@ -109,7 +109,7 @@ def _idle(record: Record) -> None:
     def train(group: Group, _dataset: object, _report: object) -> list[Record]:
         return [record.model_copy(update={"trial": trial}) for trial in group]
 
-    worker.engines.train = train
+    worker.training.train = train
 
 
 def _run(count: int, cluster: Cluster, size: int | None) -> Measured:
