@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from initbench.analysis.claims import METRICS, judge_claims
-from initbench.analysis.conditions import COLUMNS, Condition, Operand, holds, parse_condition
+from initbench.analysis.conditions import COLUMNS, Condition, Operand, check_condition, parse_condition
 from initbench.analysis.summary import SETTING
 from initbench.errors import UsageError
 from initbench.records.recipe import Claim
@@ -162,19 +162,19 @@ def test_conditions_are_read(text, expected):
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("", "is no condition"),
-        ("a.test_accuracy", "is no condition"),
-        ("a.test_accuracy == 1", "is no condition"),
-        ("a.diverged < b.diverged < 3", "is no condition"),
+        ("", "is not a condition"),
+        ("a.test_accuracy", "is not a condition"),
+        ("a.test_accuracy == 1", "is not a condition"),
+        ("a.diverged < b.diverged < 3", "is not a condition"),
         ("a.test_acuracy < 1", "did you mean 'test_accuracy'"),
-        ("constant(0.1) < 1", "is no column"),
-        ("0.5 < a.test_accuracy", "is no column"),
-        ("test_accuracy < 1", "names no column"),
-        (".test_accuracy < 1", "names no column"),
+        ("constant(0.1) < 1", "is not a column"),
+        ("0.5 < a.test_accuracy", "is not a column"),
+        ("test_accuracy < 1", "does not name a column"),
+        (".test_accuracy < 1", "does not name a column"),
         ("a.test_accuracy < nan", "is not finite"),
         ("a.test_accuracy < inf", "is not finite"),
-        ("a.test_accuracy < __import__('os')", "names no column"),
-        ("a.model < 1", "is no column"),
+        ("a.test_accuracy < __import__('os')", "does not name a column"),
+        ("a.model < 1", "is not a column"),
     ],
 )
 def test_what_is_no_condition_is_refused_with_the_remedy(text, part):
@@ -199,19 +199,19 @@ def of(scheme, test=0.9, **axes):
 
 def test_a_condition_is_held_against_the_summary():
     frame = summary(*of("a", 0.8), *of("b", 0.9))
-    assert holds(parse_condition("a.test_accuracy < b.test_accuracy"), frame) == (
+    assert check_condition(parse_condition("a.test_accuracy < b.test_accuracy"), frame) == (
         True,
         "a.test_accuracy < b.test_accuracy: met in digits, mlp(depth=8, width=64), sgd, lr 0.05 (0.8 against 0.9).",
     )
-    assert not holds(parse_condition("a.test_accuracy >= b.test_accuracy"), frame)[0]
-    assert holds(parse_condition("a.test_accuracy <= 0.8"), frame)[0]
-    assert not holds(parse_condition("a.test_accuracy < 0.8"), frame)[0]
-    assert holds(parse_condition("a.learned > a.diverged"), frame)[0]
+    assert not check_condition(parse_condition("a.test_accuracy >= b.test_accuracy"), frame)[0]
+    assert check_condition(parse_condition("a.test_accuracy <= 0.8"), frame)[0]
+    assert not check_condition(parse_condition("a.test_accuracy < 0.8"), frame)[0]
+    assert check_condition(parse_condition("a.learned > a.diverged"), frame)[0]
 
 
 def test_met_in_any_setting_is_met_and_named():
     frame = summary(*of("a"), *of("b", 0.8), *of("a", 0.7, dataset="mnist"), *of("b", 0.8, dataset="mnist"))
-    is_met, sentence = holds(parse_condition("a.test_accuracy < b.test_accuracy"), frame)
+    is_met, sentence = check_condition(parse_condition("a.test_accuracy < b.test_accuracy"), frame)
     assert is_met
     assert "met in mnist" in sentence
 
@@ -228,7 +228,7 @@ def test_met_in_any_setting_is_met_and_named():
 )
 def test_what_cannot_be_decided_counts_as_met_and_says_why(text, part):
     frame = summary(*of("a"), *(diverged(a_trial("b", s)) for s in (0, 1)), failed(a_trial("f")))
-    is_met, sentence = holds(parse_condition(text), frame)
+    is_met, sentence = check_condition(parse_condition(text), frame)
     assert is_met
     assert "counted as met" in sentence
     assert part in sentence
@@ -236,9 +236,9 @@ def test_what_cannot_be_decided_counts_as_met_and_says_why(text, part):
 
 def test_without_trials_or_a_shared_setting_a_condition_counts_as_met():
     condition = parse_condition("a.test_accuracy < b.test_accuracy")
-    assert holds(condition, summary(*of("a")).iloc[:0])[0]
+    assert check_condition(condition, summary(*of("a")).iloc[:0])[0]
     apart = summary(*of("a"), *of("b", 0.8, lr=0.1))
-    assert "share no setting" in holds(condition, apart)[1]
-    assert not holds(condition, apart, pair_on=SETTING[:3])[0]
+    assert "share no setting" in check_condition(condition, apart)[1]
+    assert not check_condition(condition, apart, pair_on=SETTING[:3])[0]
     shared = summary(*of("a"), *of("b", 0.8, lr=0.1), *of("b", 0.8))
-    assert not holds(condition, shared)[0]  # the rate that b alone has decides nothing
+    assert not check_condition(condition, shared)[0]  # the rate that b alone has decides nothing

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from initbench.cli import app
-from initbench.core.spec import Spec, parse, split_outside_brackets
+from initbench.core.spec import Spec, outside_brackets, parse, split_outside_brackets
 from initbench.errors import ConfigurationError, UsageError
 from initbench.records.recipe import (
     DEFAULT_SCHEMES,
@@ -426,6 +426,13 @@ def test_a_bare_word_where_a_quoted_one_belongs_is_shown_quoted():
 def test_a_text_is_cut_at_separators_outside_brackets_and_quotes_only(parts):
     simple = [part for part in parts if "\\" not in str(part)] or [Spec("a")]
     assert split_outside_brackets(";".join(map(str, simple)), ";") == [str(part) for part in simple]
+
+
+def test_positions_outside_brackets_and_quotes_are_yielded_with_their_characters():
+    text = "f(a<b)['<'] < \"(<\"; g"
+    outside = list(outside_brackets(text))
+    assert [place for place, char in outside if char == "<"] == [12]
+    assert all(text[place] == char for place, char in outside)
 
 
 @given(st.text("ab;='\"()[]{}", max_size=30))

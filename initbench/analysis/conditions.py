@@ -1,4 +1,4 @@
-"""The conditions of `--fail-if`: one number of the summary against another or against a constant."""
+"""The conditions of `--fail-if`: a number of the summary compared with another or with a constant."""
 
 import math
 import operator
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from initbench.analysis.summary import SETTING, SUMMARY_COLUMNS
-from initbench.core.spec import CLOSING, OPENING, QUOTES, did_you_mean
+from initbench.core.spec import did_you_mean, outside_brackets
 from initbench.errors import UsageError
 
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
@@ -23,7 +23,7 @@ _FORM = "write <scheme>.<column> < <scheme>.<column> or a number, with <, <=, > 
 
 @dataclass(frozen=True)
 class Operand:
-    """A number of the summary: the `column` of a scheme's row."""
+    """A number of the summary: one `column` in the row of a `scheme`."""
 
     scheme: str
     column: str
@@ -34,7 +34,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition of `--fail-if`: two numbers of the summary, or one and a number, and how they are compared."""
+    """A condition of `--fail-if`: a number of the summary, a comparison, and another such number or a constant."""
 
     left: Operand
     comparison: str
@@ -42,7 +42,7 @@ class Condition:
 
     @property
     def schemes(self) -> tuple[str, ...]:
-        """The schemes it speaks of."""
+        """The schemes that the condition names."""
         return tuple(side.scheme for side in (self.left, self.right) if isinstance(side, Operand))
 
     def __str__(self) -> str:
@@ -58,82 +58,73 @@ def parse_condition(text: str, resolve: Callable[[str], str] = str) -> Condition
     """
     found = list(_operators(text))
     if len(found) != 1:
-        raise UsageError(f"'{text}' is no condition: {_FORM}.")
+        raise UsageError(f"'{text}' is not a condition: {_FORM}.")
     start, comparison = found[0]
     left, right = text[:start].strip(), text[start + len(comparison) :].strip()
     return Condition(_operand(left, text, resolve), comparison, _number_or_operand(right, text, resolve))
 
 
-def holds(condition: Condition, summary: pd.DataFrame, pair_on: Sequence[str] = SETTING) -> tuple[bool, str]:
-    """Tell whether a condition is met in any setting of a summary, and a sentence that names the first such setting.
+def check_condition(condition: Condition, summary: pd.DataFrame, pair_on: Sequence[str] = SETTING) -> tuple[bool, str]:
+    """Return whether a condition is met in any setting of a summary, and a sentence that names the first such setting.
 
     A condition that cannot be decided counts as met, and the sentence says why: it guards a build, and a build whose
     trials diverged, failed or are missing must not pass because there was nothing to compare. Two schemes are compared
     where they share `pair_on`; a dataset, model and optimizer in which they share nothing cannot be decided.
     """
-    told = [_told(condition, rows, pair_on) for rows in _places(summary)]
-    if not told:
-        return True, f"{condition}: counted as met, for there are no trials."
-    met = [sentence for of_place in told for is_met, sentence in of_place if is_met]
+    by_place = [rows for _, rows in summary.groupby(list(SETTING[:3]), sort=False)]
+    checked = [result for rows in by_place for result in _check_rows(condition, rows, pair_on)]
+    if not checked:
+        return True, f"{condition}: counted as met, because there are no trials."
+    met = [sentence for is_met, sentence in checked if is_met]
     if met:
         return True, met[0]
-    return False, f"{condition}: not met in {sum(map(len, told))} setting(s)."
+    return False, f"{condition}: not met in {len(checked)} setting(s)."
 
 
-def _told(condition: Condition, rows: pd.DataFrame, pair_on: Sequence[str]) -> list[tuple[bool, str]]:
+def _check_rows(condition: Condition, rows: pd.DataFrame, pair_on: Sequence[str]) -> list[tuple[bool, str]]:
+    """Check a condition in each setting of the summary's rows of one dataset, model and optimizer."""
     left = rows[rows["scheme"] == condition.left.scheme]
     where = ", ".join(str(rows[name].iloc[0]) for name in SETTING[:3])
     absent = [scheme for scheme in condition.schemes if scheme not in set(rows["scheme"])]
     if absent:
         near = did_you_mean(absent[0], list(rows["scheme"]))
-        return [(True, f"{condition}: counted as met, for {absent[0]} has no trial in {where}{near or '.'}")]
+        return [(True, f"{condition}: counted as met, because {absent[0]} has no trial in {where}{near or '.'}")]
     if isinstance(condition.right, float):
         pairs = [(row, condition.right) for row in left.to_dict("records")]
-        return [_compared(condition, row, row[condition.left.column], right) for row, right in pairs]
+        return [_compare(condition, row, row[condition.left.column], right) for row, right in pairs]
     right = rows.loc[rows["scheme"] == condition.right.scheme, [*pair_on, condition.right.column]]
     both = left[[*pair_on, condition.left.column]].merge(right, on=list(pair_on), suffixes=("", " of right"))
     names = condition.left.column, condition.right.column
     other = f"{names[1]} of right" if names[0] == names[1] else names[1]
     if both.empty:
-        return [(True, f"{condition}: counted as met, for its schemes share no setting in {where}.")]
-    return [_compared(condition, row, row[names[0]], row[other]) for row in both.to_dict("records")]
+        return [(True, f"{condition}: counted as met, because the schemes share no setting in {where}.")]
+    return [_compare(condition, row, row[names[0]], row[other]) for row in both.to_dict("records")]
 
 
-def _compared(condition: Condition, row: Mapping[str, object], left: float, right: float) -> tuple[bool, str]:
+def _compare(condition: Condition, row: Mapping[str, object], left: float, right: float) -> tuple[bool, str]:
     where = ", ".join(f"lr {row[name]:g}" if name == "lr" else str(row[name]) for name in SETTING if name in row)
     if pd.isna(left) or pd.isna(right):
         missing = condition.left if pd.isna(left) else condition.right
-        return True, f"{condition}: counted as met, for {missing} has no value in {where}."
+        return True, f"{condition}: counted as met, because {missing} has no value in {where}."
     is_met = COMPARISONS[condition.comparison](left, right)
     return is_met, f"{condition}: {'met' if is_met else 'not met'} in {where} ({left:.6g} against {right:.6g})."
 
 
-def _places(summary: pd.DataFrame) -> Iterable[pd.DataFrame]:
-    return (rows for _, rows in summary.groupby(list(SETTING[:3]), sort=False))
-
-
 def _operators(text: str) -> Iterable[tuple[int, str]]:
-    """Yield the comparisons that stand outside brackets and quotes, which belong to a scheme, with their places."""
-    depth, quote = 0, ""
-    for i, char in enumerate(text):
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in QUOTES:
-            quote = char
-        elif char in "<>" and not depth:
-            yield i, text[i : i + 2] if text[i + 1 : i + 2] == "=" else char
-        else:
-            depth += (char in OPENING) - (char in CLOSING)
+    """Yield the comparisons outside brackets and quotes, which belong to a scheme, after their positions."""
+    for place, char in outside_brackets(text):
+        if char in "<>":
+            yield place, text[place : place + 2] if text[place + 1 : place + 2] == "=" else char
 
 
 def _operand(side: str, text: str, resolve: Callable[[str], str]) -> Operand:
     scheme, _, column = side.rpartition(".")
     if not scheme.strip():
-        raise UsageError(f"'{side}' in '{text}' names no column of a scheme: {_FORM}.")
+        raise UsageError(f"'{side}' in '{text}' does not name a column of a scheme: {_FORM}.")
     if column not in COLUMNS:
         known = ", ".join(COLUMNS)
         raise UsageError(
-            f"'{column}' in '{text}' is no column{did_you_mean(column, list(COLUMNS)) or f' (known: {known}).'}"
+            f"'{column}' in '{text}' is not a column{did_you_mean(column, list(COLUMNS)) or f' (known: {known}).'}"
         )
     return Operand(resolve(scheme.strip()), column)
 

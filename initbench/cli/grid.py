@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import typer
 
-from initbench.analysis.conditions import Condition, holds, parse_condition
+from initbench.analysis.conditions import Condition, check_condition, parse_condition
 from initbench.analysis.summary import SETTING
 from initbench.cli import console, details
 from initbench.cli.details import next_commands
@@ -191,8 +191,8 @@ def _require_unmet(conditions: list[Condition], comparison: Comparison) -> None:
     """Hold the conditions against the summary; with tuned rates, against each scheme at its own."""
     own = [panel.rows(comparison.summary) for panel in comparison.panels if panel.rule == "own lr"]
     summary, pair_on = (pd.concat(own), SETTING[:3]) if own else (comparison.summary, SETTING)
-    told = [holds(condition, summary, pair_on) for condition in conditions]
-    met = [sentence for is_met, sentence in told if is_met]
+    checked = [check_condition(condition, summary, pair_on) for condition in conditions]
+    met = [sentence for is_met, sentence in checked if is_met]
     if met:
         raise ConditionMet("\n".join(met))
 

@@ -12,8 +12,9 @@ Nothing is evaluated: a text that holds anything but literals is refused.
 import ast
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from initbench.errors import UsageError
@@ -77,20 +78,23 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:
-    """Cut `text` at each `separator` that stands outside brackets and quotes."""
-    parts, depth, quote = [""], 0, ""
-    for char in text:
-        if char == separator and not depth and not quote:
-            parts.append("")
-            continue
-        parts[-1] += char
+    """Cut `text` at each `separator`, a single character, outside brackets and quotes."""
+    cuts = [place for place, char in outside_brackets(text) if char == separator]
+    return [text[before + 1 : cut] for before, cut in pairwise([-1, *cuts, len(text)])]
+
+
+def outside_brackets(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each character of `text` outside brackets and quotes, after its position."""
+    depth, quote = 0, ""
+    for place, char in enumerate(text):
+        if not depth and not quote:
+            yield place, char
         if quote:
             quote = "" if char == quote else quote
         elif char in QUOTES:
             quote = char
         else:
             depth += (char in OPENING) - (char in CLOSING)
-    return parts
 
 
 def _keyword(item: ast.keyword, text: str) -> str:

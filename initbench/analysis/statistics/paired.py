@@ -110,7 +110,7 @@ def compare_pairs(
     """
     assert scheme.shape == baseline.shape == (len(scheme),)
     assert np.isfinite([scheme, baseline]).all()
-    assert smallest_interesting > 00
+    assert smallest_interesting > 0
     differences = _differences(scheme, baseline)
     n = len(differences)
     deviation = _deviation(differences)
