@@ -32,13 +32,13 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def nursery(cache):
+def fork_server(cache):
     """What starts programs in milliseconds."""
-    from nursery import Nursery
+    from fork_server import ForkServer
 
-    nursery = Nursery(cache)
-    yield nursery
-    nursery.close()
+    fork_server = ForkServer(cache)
+    yield fork_server
+    fork_server.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

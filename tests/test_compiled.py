@@ -374,7 +374,7 @@ SETS = {  # of x86-64, each with what LLVM has to know of it
 }
 CURVES = """
 import sys
-from initbench import datasets, engines
+from initbench import datasets, training
 from initbench.records.recipe import Trial
 digits = datasets.prepare("digits")
 for model, optimizer, batch in ("mlp(depth=3, width=37, activation='gelu')", "adam", 19), ("linear", "sgd", 64), (
@@ -382,7 +382,7 @@ for model, optimizer, batch in ("mlp(depth=3, width=37, activation='gelu')", "ad
     "mlp(depth=2, width=130, activation='relu')", "sgd", 33):
     trial = Trial(model=model, dataset="digits", fingerprint=digits.fingerprint, scheme="kaiming_uniform",
         optimizer=optimizer, lr=0.001, batch_size=batch, steps=60, seed=1)
-    record = engines.train([trial], digits, lambda *_: None)[0]
+    record = training.train([trial], digits, lambda *_: None)[0]
     print([point.train_loss for point in record.curve], record.early, record.final)
 """
 

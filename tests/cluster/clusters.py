@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from nursery import ROOT, alive
+from fork_server import ROOT, alive
 
 QUIET = "--no-dashboard"
 
@@ -17,11 +17,11 @@ QUIET = "--no-dashboard"
 class Started:
     """What was started: a process and all that it starts are a group, and end together."""
 
-    def __init__(self, nursery):
-        self.nursery, self.runs = nursery, []
+    def __init__(self, fork_server):
+        self.server, self.runs = fork_server, []
 
     def start(self, *arguments, **options):
-        run = self.nursery.start(*arguments, **options)
+        run = self.server.start(*arguments, **options)
         self.runs.append(run)
         return run
 

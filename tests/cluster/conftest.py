@@ -10,9 +10,9 @@ if sys.platform != "linux":
 
 
 @pytest.fixture
-def started(nursery):
+def started(fork_server):
     """What a test starts; it is ended with the test."""
-    started = Started(nursery)
+    started = Started(fork_server)
     yield started
     started.end()
 
@@ -29,9 +29,9 @@ def initbench(started, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def scheduler(nursery, tmp_path_factory):
+def scheduler(fork_server, tmp_path_factory):
     """A scheduler with two workers, which every test leaves as it found them."""
-    started, home = Started(nursery), tmp_path_factory.mktemp("dask")
+    started, home = Started(fork_server), tmp_path_factory.mktemp("dask")
     scheduler = begin_scheduler(started, home)
     scheduler.workers = begin_worker(started, scheduler, home, "--nworkers", 2)
     yield scheduler

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from clusters import begin_scheduler, begin_worker, group_of, other_process, said, trainers, until
 from distributed import Security
-from nursery import ROOT, all_gone
+from fork_server import ROOT, all_gone
 from stored import payloads
 
 SHORT = ("-s", "kaiming", "-s", "zeros", "--seeds", "6", "--steps", "25")
@@ -45,14 +45,14 @@ def sleeps(tensor, layer, generator):
 
 
 @pytest.fixture(scope="module")
-def truth(nursery, tmp_path_factory):
+def truth(fork_server, tmp_path_factory):
     """What a local run stores, by what was asked."""
     known = {}
 
     def of(*question):
         if question not in known:
             home = tmp_path_factory.mktemp("truth")
-            run = nursery.run("compare", "-m", "linear", "-q", *question, "--jobs", 1, "--out", "out", home=home)
+            run = fork_server.run("compare", "-m", "linear", "-q", *question, "--jobs", 1, "--out", "out", home=home)
             assert run.returncode == 0, run.stderr
             known[question] = payloads(home / "out")
         return known[question]

@@ -4,9 +4,9 @@ import json
 import re
 
 import pytest
+from fork_server import SCALE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nursery import SCALE
 from stored import payloads
 
 from initbench.records import store
@@ -18,10 +18,10 @@ RUN = (
 
 
 @pytest.fixture(scope="module")
-def sound(nursery, tmp_path_factory):
+def sound(fork_server, tmp_path_factory):
     """A store of twenty trials that no test changes."""
     folder = tmp_path_factory.mktemp("sound")
-    run = nursery.run(*RUN, "--seeds", "10", "--out", folder / "out", home=folder / "logs")
+    run = fork_server.run(*RUN, "--seeds", "10", "--out", folder / "out", home=folder / "logs")
     assert run.returncode == 0, run.stderr
     return folder / "out"
 
@@ -111,10 +111,10 @@ DAMAGE = {
 }
 
 
-def test_every_damage_at_once_is_named_and_mended_and_the_others_are_reported(nursery, tmp_path):
+def test_every_damage_at_once_is_named_and_mended_and_the_others_are_reported(fork_server, tmp_path):
     out, logs = tmp_path / "out", tmp_path / "logs"
     flags = (*RUN, "--seeds", "10", "--out", out)
-    assert nursery.run(*flags, home=logs).returncode == 0
+    assert fork_server.run(*flags, home=logs).returncode == 0
     truth = payloads(out)
     paths = sorted(out.glob("trials/*/*.json"))
     hit, intact = paths[: len(DAMAGE)], paths[len(DAMAGE) :]
@@ -123,7 +123,7 @@ def test_every_damage_at_once_is_named_and_mended_and_the_others_are_reported(nu
     for path, damage in zip(hit, DAMAGE.values(), strict=True):
         damage(path)
 
-    report = nursery.run("report", out / "d", "--json", home=logs)
+    report = fork_server.run("report", out / "d", "--json", home=logs)
     assert report.returncode == 0, report.stderr
     assert set(re.findall(r"(\w+)\.json: ", report.stderr)) == {path.stem for path in hit}
     document = json.loads(report.stdout)
@@ -131,10 +131,10 @@ def test_every_damage_at_once_is_named_and_mended_and_the_others_are_reported(nu
     assert sum(row["n"] for row in document["summary"]) == len(intact)
     assert any(f"the files of {len(hit)} are damaged" in note for note in document["notes"])
     assert len((out / "d" / "trials.csv").read_text().splitlines()) == 1 + len(intact)
-    assert nursery.run("export", out / "d", "--to", "csv", home=logs).returncode == 0
+    assert fork_server.run("export", out / "d", "--to", "csv", home=logs).returncode == 0
     assert all(path.read_bytes() == content for path, content in before.items())
 
-    mended = nursery.run(*flags, home=logs)
+    mended = fork_server.run(*flags, home=logs)
     assert mended.returncode == 0, mended.stderr
     assert set(re.findall(r"(\w+)\.json\.corrupt-1", mended.stderr)) == {path.stem for path in hit}
     assert f"{len(hit)} trials to train, {len(intact)} stored" in mended.stderr
@@ -142,16 +142,16 @@ def test_every_damage_at_once_is_named_and_mended_and_the_others_are_reported(nu
     assert all(path.with_name(f"{path.name}.corrupt-1").is_symlink() or
                path.with_name(f"{path.name}.corrupt-1").exists() for path in hit)  # fmt: skip
     assert all(path.read_bytes() == content for path, content in before.items())
-    assert "damaged" not in nursery.run("report", out / "d", home=logs).stderr
+    assert "damaged" not in fork_server.run("report", out / "d", home=logs).stderr
 
 
-def test_foreign_files_among_the_trials_are_left_alone(nursery, tmp_path):
+def test_foreign_files_among_the_trials_are_left_alone(fork_server, tmp_path):
     out = tmp_path / "out"
     flags = (*RUN, "--seeds", "1", "--out", out)
-    assert nursery.run(*flags, home=tmp_path / "logs").returncode == 0
+    assert fork_server.run(*flags, home=tmp_path / "logs").returncode == 0
     foreign = [out / "trials" / "notes.txt", next(out.glob("trials/*")) / "0123.json"]
     for path in foreign:
         path.write_text("mine")
-    assert nursery.run(*flags, home=tmp_path / "logs").returncode == 0
-    assert nursery.run("report", out / "d", home=tmp_path / "logs").stderr.count("damaged") == 0
+    assert fork_server.run(*flags, home=tmp_path / "logs").returncode == 0
+    assert fork_server.run("report", out / "d", home=tmp_path / "logs").stderr.count("damaged") == 0
     assert [path.read_text() for path in foreign] == ["mine", "mine"]

@@ -167,7 +167,7 @@ def test_one_diverging_trial_of_a_group_changes_no_other(digits, tmp_path, bad):
         assert a.model_dump(exclude={"timings"}) == b.model_dump(exclude={"timings"})
 
 
-def test_what_diverged_is_ranked_nowhere(nursery, tmp_path):
+def test_what_diverged_is_ranked_nowhere(fork_server, tmp_path):
     """Through the command line: the documents are strict, the tables say diverged, and no place calls it best."""
     (tmp_path / "own.py").write_text(OWN)
     bad = ["own.py:nan_first", "own.py:inf_head"]
@@ -186,7 +186,7 @@ def test_what_diverged_is_ranked_nowhere(nursery, tmp_path):
         "x",
     )
     schemes = [part for name in (bad[0], "kaiming", bad[1]) for part in ("-s", name)]
-    run = nursery.run("compare", *flags, *schemes, "--baseline", "kaiming", "--json", "--out", "out", home=tmp_path)
+    run = fork_server.run("compare", *flags, *schemes, "--baseline", "kaiming", "--json", "--out", "out", home=tmp_path)
     assert run.returncode == 0, run.stderr
     document = json.loads(run.stdout, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     rows = {row["scheme"]: row for row in document["summary"]}
@@ -207,9 +207,9 @@ def test_what_diverged_is_ranked_nowhere(nursery, tmp_path):
     )
 
 
-def test_a_rate_at_which_all_diverges_is_never_chosen(nursery, tmp_path):
+def test_a_rate_at_which_all_diverges_is_never_chosen(fork_server, tmp_path):
     flags = ("-m", "linear", "-s", "kaiming", "--steps", "20", "--seeds", "2", "--jobs", "1", "--name", "x", "-q")
-    run = nursery.run("compare", *flags, "--lr", "1e20,0.05,1e30", "--json", "--out", "out", home=tmp_path)
+    run = fork_server.run("compare", *flags, "--lr", "1e20,0.05,1e30", "--json", "--out", "out", home=tmp_path)
     assert run.returncode == 0, run.stderr
     document = json.loads(run.stdout, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     assert document["summary"]

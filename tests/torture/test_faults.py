@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from nursery import ROOT, SCALE
+from fork_server import ROOT, SCALE
 from stored import payloads
 
 from initbench.records import store
@@ -21,9 +21,9 @@ STRIDE = 1 if SCALE > 1 else 13  # operations of a whole run between two that fa
 
 
 @pytest.fixture(scope="module")
-def truth(nursery, tmp_path_factory):
+def truth(fork_server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("truth")
-    assert nursery.run(*RUN, "--out", folder / "out", home=folder / "logs").returncode == 0
+    assert fork_server.run(*RUN, "--out", folder / "out", home=folder / "logs").returncode == 0
     return payloads(folder / "out")
 
 
@@ -39,20 +39,20 @@ def hold(run, out, truth):
 
 
 @pytest.mark.parametrize("once", [True, False], ids=["once", "for good"])
-def test_every_nth_operation_of_a_run_may_fail(nursery, tmp_path, truth, once):
+def test_every_nth_operation_of_a_run_may_fail(fork_server, tmp_path, truth, once):
     codes, met = [], set()
     log = tmp_path / "fault"
     for number in itertools.count(1, STRIDE):
         out = tmp_path / str(number)
         fault = {"folder": str(out), "number": number, "once": once, "log": str(log)}
         log.write_text("")
-        run = nursery.run(*RUN, "--out", out, home=tmp_path / "logs", fault=fault)
+        run = fork_server.run(*RUN, "--out", out, home=tmp_path / "logs", fault=fault)
         hold(run, out, truth)
         if not log.read_text():
             break
         met.add(log.read_text().split()[1])
         codes.append(run.returncode)
-        again = nursery.run(*RUN, "--out", out, home=tmp_path / "logs")
+        again = fork_server.run(*RUN, "--out", out, home=tmp_path / "logs")
         assert again.returncode == 0, again.stderr
         assert payloads(out) == truth
         assert not list(out.rglob("*.part")) or not once
@@ -114,14 +114,14 @@ def test_a_file_is_the_old_or_the_new_one_whatever_fails_while_it_is_written(tmp
 
 
 @pytest.mark.parametrize("size", [300, 3_000, 9_000])
-def test_a_full_disk_is_told_and_the_same_command_goes_on_when_there_is_room(nursery, tmp_path, truth, size):
+def test_a_full_disk_is_told_and_the_same_command_goes_on_when_there_is_room(fork_server, tmp_path, truth, size):
     out = tmp_path / "out"
-    run = nursery.run(*RUN, "--out", out, home=tmp_path / "logs", file_size=size)
+    run = fork_server.run(*RUN, "--out", out, home=tmp_path / "logs", file_size=size)
     hold(run, out, truth)
     assert run.returncode == 4
     assert "File too large" in run.stderr
     assert not list(out.rglob("*.part"))
-    assert nursery.run(*RUN, "--out", out, home=tmp_path / "logs").returncode == 0
+    assert fork_server.run(*RUN, "--out", out, home=tmp_path / "logs").returncode == 0
     assert payloads(out) == truth
 
 

@@ -9,7 +9,7 @@ import signal
 import time
 
 import pytest
-from nursery import SCALE, alive, all_gone, children_of
+from fork_server import SCALE, alive, all_gone, children_of
 from stored import payloads
 
 from initbench.records import store
@@ -47,18 +47,18 @@ def strays(out):
     return list(out.rglob("*.part"))
 
 
-def a_next_run_removes_old_strays(nursery, out, command, home):
+def a_next_run_removes_old_strays(fork_server, out, command, home):
     for path in strays(out):
         os.utime(path, (time.time() - 2 * store.ABANDONED,) * 2)
     (out / "k" / ".derived.json").unlink(missing_ok=True)
-    assert nursery.run(*command, home=home).returncode == 0
+    assert fork_server.run(*command, home=home).returncode == 0
     assert not strays(out)
 
 
 @pytest.mark.parametrize(("kills", "seeds", "draw"), [(40, 24, False), (3, 2, True)], ids=["trials", "report"])
-def test_a_parent_killed_at_any_moment_loses_nothing(nursery, tmp_path, kills, seeds, draw):
+def test_a_parent_killed_at_any_moment_loses_nothing(fork_server, tmp_path, kills, seeds, draw):
     rng = random.Random(kills)
-    undisturbed = nursery.run(*sweep(tmp_path / "whole", seeds, 1), home=tmp_path / "logs", draw=draw)
+    undisturbed = fork_server.run(*sweep(tmp_path / "whole", seeds, 1), home=tmp_path / "logs", draw=draw)
     assert undisturbed.returncode == 0, undisturbed.stderr
     truth = payloads(tmp_path / "whole")
     assert len(truth) == 2 * seeds
@@ -67,7 +67,7 @@ def test_a_parent_killed_at_any_moment_loses_nothing(nursery, tmp_path, kills, s
         rounds += 1
         out, home = tmp_path / f"round{rounds}", tmp_path / f"logs{rounds}"
         while True:
-            run = nursery.start(*sweep(out, seeds, 1), home=home, draw=draw)
+            run = fork_server.start(*sweep(out, seeds, 1), home=home, draw=draw)
             if run.ends_within(rng.uniform(0, undisturbed.took)):
                 break
             run.send(signal.SIGKILL)
@@ -80,21 +80,21 @@ def test_a_parent_killed_at_any_moment_loses_nothing(nursery, tmp_path, kills, s
         assert not list(out.rglob("*.corrupt-*"))
         assert (out / "k" / "report.html").stat().st_size
         stray += len(strays(out))
-        a_next_run_removes_old_strays(nursery, out, sweep(out, seeds, 1), home)
+        a_next_run_removes_old_strays(fork_server, out, sweep(out, seeds, 1), home)
     print(f"{done} kills of the parent, {in_between} with part of the trials stored, {stray} temporary files left")
     assert draw or in_between >= done // 4, "the delays lie over the whole run"
 
 
-def test_workers_killed_at_any_moment_lose_nothing(nursery, tmp_path):
+def test_workers_killed_at_any_moment_lose_nothing(fork_server, tmp_path):
     rng, seeds, kills = random.Random(1), 30, 5 * SCALE
-    nursery.run(*sweep(tmp_path / "whole", seeds, 1), home=tmp_path / "logs")
+    fork_server.run(*sweep(tmp_path / "whole", seeds, 1), home=tmp_path / "logs")
     truth = payloads(tmp_path / "whole")
     done = rounds = 0
     codes = []
     while done < kills:
         rounds += 1
         out = tmp_path / f"round{rounds}"
-        run = nursery.start(*sweep(out, seeds, 2), home=tmp_path / "logs")
+        run = fork_server.start(*sweep(out, seeds, 2), home=tmp_path / "logs")
         while not run.ends_within(rng.uniform(0, 3)):
             workers = children_of(run.pid)
             if workers and done < kills:
@@ -104,19 +104,19 @@ def test_workers_killed_at_any_moment_lose_nothing(nursery, tmp_path):
         assert codes[-1] in {0, 3, 4}, run.stderr
         assert "Traceback" not in run.stderr
         if codes[-1]:  # a trial lost two workers, or no worker could start for a while: the same command again
-            assert nursery.run(*sweep(out, seeds, 1), home=tmp_path / "logs").returncode == 0
+            assert fork_server.run(*sweep(out, seeds, 1), home=tmp_path / "logs").returncode == 0
         assert payloads(out) == truth
     print(f"{done} kills of workers in {rounds} runs, exit codes {codes}")
 
 
-def test_workers_end_with_a_killed_parent_and_the_run_goes_on(nursery, tmp_path):
+def test_workers_end_with_a_killed_parent_and_the_run_goes_on(fork_server, tmp_path):
     rng, seeds = random.Random(2), 8
-    nursery.run(*sweep(tmp_path / "whole", seeds, 1), home=tmp_path / "logs")
+    fork_server.run(*sweep(tmp_path / "whole", seeds, 1), home=tmp_path / "logs")
     truth = payloads(tmp_path / "whole")
     took = []
     for number in range(2 * SCALE):
         out = tmp_path / f"round{number}"
-        run = nursery.start(*sweep(out, seeds, 2), home=tmp_path / "logs")
+        run = fork_server.start(*sweep(out, seeds, 2), home=tmp_path / "logs")
         while len(workers := children_of(run.pid)) < 2 and alive(run.pid):
             time.sleep(0.005)
         run.ends_within(rng.uniform(0, 3.0))
@@ -127,6 +127,6 @@ def test_workers_end_with_a_killed_parent_and_the_run_goes_on(nursery, tmp_path)
         if SCALE > 1:
             assert took[-1] < 2
         files_are_whole(out, truth)
-        assert nursery.run(*sweep(out, seeds, 1), home=tmp_path / "logs").returncode == 0
+        assert fork_server.run(*sweep(out, seeds, 1), home=tmp_path / "logs").returncode == 0
         assert payloads(out) == truth
     print(f"{len(took)} kills of a parent with two workers: gone after {max(took):.2f} s at most")

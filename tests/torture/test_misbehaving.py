@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from nursery import SCALE, all_gone, children_of
+from fork_server import SCALE, all_gone, children_of
 from stored import payloads
 
 from initbench.running import runner
@@ -100,12 +100,12 @@ def command(names, *more):
     return ("compare", "-m", "linear", "-d", "digits", "--steps", "4", "--name", "m", *schemes, *more)
 
 
-def test_every_way_to_misbehave_is_recorded_and_the_others_finish(nursery, home):
+def test_every_way_to_misbehave_is_recorded_and_the_others_finish(fork_server, home):
     # Each lost worker costs seconds to replace; the others are lost in the long form, or in a test below.
     failing = [name for name in REASONS if SCALE > 1 or name not in {"quits", "holds"}]
     names = [*failing, "nan", "fine"]
     flags = ("--seeds", "1", "--trial-timeout", "6", "--out", "out", "--jobs", "2", "-s", "kaiming", "-q")
-    run = nursery.start(*command(names, *flags), home=home)
+    run = fork_server.start(*command(names, *flags), home=home)
     seen = set()
     while not run.ends_within(0.1):
         seen.update(children_of(run.pid))
@@ -119,24 +119,24 @@ def test_every_way_to_misbehave_is_recorded_and_the_others_finish(nursery, home)
         assert found[name, 0]["reason"].startswith(REASONS[name]), found[name, 0]
     assert found["nan", 0] == {"status": "diverged", "step": 0, "reason": ""}
     assert found["fine", 0]["status"] == found["kaiming_uniform", 0]["status"] == "finished"
-    alone = nursery.run(*command(["fine"], "--seeds", "1", "--jobs", "1", "--out", "alone", "-q"), home=home)
+    alone = fork_server.run(*command(["fine"], "--seeds", "1", "--jobs", "1", "--out", "alone", "-q"), home=home)
     assert alone.returncode == 0
     assert payloads(home / "alone").items() <= payloads(home / "out").items()
-    report = nursery.run("report", "out/m", home=home)
+    report = fork_server.run("report", "out/m", home=home)
     assert report.returncode == 0
     for name in names:
         assert name in report.stdout
 
 
-def test_one_trial_that_kills_its_process_does_not_kill_the_run(nursery, home):
+def test_one_trial_that_kills_its_process_does_not_kill_the_run(fork_server, home):
     flags = ("-m", "linear", "--seeds", "1", "--jobs", "1", "--out", "out")
-    run = nursery.run("run", "-s", "bad.py:crashes", *flags, home=home)
+    run = fork_server.run("run", "-s", "bad.py:crashes", *flags, home=home)
     assert run.returncode == 3
     assert outcomes(home / "out")["crashes", 0]["reason"] == REASONS["crashes"]
 
 
-def test_a_worker_that_lets_no_thread_run_ends_with_its_killed_parent(nursery, home):
-    run = nursery.start(*command(["holds"], "--seeds", "1", "--out", "out", "--jobs", "1"), home=home)
+def test_a_worker_that_lets_no_thread_run_ends_with_its_killed_parent(fork_server, home):
+    run = fork_server.start(*command(["holds"], "--seeds", "1", "--out", "out", "--jobs", "1"), home=home)
     while not (workers := children_of(run.pid)):
         time.sleep(0.01)
     assert not run.ends_within(4)
@@ -167,8 +167,8 @@ def test_of_a_group_that_loses_its_worker_the_guilty_trial_alone_fails(home, mon
     ]
 
 
-def test_a_limit_that_no_trial_meets_changes_no_byte(nursery, home):
+def test_a_limit_that_no_trial_meets_changes_no_byte(fork_server, home):
     flags = ("-m", "linear", "-s", "kaiming", "--steps", "4", "--seeds", "2", "-q", "--name", "l", "--jobs", "1")
-    assert nursery.run("compare", *flags, "--out", "without", home=home).returncode == 0
-    assert nursery.run("compare", *flags, "--out", "with", "--trial-timeout", "200", home=home).returncode == 0
+    assert fork_server.run("compare", *flags, "--out", "without", home=home).returncode == 0
+    assert fork_server.run("compare", *flags, "--out", "with", "--trial-timeout", "200", home=home).returncode == 0
     assert payloads(home / "without") == payloads(home / "with")

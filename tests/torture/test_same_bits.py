@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from nursery import ROOT, SCALE
+from fork_server import ROOT, SCALE
 from stored import payloads
 
 from initbench.training.environment import device_name
@@ -27,10 +27,10 @@ def command(schemes, seeds, jobs, out, name="b"):
 
 
 @pytest.fixture(scope="module")
-def truth(nursery, tmp_path_factory):
+def truth(fork_server, tmp_path_factory):
     """All trials by one job, in one run."""
     home = tmp_path_factory.mktemp("bits")
-    run = nursery.run(*command(SCHEMES, "0,1", 1, home / "out"), home=home)
+    run = fork_server.run(*command(SCHEMES, "0,1", 1, home / "out"), home=home)
     assert run.returncode == 0, run.stderr
     found = payloads(home / "out")
     assert len(found) == 20
@@ -38,30 +38,30 @@ def truth(nursery, tmp_path_factory):
 
 
 @pytest.mark.parametrize("jobs", [2, 3] if SCALE > 1 else [3])
-def test_jobs_change_no_byte(nursery, tmp_path, truth, jobs):
-    assert nursery.run(*command(SCHEMES, "0,1", jobs, tmp_path / "out"), home=tmp_path).returncode == 0
+def test_jobs_change_no_byte(fork_server, tmp_path, truth, jobs):
+    assert fork_server.run(*command(SCHEMES, "0,1", jobs, tmp_path / "out"), home=tmp_path).returncode == 0
     assert payloads(tmp_path / "out") == truth
 
 
-def test_order_changes_no_byte(nursery, tmp_path, truth):
-    assert nursery.run(*command(SCHEMES[::-1], "1,0", 1, tmp_path / "out"), home=tmp_path).returncode == 0
+def test_order_changes_no_byte(fork_server, tmp_path, truth):
+    assert fork_server.run(*command(SCHEMES[::-1], "1,0", 1, tmp_path / "out"), home=tmp_path).returncode == 0
     assert payloads(tmp_path / "out") == truth
 
 
-def test_other_schemes_and_seeds_change_no_byte(nursery, tmp_path, truth):
+def test_other_schemes_and_seeds_change_no_byte(fork_server, tmp_path, truth):
     fewer, more = tmp_path / "fewer", tmp_path / "more"
-    assert nursery.run(*command(SCHEMES[1:2], "1", 1, fewer), home=tmp_path).returncode == 0
+    assert fork_server.run(*command(SCHEMES[1:2], "1", 1, fewer), home=tmp_path).returncode == 0
     assert payloads(fewer).items() <= truth.items()
     assert len(payloads(fewer)) == 2
-    assert nursery.run(*command([*SCHEMES, "ones", "zeros"], "5,1,0", 1, more), home=tmp_path).returncode == 0
+    assert fork_server.run(*command([*SCHEMES, "ones", "zeros"], "5,1,0", 1, more), home=tmp_path).returncode == 0
     assert truth.items() <= payloads(more).items()
 
 
-def test_a_resume_changes_no_byte(nursery, tmp_path, truth):
+def test_a_resume_changes_no_byte(fork_server, tmp_path, truth):
     out = tmp_path / "out"
-    assert nursery.run(*command(SCHEMES[:2], "1", 1, out), home=tmp_path).returncode == 0
-    assert nursery.run(*command(SCHEMES[1:4], "1,0", 1, out), home=tmp_path).returncode == 0
-    assert nursery.run(*command(SCHEMES, "0,1", 1, out), home=tmp_path).returncode == 0
+    assert fork_server.run(*command(SCHEMES[:2], "1", 1, out), home=tmp_path).returncode == 0
+    assert fork_server.run(*command(SCHEMES[1:4], "1,0", 1, out), home=tmp_path).returncode == 0
+    assert fork_server.run(*command(SCHEMES, "0,1", 1, out), home=tmp_path).returncode == 0
     assert payloads(out) == truth
 
 
@@ -130,7 +130,7 @@ FORCED = {
     "avx512": {"ATEN_CPU_CAPABILITY": "avx512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
 }
 COMPANY = """
-from initbench import datasets, engines
+from initbench import datasets, training
 from initbench.training.choice import group_trials
 from initbench.networks.models import MODELS
 from initbench.records.recipe import Trial
@@ -151,7 +151,7 @@ asked = [trial(*of) for of in (
 
 def train(trials):
     groups = group_trials(trials, {digits.fingerprint: digits})
-    records = [record for group in groups for record in engines.train(group, digits, lambda *_: None)]
+    records = [record for group in groups for record in training.train(group, digits, lambda *_: None)]
     return {record.trial.id: record.model_dump_json(exclude={"timings"}) for record in records}
 
 together = train(asked)

@@ -4,7 +4,7 @@ import random
 import signal
 import threading
 
-from nursery import SCALE
+from fork_server import SCALE
 from stored import payloads
 
 from initbench.records import store
@@ -38,9 +38,9 @@ def seeds(first, count):
     return ",".join(str(seed) for seed in range(first, first + count))
 
 
-def test_eight_share_a_folder_and_one_is_killed(nursery, tmp_path):
+def test_eight_share_a_folder_and_one_is_killed(fork_server, tmp_path):
     rng = random.Random(8)
-    alone = nursery.run(*SHARED, "--seeds", seeds(0, 22), "--name", "a", "--out", tmp_path / "alone", home=tmp_path)
+    alone = fork_server.run(*SHARED, "--seeds", seeds(0, 22), "--name", "a", "--out", tmp_path / "alone", home=tmp_path)
     assert alone.returncode == 0
     truth = payloads(tmp_path / "alone")
     looks = kept = 0
@@ -50,7 +50,7 @@ def test_eight_share_a_folder_and_one_is_killed(nursery, tmp_path):
         reader.start()
         # Overlapping seeds; two of them have the same question, and so the same folder.
         runs = [
-            nursery.start(
+            fork_server.start(
                 *SHARED, "--seeds", seeds(2 * (i % 7), 10), "--name", f"n{i % 7}", "--out", out, home=tmp_path
             )
             for i in range(8)
@@ -63,7 +63,7 @@ def test_eight_share_a_folder_and_one_is_killed(nursery, tmp_path):
         reader.over.set()
         reader.join()
         assert {code for i, code in enumerate(codes) if i != victim} == {0}, [run.stderr for run in runs]
-        again = nursery.run(*SHARED, "--seeds", seeds(0, 22), "--name", "all", "--out", out, home=tmp_path)
+        again = fork_server.run(*SHARED, "--seeds", seeds(0, 22), "--name", "all", "--out", out, home=tmp_path)
         assert again.returncode == 0
         assert payloads(out) == truth
         assert reader.partial == []
@@ -73,15 +73,15 @@ def test_eight_share_a_folder_and_one_is_killed(nursery, tmp_path):
     assert looks > 100
 
 
-def test_two_that_find_the_same_damage_both_finish(nursery, tmp_path):
+def test_two_that_find_the_same_damage_both_finish(fork_server, tmp_path):
     flags = (*SHARED, "--seeds", "6", "--name", "d", "--out", tmp_path / "out")
-    assert nursery.run(*flags, home=tmp_path).returncode == 0
+    assert fork_server.run(*flags, home=tmp_path).returncode == 0
     truth = payloads(tmp_path / "out")
     for _ in range(3 * SCALE):
         for name in truth:
             path = store.path_of(tmp_path / "out", name.removesuffix(".json"))
             path.write_bytes(path.read_bytes()[:-9])
-        runs = [nursery.start(*flags, home=tmp_path) for _ in range(4)]
+        runs = [fork_server.start(*flags, home=tmp_path) for _ in range(4)]
         assert [run.wait() for run in runs] == [0] * 4, [run.stderr for run in runs]
-        assert nursery.run(*flags, home=tmp_path).returncode == 0
+        assert fork_server.run(*flags, home=tmp_path).returncode == 0
         assert payloads(tmp_path / "out") == truth

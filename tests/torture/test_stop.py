@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from nursery import ROOT, SCALE, all_gone, children_of
+from fork_server import ROOT, SCALE, all_gone, children_of
 from stored import payloads
 
 SWEEP = ("compare", "-m", "linear", "-d", "digits", "--steps", "25", "-s", "kaiming", "-s", "zeros", "--name", "s")
@@ -38,14 +38,14 @@ def hold_stopped(run, out, truth):
 
 
 @pytest.mark.parametrize(("how", "jobs", "times"), [("parent", 1, 8), ("term", 1, 4), ("group", 2, 3)])
-def test_a_stopped_run_keeps_what_is_finished_and_says_how_to_go_on(nursery, tmp_path, how, jobs, times):
+def test_a_stopped_run_keeps_what_is_finished_and_says_how_to_go_on(fork_server, tmp_path, how, jobs, times):
     rng, seeds = random.Random(f"{how} {jobs}"), 8 if jobs == 1 else 30
-    whole = nursery.run(*sweep(tmp_path / "whole", seeds, 1), home=tmp_path / "logs")
+    whole = fork_server.run(*sweep(tmp_path / "whole", seeds, 1), home=tmp_path / "logs")
     truth = payloads(tmp_path / "whole")
     took, kept, stopped = [], [], 0
     while stopped < times * SCALE:
         out = tmp_path / f"round{len(kept)}"
-        run = nursery.start(*sweep(out, seeds, jobs), home=tmp_path / "logs")
+        run = fork_server.start(*sweep(out, seeds, jobs), home=tmp_path / "logs")
         if jobs > 1:  # one time while the workers start, the others while they train
             while not (children_of(run.pid) if stopped == 0 else payloads(out)) and not run.ends_within(0.005):
                 pass
@@ -70,7 +70,7 @@ def test_a_stopped_run_keeps_what_is_finished_and_says_how_to_go_on(nursery, tmp
         f"{stopped} × {how}, jobs {jobs}: exit 130 after {max(took):.2f} s at most, with {kept} of {len(truth)} stored"
     )
     assert SCALE == 1 or max(took) < BOUND
-    again = nursery.run(*command, home=tmp_path / "logs")
+    again = fork_server.run(*command, home=tmp_path / "logs")
     assert again.returncode == 0, again.stderr
     assert payloads(out) == truth
 
@@ -91,11 +91,11 @@ def test_a_stop_after_the_table_is_answered_like_any_other(monkeypatch, tmp_path
     assert "Interrupted with 4 of 4 trials stored. To continue: " in result.stderr
 
 
-def test_twice_leaves_at_once_and_leaves_nobody(nursery, tmp_path):
+def test_twice_leaves_at_once_and_leaves_nobody(fork_server, tmp_path):
     rng, took, codes = random.Random(3), [], []
     for number in range(3 * SCALE):
         out = tmp_path / f"round{number}"
-        run = nursery.start(*sweep(out, 30, 2), home=tmp_path / "logs")
+        run = fork_server.start(*sweep(out, 30, 2), home=tmp_path / "logs")
         while len(workers := children_of(run.pid)) < 2:
             time.sleep(0.005)
         run.ends_within(rng.uniform(0, 2.5))
@@ -112,10 +112,10 @@ def test_twice_leaves_at_once_and_leaves_nobody(nursery, tmp_path):
     assert SCALE == 1 or max(took) < BOUND
 
 
-def test_a_trial_that_makes_no_step_does_not_hold_a_stopped_run(nursery, tmp_path):
+def test_a_trial_that_makes_no_step_does_not_hold_a_stopped_run(fork_server, tmp_path):
     """Initializing these weights takes minutes, in a thread of the parent that looks for a stop at every step."""
     slow = ("run", "-s", "orthogonal", "-m", "mlp(depth=30, width=3000)", "--seeds", "1", "--jobs", "1", "--name", "s")
-    run = nursery.start(*slow, "--out", tmp_path / "out", home=tmp_path / "logs")
+    run = fork_server.start(*slow, "--out", tmp_path / "out", home=tmp_path / "logs")
     while not run.ends_within(0.02) and "1 trials to train" not in run.stderr:
         pass
     run.ends_within(0.5)

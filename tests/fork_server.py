@@ -28,7 +28,7 @@ SCALE = int(os.environ.get("INITBENCH_TORTURE", "1"))
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class Nursery:
+class ForkServer:
     """The process that forks runs, seen from a test."""
 
     def __init__(self, cache):
@@ -71,8 +71,8 @@ class Nursery:
 class Run:
     """One run: `returncode` as `subprocess` has it, what it printed, and for how long it went on."""
 
-    def __init__(self, nursery, pid, stdout, stderr):
-        self.nursery, self.pid, self.returncode = nursery, pid, None
+    def __init__(self, fork_server, pid, stdout, stderr):
+        self.server, self.pid, self.returncode = fork_server, pid, None
         self._stdout, self._stderr = stdout, stderr
         self.began = time.monotonic()
 
@@ -99,7 +99,7 @@ class Run:
     def wait(self, patience=240):
         assert self.ends_within(patience), f"{self.pid} still runs: {self.stderr}"
         self.took = time.monotonic() - self.began
-        self.returncode = os.waitstatus_to_exitcode(self.nursery.ask(do="reap", pid=self.pid))
+        self.returncode = os.waitstatus_to_exitcode(self.server.ask(do="reap", pid=self.pid))
         return self.returncode
 
 
