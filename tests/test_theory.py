@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+import theory_forms as forms
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -212,7 +213,7 @@ def test_kurtosis_of_piecewise_linear_activations_is_known():
 
 @pytest.mark.parametrize(("n", "depth", "nets", "expected"), [(32, 3, 20_000, 1.5458), (64, 5, 4000, 1.4567)])
 def test_t1_the_spread_of_he_nets_is_that_of_their_widths(n, depth, nets, expected):
-    spread = theory.width_spread([n] * depth)
+    spread = forms.width_spread([n] * depth)
     assert spread == pytest.approx(expected, abs=1e-4)
     moments = np.concatenate([he_moments([n] * (depth + 1), 500, seed) for seed in range(nets // 500)])
     assert_mean(moments, 1.0)
@@ -220,13 +221,13 @@ def test_t1_the_spread_of_he_nets_is_that_of_their_widths(n, depth, nets, expect
 
 
 def test_t2_cosines_of_a_wide_net_follow_the_map():
-    assert [float(theory.relu_cosine_after(0.0, depth)) for depth in (1, 2, 5, 10, 20)] == pytest.approx(
+    assert [float(forms.relu_cosine_after(0.0, depth)) for depth in (1, 2, 5, 10, 20)] == pytest.approx(
         [1 / math.pi, 0.494, 0.736, 0.872, 0.948], abs=1e-3
     )
-    np.testing.assert_allclose(theory.relu_cosine([1.0, -1.0, 2.0]), [1, 0, 1], atol=1e-15)
-    assert 1 - theory.relu_cosine_after(0.0, 10_000) == pytest.approx(9 * math.pi**2 / (2 * 1e4**2), rel=0.01)
+    np.testing.assert_allclose(forms.relu_cosine([1.0, -1.0, 2.0]), [1, 0, 1], atol=1e-15)
+    assert 1 - forms.relu_cosine_after(0.0, 10_000) == pytest.approx(9 * math.pi**2 / (2 * 1e4**2), rel=0.01)
     act = ACTIVATIONS["relu"]
-    assert theory.product(act, 0.0, 2.0, 8.0, 1.2) / 2 == pytest.approx(float(theory.relu_cosine(0.3)))
+    assert theory.product(act, 0.0, 2.0, 8.0, 1.2) / 2 == pytest.approx(float(forms.relu_cosine(0.3)))
 
 
 @pytest.mark.parametrize("law", ["normal", "uniform", "signs"])
@@ -246,7 +247,7 @@ def test_t2_holds_for_any_weights_of_mean_zero(law):
         cosines.append(float(functional.cosine_similarity(x[0], x[1], dim=0)))
     # Finite width bends the map by about 1/n a layer.
     error = np.std(cosines, ddof=1) / math.sqrt(12)
-    assert abs(np.mean(cosines) - theory.relu_cosine_after(0.0, 3)) <= 4 * error + 3 / n
+    assert abs(np.mean(cosines) - forms.relu_cosine_after(0.0, 3)) <= 4 * error + 3 / n
 
 
 @pytest.mark.parametrize(("n", "expected"), [(2, 0.9437), (3, 0.7369), (5, 0.2720)])
@@ -284,25 +285,25 @@ def test_t5_mean_singular_value_of_a_square_layer(law, variance, expected):
     entries = torch.randn(n, n, generator=draw) if law == "normal" else (2 * torch.rand(n, n, generator=draw) - 1)
     std = math.sqrt(variance / n) if law == "normal" else 1 / math.sqrt(n)
     mean = float(torch.linalg.svdvals(entries.double() * std).mean())
-    assert theory.gaussian_mean_singular_value(variance) == pytest.approx(expected, abs=1e-4)
+    assert forms.gaussian_mean_singular_value(variance) == pytest.approx(expected, abs=1e-4)
     # Singular values repel each other: their mean is known to about 1/n, from one draw.
     assert mean == pytest.approx(expected, abs=2 / n)
 
 
 def test_t6_critical_lines():
     tanh, relu = ACTIVATIONS["tanh"], ACTIVATIONS["relu"]
-    assert theory.critical_weight_variance(tanh, 0.05) == pytest.approx(1.7610, abs=1e-4)
-    assert theory.critical_weight_variance(tanh, 2.01e-5) == pytest.approx(1.0500, abs=1e-4)
-    assert theory.critical_weight_variance(tanh, 0.0) == pytest.approx(1)
-    assert theory.critical_weight_variance(relu, 0.0) == 2
-    assert theory.critical_weight_variance(theory.leaky_relu(0.5), 0.0) == pytest.approx(2 / (1 + 0.5**2))
+    assert forms.critical_weight_variance(tanh, 0.05) == pytest.approx(1.7610, abs=1e-4)
+    assert forms.critical_weight_variance(tanh, 2.01e-5) == pytest.approx(1.0500, abs=1e-4)
+    assert forms.critical_weight_variance(tanh, 0.0) == pytest.approx(1)
+    assert forms.critical_weight_variance(relu, 0.0) == 2
+    assert forms.critical_weight_variance(theory.leaky_relu(0.5), 0.0) == pytest.approx(2 / (1 + 0.5**2))
 
 
 @pytest.mark.parametrize("name", ["tanh", "sigmoid", "gelu", "silu", "elu", "selu"])
 def test_t6_on_the_critical_line_chi_is_one(name):
     """The fixed point is found by another equation than the line, and the derivative by a difference."""
     act, bias_variance = ACTIVATIONS[name], 0.05
-    critical = theory.critical_weight_variance(act, bias_variance)
+    critical = forms.critical_weight_variance(act, bias_variance)
     q = np.geomspace(1e-4, 1e4, 200_001)
     excess = critical * theory.moment(act, 0.0, q) + bias_variance - q
     fixed = q[np.flatnonzero(np.diff(np.sign(excess)))]
@@ -312,14 +313,14 @@ def test_t6_on_the_critical_line_chi_is_one(name):
 
 @pytest.mark.parametrize(("weight_variance", "layers"), [(1.0, 21.8), (1.3, 47.0), (1.5, 94.7), (1.7, 450)])
 def test_t6_trainable_depths_of_tanh(weight_variance, layers):
-    assert 6 * theory.correlation_depth(ACTIVATIONS["tanh"], weight_variance, 0.05) == pytest.approx(layers, rel=2e-3)
+    assert 6 * forms.correlation_depth(ACTIVATIONS["tanh"], weight_variance, 0.05) == pytest.approx(layers, rel=2e-3)
 
 
 @pytest.mark.parametrize("weight_variance", [1.3, 3.0])
 def test_t6_cosines_approach_their_fixed_point_at_that_pace(weight_variance):
     """Ordered and chaotic: iterate the map of cosines itself, with the reference integral."""
     act, bias_variance = ACTIVATIONS["tanh"], 0.05
-    q = theory.fixed_point(act, weight_variance, bias_variance)
+    q = forms.fixed_point(act, weight_variance, bias_variance)
     assert weight_variance * theory.moment(act, 0.0, q) + bias_variance == pytest.approx(q, rel=1e-9)
     cosines = [0.2]
     for _ in range(60):
@@ -327,28 +328,28 @@ def test_t6_cosines_approach_their_fixed_point_at_that_pace(weight_variance):
         cosines.append((weight_variance * product + bias_variance) / q)
     steps = np.diff(cosines)
     pace = -1 / math.log(steps[40] / steps[39])
-    assert pace == pytest.approx(theory.correlation_depth(act, weight_variance, bias_variance), rel=0.02)
+    assert pace == pytest.approx(forms.correlation_depth(act, weight_variance, bias_variance), rel=0.02)
 
 
 def test_t6_where_no_depth_can_be_named():
     relu, tanh = ACTIVATIONS["relu"], ACTIVATIONS["tanh"]
-    assert theory.correlation_depth(relu, 2.0, 0.0) == math.inf
-    assert theory.fixed_point(relu, 3.0, 0.0) == math.inf
-    assert theory.fixed_point(relu, 1.0, 0.1) == pytest.approx(0.2)
-    assert theory.fixed_point(tanh, 0.9, 0.0) == 0
-    assert theory.correlation_depth(tanh, 0.9, 0.0) == pytest.approx(-1 / math.log(0.9), rel=1e-6)
-    critical = theory.critical_weight_variance(tanh, 0.05)
-    assert theory.correlation_depth(tanh, critical, 0.05) > 1e5
+    assert forms.correlation_depth(relu, 2.0, 0.0) == math.inf
+    assert forms.fixed_point(relu, 3.0, 0.0) == math.inf
+    assert forms.fixed_point(relu, 1.0, 0.1) == pytest.approx(0.2)
+    assert forms.fixed_point(tanh, 0.9, 0.0) == 0
+    assert forms.correlation_depth(tanh, 0.9, 0.0) == pytest.approx(-1 / math.log(0.9), rel=1e-6)
+    critical = forms.critical_weight_variance(tanh, 0.05)
+    assert forms.correlation_depth(tanh, critical, 0.05) > 1e5
 
 
 def test_t7_zero_padding_eats_the_border():
-    firsts = [float(theory.padded_moments(side, side, 1)[0]) for side in (32, 28, 8, 4)]
+    firsts = [float(forms.padded_moments(side, side, 1)[0]) for side in (32, 28, 8, 4)]
     assert firsts == pytest.approx([0.9588, 0.9529, 0.8403, 0.6944], abs=1e-4)
-    assert theory.padded_moments(8, 8, 20)[[0, 1, 2, 9, 19]] == pytest.approx(
+    assert forms.padded_moments(8, 8, 20)[[0, 1, 2, 9, 19]] == pytest.approx(
         [0.840, 0.742, 0.664, 0.353, 0.155], abs=1e-3
     )
-    assert theory.padded_moments(32, 32, 20)[-1] == pytest.approx(0.716, abs=1e-3)
-    assert theory.padded_moments(1, 2, 2) == pytest.approx([2 / 9, 4 / 81])
+    assert forms.padded_moments(32, 32, 20)[-1] == pytest.approx(0.716, abs=1e-3)
+    assert forms.padded_moments(1, 2, 2) == pytest.approx([2 / 9, 4 / 81])
 
 
 def test_t7_is_what_convolutions_do():
@@ -363,7 +364,7 @@ def test_t7_is_what_convolutions_do():
             z = functional.conv2d(x, weight, padding=1)
             x = z.relu()
             moments.append(float(z.square().mean()) / 2)  # E[z²] = 2·E[x²] after He
-    for layer, expected in enumerate(theory.padded_moments(8, 5, 3)):
+    for layer, expected in enumerate(forms.padded_moments(8, 5, 3)):
         assert_mean(moments[layer::3], expected, label=layer)
 
 
@@ -425,16 +426,16 @@ def test_t11_of_an_all_zero_net_only_the_last_bias_learns_and_it_learns_the_shar
     initbench.initialize(model, "zeros", seed=0)
     assert train(model, images, labels, 0, 1.0) == pytest.approx(math.log(3), rel=1e-6)
     loss = train(model, images, labels, 200, 1.0)
-    entropy = theory.zero_logits_loss([1 / 2, 1 / 3, 1 / 6])
+    entropy = forms.zero_logits_loss([1 / 2, 1 / 3, 1 / 6])
     assert loss == pytest.approx(entropy, abs=1e-5)
     assert {name for name, value in model.named_parameters() if bool(value.any())} == {"head.bias"}
 
 
 def test_t11_the_floor_of_mnist():
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # labels of MNIST's training set
-    assert theory.zero_logits_loss(counts) == pytest.approx(2.301159, abs=1e-6)
-    assert theory.zero_logits_loss([1.0, 0.0]) == 0
-    assert theory.zero_logits_loss([5] * 10) == pytest.approx(math.log(10))
+    assert forms.zero_logits_loss(counts) == pytest.approx(2.301159, abs=1e-6)
+    assert forms.zero_logits_loss([1.0, 0.0]) == 0
+    assert forms.zero_logits_loss([5] * 10) == pytest.approx(math.log(10))
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])
@@ -502,5 +503,5 @@ def test_the_default_of_torch_sinks_to_the_floor_that_its_biases_set():
             signal = getattr(model, f"linear{layer}")(signal).relu()
             moments.append(float(signal.detach().square().mean()))
     for layer in range(depth):
-        assert_mean(moments[layer::depth], theory.torch_default_moment(layer + 1, n), label=layer)
-    assert theory.torch_default_moment(100, n) == pytest.approx(theory.torch_default_floor(n))
+        assert_mean(moments[layer::depth], forms.torch_default_moment(layer + 1, n), label=layer)
+    assert forms.torch_default_moment(100, n) == pytest.approx(forms.torch_default_floor(n))
