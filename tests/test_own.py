@@ -147,7 +147,7 @@ def package(tmp_path, monkeypatch):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: addon\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[initbench.schemes]\ntiny = addon:tiny\n[initbench.networks.models]\none_layer = addon:one_layer\n"
+        "[initbench.schemes]\ntiny = addon:tiny\n[initbench.models]\none_layer = addon:one_layer\n"
         "[initbench.datasets]\nstripes = addon:stripes\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -161,7 +161,7 @@ def test_a_package_adds_by_entry_points(package):
     assert {record.outcome.status for record in comparison.records} == {"finished"}
     assert comparison.records[0].data.classes == 4
     tiny = next(record for record in comparison.records if record.trial.scheme == "tiny")
-    assert tiny.trial.code == (("one_layer", source_hash("one_layer", "initbench.networks.models")),
+    assert tiny.trial.code == (("one_layer", source_hash("one_layer", "initbench.models")),
                                ("tiny", source_hash("tiny", "initbench.schemes")))  # fmt: skip
     with pytest.raises(UsageError, match="did you mean 'tiny'"):
         parse_scheme("tinyy")
