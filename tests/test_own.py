@@ -1,4 +1,4 @@
-"""Bring your own: schemes, models and datasets by reference and by entry point, as the README shows them."""
+"""Bring your own: schemes, models and datasets by reference and by entry point, as USAGE.md shows them."""
 
 import json
 import re
@@ -15,23 +15,25 @@ from initbench.errors import ConfigurationError, UsageError
 from initbench.networks.models import build_model
 from initbench.schemes import parse_scheme
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+USAGE = Path(__file__).resolve().parent.parent / "initbench" / "USAGE.md"
 QUICK = {"steps": 30, "seeds": 2, "jobs": 1, "out": "out"}
 
 
 @pytest.fixture
 def mine(tmp_path):
-    """The README's file, in the current folder."""
+    """The file that USAGE.md shows, in the current folder."""
     code = next(
-        block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "def build" in block
+        block
+        for block in re.findall(r"```python\n(.*?)```", USAGE.read_text(encoding="utf-8"), re.DOTALL)
+        if "def build" in block
     )
     path = tmp_path / "mine.py"
     path.write_text(code)
     return path
 
 
-def test_the_example_of_the_readme_runs_as_it_says(mine):
-    command = re.search(r"\$ initbench (compare -m mine.py:build .*)", README.read_text())[1]
+def test_the_example_of_the_page_runs_as_it_says(mine):
+    command = re.search(r"\$ initbench (compare -m mine.py:build .*)", USAGE.read_text(encoding="utf-8"))[1]
     result = subprocess.run(
         [sys.executable, "-m", "initbench", *command.split(), "--steps", "40", "--seeds", "2", "--json", "-q"],
         capture_output=True, text=True, check=False,

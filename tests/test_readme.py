@@ -1,6 +1,6 @@
-"""The README's worked examples: each command is run, and what it says must be what stands below it.
+"""Documents: every worked example prints what its page shows, every option named exists, every link resolves.
 
-`[…]` stands for any number of lines. Numbers may differ a little, for the last bits of a sum are the processor's own.
+`[…]` stands for any number of lines. Numbers may differ a little, since the last bits of a sum depend on the processor.
 """
 
 import math
@@ -13,28 +13,58 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from initbench.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in [
+        ROOT / "README.md",
+        *sorted((ROOT / "initbench").rglob("*.md")),
+        *sorted((ROOT / "tests").rglob("*.md")),
+        *sorted((ROOT / "results" / "reference").rglob("*.md")),
+    ]
+}
 LEFT_OUT = "[…]"
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
 
-def section(title):
-    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+def blocks():
+    """Pairs of (page, lines) for each console block."""
+    for page, text in PAGES.items():
+        for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+            yield page, block.splitlines()
 
 
 def examples():
-    blocks = re.findall(r"```console\n\$ (initbench [^\n]*)\n(.*?)```", section("Ten worked examples"), re.DOTALL)
-    return [(command, told.splitlines()) for command, told in blocks]
+    """Commands that are shown with what they print."""
+    for page, (first, *shown) in blocks():
+        if shown and not shown[0].startswith("$ "):
+            yield pytest.param(first.removeprefix("$ "), shown, id=f"{page}: {first}")
+
+
+def commands():
+    """Every command of every page, its comment taken off."""
+    lines = {(page, line) for page, block in blocks() for line in block if line.startswith("$ initbench ")}
+    return [(page, shlex.split(line.removeprefix("$ initbench "), comments=True)) for page, line in sorted(lines)]
+
+
+def links():
+    """Pairs of (page, target) for each relative link and picture."""
+    for page, text in PAGES.items():
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if not re.match(r"[a-z]+:", target):
+                yield page, target
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder as a reader has it: the recipes, and the file that the README shows."""
-    folder = tmp_path_factory.mktemp("readme")
+    """A folder as a reader has it: the recipes, and the file that USAGE.md shows."""
+    folder = tmp_path_factory.mktemp("documents")
     shutil.copytree(ROOT / "experiments", folder / "experiments")
-    (mine,) = re.findall(r"say `mine\.py`:\n\n```python\n(.*?)```", README, re.DOTALL)
+    (mine,) = re.findall(r"say `mine\.py`:\n\n```python\n(.*?)```", PAGES["initbench/USAGE.md"], re.DOTALL)
     (folder / "mine.py").write_text(mine, encoding="utf-8")
     return folder
 
@@ -59,28 +89,57 @@ def same_line(line, other):
     return len(words) == len(others) and all(map(alike, words, others))
 
 
-def follows(told, lines):
-    """Whether lines are what was told, some of them left out."""
-    if not told:
+def follows(shown, lines):
+    """Whether lines are what a page shows, some of them left out."""
+    if not shown:
         return not lines
-    if told[0] == LEFT_OUT:
-        return any(follows(told[1:], lines[i:]) for i in range(len(lines) + 1))
-    return bool(lines) and same_line(told[0], lines[0]) and follows(told[1:], lines[1:])
+    if shown[0] == LEFT_OUT:
+        return any(follows(shown[1:], lines[i:]) for i in range(len(lines) + 1))
+    return bool(lines) and same_line(shown[0], lines[0]) and follows(shown[1:], lines[1:])
 
 
-def test_there_are_ten():
-    assert len(examples()) == 10
+def test_there_are_ten_examples_and_each_stands_once():
+    commands = [example.values[0] for example in examples()]
+    assert len(set(commands)) == len(commands) == 10
 
 
-@pytest.mark.parametrize(("command", "told"), examples(), ids=lambda value: value if isinstance(value, str) else "")
-def test_an_example_says_what_the_readme_says(place, command, told):
+@pytest.mark.parametrize(("command", "shown"), [*examples()])
+def test_an_example_prints_what_its_page_shows(place, command, shown):
     lines = said(command, place)
-    assert follows([line for line in told if line.strip()], lines), "\n".join(lines)
+    assert follows([line for line in shown if line.strip()], lines), "\n".join(lines)
 
 
-def test_what_is_shown_is_held_against_what_is_said():
+def test_what_is_shown_is_compared_with_what_is_printed():
     lines = ["a 0.941 ± 0.014", "b", "c"]
     assert follows(["a 0.95 ± 0.02", LEFT_OUT, "c"], lines)
     assert not follows(["a 0.15 ± 0.02", LEFT_OUT, "c"], lines)
     assert not follows(["a 0.95 ± 0.02", LEFT_OUT, "d"], lines)
     assert not follows(["a 0.95 ± 0.02"], lines)
+
+
+@pytest.mark.parametrize(("page", "words"), commands(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_command_and_option_of_a_page_exists(page, words):
+    command = get_command(app)
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        command = command.commands[words.pop(0)]
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in words if re.match(r"--?[a-z]", word)} <= known
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_of_a_page_resolves(page):
+    broken = [target for origin, target in links() if origin == page and not resolves(page, target)]
+    assert broken == []
+
+
+def resolves(page, target):
+    path, _, heading = target.partition("#")
+    found = (ROOT / page).parent / path if path else ROOT / page
+    if not heading:
+        return found.exists()
+    return heading in {slug(line) for line in found.read_text(encoding="utf-8").splitlines() if line.startswith("#")}
+
+
+def slug(heading):
+    """The anchor that a heading gets where Markdown is shown."""
+    return re.sub(r"[^\w\- ]", "", heading.lstrip("# ").lower()).replace(" ", "-")
