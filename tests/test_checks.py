@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from initbench.analysis.step_zero.checks import CHECKS, Check, diagnose, severity, verdict
-from initbench.analysis.step_zero.propagation import slopes
+from initbench.analysis.step_zero.checks import CHECKS, Check, diagnose, severity, worst_level
+from initbench.analysis.step_zero.propagation import signal_slopes
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 from initbench.running.inspection import ask, look
 
@@ -82,7 +82,7 @@ def test_the_drift_over_all_layers_decides(bits, level, sign, seeds):
 
 def test_a_drift_is_told_as_a_factor_a_layer_with_the_layer_where_it_starts():
     check = checked(steps(decays(-12.6, layers=8)), "signal")  # 1.8 bits a layer: over 5 bits after three
-    assert check.figure == f"E[z²] ×{2**-1.8:.3g} [{2**-1.8:.3g}, {2**-1.8:.3g}] a layer, 2^-12.6 from h0 to h7"
+    assert check.figure == f"E[z²] ×{2**-1.8:.3g} [{2**-1.8:.3g}, {2**-1.8:.3g}] per layer, 2^-12.6 from h0 to h7"
     assert check.layer == "h3"
     assert "kaiming_*" in check.remedy
     assert f"by {2**0.9:.3g}" in check.remedy
@@ -96,7 +96,7 @@ def test_a_gradient_is_read_from_the_last_layer_to_the_first():
     assert check.figure.endswith("2^-12.6 from h7 to h0")
     assert check.layer == "h4"
     assert "mode='fan_out'" in check.remedy, "the signal itself is kept"
-    assert "fades" in check.remedy
+    assert "shrinks" in check.remedy
     assert "grows" in checked(steps(np.ones((3, 8)), decays(-12.6, layers=8)), "gradient").remedy
 
 
@@ -139,7 +139,7 @@ def test_a_draw_that_is_dead_leaves_the_slope_of_the_others():
     check = checked(made, "signal")
     assert check.level == "PASS"
     assert "×0.5 [0.5, 0.5]" in check.figure
-    assert slopes(made)[0].n == 2
+    assert signal_slopes(made)[0].n == 2
 
 
 def test_a_head_of_zeros_is_a_warning_and_no_vanishing():
@@ -176,7 +176,7 @@ def test_the_remedy_suits_the_activation(nonlinearity, word):
 def test_slopes_are_least_squares_over_all_layers():
     rng = np.random.default_rng(0)
     forward, gradient = np.exp(rng.normal(size=(2, 4, 9)))
-    found = slopes(steps(forward, gradient))
+    found = signal_slopes(steps(forward, gradient))
     expected = [np.polyfit(np.arange(9), np.log2(row), 1)[0] for row in forward]
     back = [np.polyfit(np.arange(9), np.log2(row[::-1] * 64), 1)[0] for row in gradient]
     for estimate, values in zip(found, (expected, back), strict=True):
@@ -185,12 +185,12 @@ def test_slopes_are_least_squares_over_all_layers():
 
 
 def test_slopes_of_one_seed_have_no_interval_and_of_nothing_no_mean():
-    (forward, backward) = slopes(steps(decays(-6, seeds=1)))
+    (forward, backward) = signal_slopes(steps(decays(-6, seeds=1)))
     assert forward.mean == pytest.approx(-1)
     assert forward.low is None
     assert backward.mean == pytest.approx(0)
     for made in ([], steps(np.zeros((2, 3)), np.zeros((2, 3))), steps([[1.0]]), [a_step([])]):
-        assert [of.mean for of in slopes(made)] == [None, None]
+        assert [of.mean for of in signal_slopes(made)] == [None, None]
 
 
 # --- the other checks ------------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def test_a_layer_that_is_dead_in_some_seeds_only_fails_with_their_number():
     ]
     check = checked(made, "dead units")
     assert (check.level, check.layer) == ("FAIL", "h1")
-    assert "in 1 of 3 seeds; for one image the chance is 0.25" in check.figure
+    assert "in 1 of 3 seeds; the chance for one image is 0.25" in check.figure
     assert "bias=constant(0.1)" in check.remedy
 
 
@@ -222,7 +222,7 @@ def test_images_that_a_layer_swallows_are_warned_of(silent, level):
 
 def test_without_a_relu_nothing_is_dead():
     check = checked(steps(np.ones((2, 3)), dead_fraction=None), "dead units")
-    assert (check.level, check.figure) == ("PASS", "no ReLU to be dead")
+    assert (check.level, check.figure) == ("PASS", "no ReLU units")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_cosines_that_scatter_speak_for_the_scheme_and_missing_ones_say_nothing(
     made = [a_step([a_layer("h0", cosine=cosine)]) for cosine in (0.999, 0.9999, 0.9, None)]
     assert checked(made, "inputs apart").level == "PASS"
     assert checked(made[:1], "inputs apart").level == "WARN", "one seed: the mean decides"
-    assert checked(made[3:], "inputs apart").figure == "no cosine to measure"
+    assert checked(made[3:], "inputs apart").figure == "no cosine measured"
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_the_interval_of_the_loss_decides():
 def test_losses_that_are_not_there():
     assert checked([a_step([a_layer("h0")], loss=math.nan)], "loss at step 0").level == "FAIL"
     none = checked([a_step([a_layer("h0")], loss=None, classes=None)], "loss at step 0")
-    assert (none.level, none.figure) == ("PASS", "outputs are no logits")
+    assert (none.level, none.figure) == ("PASS", "outputs are not logits")
 
 
 @pytest.mark.parametrize(("twins", "level"), [(0, "PASS"), (2, "WARN"), (31, "WARN"), (32, "FAIL"), (64, "FAIL")])
@@ -334,25 +334,25 @@ def test_a_network_of_a_head_and_at_most_one_layer_can_be_judged(hidden):
     for seeds in (1, 3):
         checks = diagnose([a_step(hidden)] * seeds)
         assert len(checks) == len(CHECKS)
-        assert verdict(checks) == "PASS"
+        assert worst_level(checks) == "PASS"
         assert checks[0].figure == "fewer than two hidden layers"
 
 
 def test_of_nothing_nothing_is_said():
     norm = StepZero(layers=(a_layer("n", kind="norm"),), network=a_step([]).network)
     assert diagnose([]) == diagnose([norm]) == ()
-    assert (verdict(()), severity(())) == ("PASS", (0, 0))
+    assert (worst_level(()), severity(())) == ("PASS", (0, 0))
 
 
 def test_layers_that_are_no_weighted_sums_have_no_part_in_it():
     layers = [a_layer("h0"), a_layer("n", 1e9, 1e9, kind="norm"), a_layer("h1"), a_layer("e", 0.0, 0.0, kind="embed")]
-    assert verdict(diagnose([a_step(layers)] * 2)) == "PASS"
+    assert worst_level(diagnose([a_step(layers)] * 2)) == "PASS"
 
 
 def test_the_verdict_is_the_worst_and_the_order_counts_fails_first():
     checks = [Check("a", level, "") for level in ("WARN", "PASS", "FAIL", "WARN")]
-    assert verdict(checks) == "FAIL"
-    assert verdict(checks[:2]) == "WARN"
+    assert worst_level(checks) == "FAIL"
+    assert worst_level(checks[:2]) == "WARN"
     assert severity(checks) == (1, 2)
 
 
@@ -363,10 +363,10 @@ def test_xavier_halves_the_signal_at_every_relu():
     checks, seen = real("mlp(depth=30, width=128)", "xavier")
     check = checks["signal"]
     assert check.level == "FAIL"
-    assert "kaiming_* keeps E[z²] under ReLU" in check.remedy
-    for slope in slopes(seen):
+    assert "kaiming_* keeps E[z²] constant under ReLU" in check.remedy
+    for slope in signal_slopes(seen):
         assert slope.low < -1 < slope.high
-    low, high = map(float, re.search(r"\[([\d.]+), ([\d.]+)\] a layer", check.figure).groups())
+    low, high = map(float, re.search(r"\[([\d.]+), ([\d.]+)\] per layer", check.figure).groups())
     assert low < 0.5 < high
     assert -32 < float(re.search(r"2\^(\S+) from linear1 to linear30", check.figure)[1]) < -28
     assert checks["balance"].level == "PASS", "it halves both ways alike"
@@ -388,7 +388,7 @@ def test_narrow_networks_are_born_dead_with_the_chance_that_theory_gives():
     check = checks["dead units"]
     assert check.level == "FAIL"
     predicted = 1 - (1 - 2.0**-3) ** 10
-    assert f"for one image the chance is {predicted:.2g}" in check.figure
+    assert f"the chance for one image is {predicted:.2g}" in check.figure
     shut = sum(any(layer.dead_fraction == 1 for layer in of.layers) for of in seen)
     assert f"in {shut} of 5 seeds" in check.figure
     assert checks["symmetric units"].level == "PASS", "random weights have no twins, whatever is shut before them"
@@ -411,7 +411,7 @@ def test_tanh_below_at_and_above_the_critical_line():
     assert "FAIL" not in {check.level for check in at[0].values()}
     assert above[0]["signal"].level == "PASS", "a tanh saturates and keeps its variance"
     assert above[0]["gradient"].level != "PASS"
-    assert slopes(above[1])[1].low > 0.2, "the gradient explodes"
+    assert signal_slopes(above[1])[1].low > 0.2, "the gradient explodes"
     cosines = [[layer.cosine for layer in of.layers[:20]] for of in above[1]]
     assert all(row[-1] < row[0] / 2 for row in cosines), "chaos drives inputs apart"
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from test_analysis_folder import HOSTILE, Page, contents
 
 from initbench.analysis.step_zero.checks import Check
-from initbench.analysis.step_zero.inspection import Inspection, Observed, layers_table, places_table
+from initbench.analysis.step_zero.inspection import Inspection, Observed, layers_table, scan_table
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 from initbench.report.figures.axes import cut_said, told_apart
 from initbench.report.figures.inspection import inspection_pictures
@@ -247,7 +247,7 @@ def test_places_hold_the_last_hidden_and_the_first_weighted_layer():
     norm = a_layer("norm", 7.0, 7.0, kind="norm")
     layers = [norm, a_layer("first", 4.0, 1.0), a_layer("hidden", 9.0, 2.0), norm, a_layer("head", 16.0, 3.0)]
     inspection = of_observed([Observed("mlp", "zeros", 0, a_step_zero(layers))], axis="width", places={"mlp": 32})
-    (row,) = places_table(inspection).to_dict("records")
+    (row,) = scan_table(inspection).to_dict("records")
     assert (row["layer"], row["forward_moment"], row["gradient_moment"]) == (32, 9.0, 1.0)
     assert (row["first"], row["hidden"], row["output"]) == (2.0, 3.0, 4.0)
     assert np.isnan(row["hidden_predicted"])

@@ -13,7 +13,7 @@ from test_checks import a_layer, a_step
 from initbench.analysis.prediction import foresight
 from initbench.analysis.step_zero.checks import Check
 from initbench.analysis.step_zero.inspection import Inspection, Observed
-from initbench.analysis.step_zero.scans import coordinates, places_of, reach
+from initbench.analysis.step_zero.scans import coordinates, reach, scanned_values
 from initbench.errors import UsageError
 from initbench.running.inspection import ask, look
 
@@ -113,7 +113,7 @@ def test_only_what_depth_decides_ends_the_reach():
 
 def test_schemes_reach_as_far_as_is_known_of_them():
     inspection = look("scan", asked("mlp(depth=2..60)", ("xavier", "kaiming", "zeros"), 3))
-    assert places_of(inspection) == [2, 3, 5, 9, 14, 23, 37, 60]
+    assert scanned_values(inspection) == [2, 3, 5, 9, 14, 23, 37, 60]
     xavier, kaiming, zeros = (reach(inspection, scheme) for scheme in inspection.schemes)
     assert xavier.holds_to in {9, 14}, "12 halvings"
     assert kaiming.fails_at is None

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from initbench.analysis.statistics.intervals import Estimate, Floats
-from initbench.analysis.step_zero.checks import Check, verdict
+from initbench.analysis.step_zero.checks import Check, worst_level
 from initbench.analysis.step_zero.inspection import Inspection
-from initbench.analysis.step_zero.propagation import power_of_two, slopes
-from initbench.analysis.step_zero.scans import Reach, coordinates, places_of, reach
+from initbench.analysis.step_zero.propagation import power_of_two, signal_slopes
+from initbench.analysis.step_zero.scans import Reach, coordinates, reach, scanned_values
 from initbench.cli import console
 from initbench.cli.console import block, picked
 from initbench.cli.present import show_folded, show_list
@@ -54,7 +54,7 @@ def inspection_document(inspection: Inspection, folder: Path) -> dict[str, Any]:
                 "model": model,
                 **({inspection.axis: (inspection.places or {})[model]} if inspection.axis else {}),
                 "scheme": scheme,
-                "verdict": verdict(checks),
+                "verdict": worst_level(checks),
                 "checks": [vars(check) for check in checks],
             }
             for (model, scheme), checks in inspection.checks.items()
@@ -88,8 +88,8 @@ def _show_verdicts(inspection: Inspection) -> None:
         rows.append(
             (
                 printable(scheme),
-                verdict(inspection.checks[model, scheme]),
-                *map(_slope, slopes([of.step_zero for of in inspection.of(model, scheme)])),
+                worst_level(inspection.checks[model, scheme]),
+                *map(_slope, signal_slopes(inspection.steps(model, scheme))),
                 _number(last["cosine"].mean(), 3),
                 _share(hidden.groupby("layer", sort=False)["dead_fraction"].mean().max()),
                 _number(networks["loss"].mean(), 3),
@@ -108,7 +108,7 @@ def _show_verdicts(inspection: Inspection) -> None:
 
 
 def _show_scan(inspection: Inspection) -> None:
-    places = places_of(inspection)
+    places = scanned_values(inspection)
     reaches = [reach(inspection, scheme) for scheme in inspection.schemes]
     to_depth = inspection.axis == "depth"
     headers = ("scheme", *["holds to"] * to_depth, *map(str, places))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from initbench.analysis.step_zero.checks import Check, Level, verdict
+from initbench.analysis.step_zero.checks import Check, Level, worst_level
 from initbench.core.text import printable
 from initbench.report.sheets import NOTHING, Sheet
 
@@ -57,7 +57,7 @@ def step_zero_section(
     shown = [len(heads) - 1, *(i for i in range(len(heads) - 1) if len({key[i] for key in told}) > 1)]
     names = list(dict.fromkeys(check.name for of in told.values() for check in of))
     titles = {key: [printable(key[i]) for i in shown] for key in told}
-    rows = tuple((*titles[key], verdict(of), *_levels(of, names)) for key, of in told.items())
+    rows = tuple((*titles[key], worst_level(of), *_levels(of, names)) for key, of in told.items())
     sheet = Sheet(caption, (*(heads[i] for i in shown), "verdict", *map(printable, names)), rows)
     unfold = len(told) <= OPEN_ROWS
     return StepZeroSection(sheet, tuple(_reasons(", ".join(titles[key]), of, unfold) for key, of in told.items()))
@@ -69,7 +69,7 @@ def _levels(checks: Sequence[Check], names: Sequence[str]) -> list[str]:
 
 
 def _reasons(title: str, checks: Sequence[Check], unfold: bool) -> Reasons:
-    worst = verdict(checks)
+    worst = worst_level(checks)
     by_level = [check for level in ("FAIL", "WARN") for check in checks if check.level == level]
     told = tuple(Reason(check.level, _text(check), printable(check.remedy)) for check in by_level)
     passed = tuple(_text(check) for check in checks if check.level == "PASS")

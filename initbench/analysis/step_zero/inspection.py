@@ -1,6 +1,6 @@
-"""What `inspect` found: networks at step 0, by model, scheme and seed; tables and verdicts when first read."""
+"""What `inspect` measured: networks at step 0 by model, scheme and seed, their checks, and the tables of them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,22 @@ from initbench.analysis.frames import table
 from initbench.analysis.step_zero.checks import Check, diagnose
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 
-AS_BUILT = "as_built"  # the name of a model's own weights, where no scheme fills it
+AS_BUILT = "as_built"  # stands for a scheme where a model keeps the weights that it was built with
+WEIGHTED = frozenset(("linear", "conv"))
+CHECK_COLUMNS = dict.fromkeys(("model", "scheme", "check", "level", "figure", "layer", "remedy"), "str")
+SCAN_COLUMNS = {
+    "scheme": "str",
+    "seed": "int64",
+    "layer": "float64",  # the scanned value, under the name by which a line is drawn over layers, depths or widths
+    **{
+        f"{name}{suffix}": "float64"
+        for name in ("forward_moment", "gradient_moment", "cosine", "first", "hidden", "output")
+        for suffix in ("", "_predicted")
+    },
+    "effective_rank": "float64",
+}
+_KEY = {"model": "str", "scheme": "str", "seed": "int64"}
+_LAYER_FIELDS = {name: field for name, field in LayerStatistics.model_fields.items() if name != "histogram"}
 
 
 @dataclass(frozen=True)
@@ -30,8 +45,8 @@ class Observed:
 class Inspection:
     """Networks at step 0: some schemes and seeds, on one model or along a scan of depths or widths.
 
-    `source` says in words what the batch is. `axis` is the scanned parameter ("depth", "width", …) or empty, `places`
-    the value of it that each model text stands for.
+    `source` describes the batch. `axis` is the scanned parameter ("depth", "width", …) or empty, `places` its value by
+    model text.
     """
 
     name: str
@@ -46,66 +61,35 @@ class Inspection:
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        """One row a model, scheme, seed and layer: `record.LayerStatistics` without its histogram."""
+        """One row per model, scheme, seed and layer: `record.LayerStatistics` without its histogram."""
         rows = [
-            _key(of) | layer.model_dump(exclude={"histogram"}) for of in self.observed for layer in of.step_zero.layers
+            _key(network) | layer.model_dump(exclude={"histogram"})
+            for network in self.observed
+            for layer in network.step_zero.layers
         ]
-        return _frame(rows, ["model", "scheme", "seed", *_fields(LayerStatistics)])
+        return _frame(rows, [*_KEY, *_LAYER_FIELDS])
 
     @cached_property
     def networks(self) -> pd.DataFrame:
-        """One row a model, scheme and seed: `record.NetworkStatistics`."""
-        rows = [_key(of) | of.step_zero.network.model_dump() for of in self.observed]
-        return _frame(rows, ["model", "scheme", "seed", *NetworkStatistics.model_fields])
+        """One row per model, scheme and seed: `record.NetworkStatistics`."""
+        rows = [_key(network) | network.step_zero.network.model_dump() for network in self.observed]
+        return _frame(rows, [*_KEY, *NetworkStatistics.model_fields])
 
     @cached_property
     def checks(self) -> dict[tuple[str, str], tuple[Check, ...]]:
-        """What each check says of each (model, scheme)."""
+        """The checks of each (model, scheme)."""
         return {
-            (model, scheme): diagnose([of.step_zero for of in self.of(model, scheme)])
-            for model in self.models
-            for scheme in self.schemes
+            (model, scheme): diagnose(self.steps(model, scheme)) for model in self.models for scheme in self.schemes
         }
 
-    def of(self, model: str, scheme: str) -> list[Observed]:
-        """Return what was seen of one scheme on one model, seed after seed."""
-        return [of for of in self.observed if of.model == model and of.scheme == scheme]
-
-
-def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Return rows as a table; a number that no row has is NaN and not None, of which no mean can be taken."""
-    frame = pd.DataFrame(rows, columns=columns)
-    return frame.astype({name: "float64" for name in columns if rows and frame[name].isna().all()})
-
-
-def _key(of: Observed) -> dict[str, Any]:
-    return {"model": of.model, "scheme": of.scheme, "seed": of.seed}
-
-
-def _fields(model: type[LayerStatistics]) -> Iterable[str]:
-    return (name for name in model.model_fields if name != "histogram")
-
-
-_KEY = {"model": "str", "scheme": "str", "seed": "int64"}
-WEIGHTED = frozenset(("linear", "conv"))
-CHECK_COLUMNS = dict.fromkeys(("model", "scheme", "check", "level", "figure", "layer", "remedy"), "str")
-PLACE_COLUMNS = {
-    "scheme": "str",
-    "seed": "int64",
-    "layer": "float64",  # the scanned value: what draws a line by layer draws it by depth or width as well
-    **{
-        f"{name}{which}": "float64"
-        for name in ("forward_moment", "gradient_moment", "cosine", "first", "hidden", "output")
-        for which in ("", "_predicted")
-    },
-    "effective_rank": "float64",
-}
+    def steps(self, model: str, scheme: str) -> list[StepZero]:
+        """Return the statistics of one scheme on one model, seed by seed."""
+        return [network.step_zero for network in self.observed if network.model == model and network.scheme == scheme]
 
 
 def layers_table(inspection: Inspection) -> pd.DataFrame:
-    """Return `Inspection.layers` with the types of `record.LayerStatistics`; what is not there is missing, never 0."""
-    fields = {name: of for name, of in LayerStatistics.model_fields.items() if name != "histogram"}
-    return inspection.layers.astype(_KEY | _types(fields))
+    """Return `Inspection.layers` with the types of `record.LayerStatistics`; absent values are missing, never 0."""
+    return inspection.layers.astype(_KEY | _types(_LAYER_FIELDS))
 
 
 def networks_table(inspection: Inspection) -> pd.DataFrame:
@@ -114,38 +98,39 @@ def networks_table(inspection: Inspection) -> pd.DataFrame:
 
 
 def checks_table(inspection: Inspection) -> pd.DataFrame:
-    """Return one row a model, scheme and check (`CHECK_COLUMNS`)."""
+    """Return one row per model, scheme and check (`CHECK_COLUMNS`)."""
     rows = [
-        {"model": model, "scheme": scheme, "check": of.name}
-        | {name: getattr(of, name) for name in ("level", "figure", "layer", "remedy")}
+        {"model": model, "scheme": scheme, "check": check.name}
+        | {name: getattr(check, name) for name in ("level", "figure", "layer", "remedy")}
         for (model, scheme), checks in inspection.checks.items()
-        for of in checks
+        for check in checks
     ]
     return table(rows, CHECK_COLUMNS)
 
 
-def places_table(inspection: Inspection) -> pd.DataFrame:
-    """Return one row a scheme, seed and scanned value (`PLACE_COLUMNS`): what arrives at the ends of the network.
+def scan_table(inspection: Inspection) -> pd.DataFrame:
+    """Return one row per scheme, seed and scanned value (`SCAN_COLUMNS`): the signal at both ends of the network.
 
     `forward_moment`, `cosine` and `effective_rank` are those of the last hidden layer, `gradient_moment` that of the
     first layer; `first`, `hidden` and `output` are root mean squares of z there.
     """
-    return table([row for of in inspection.observed for row in _place_rows(of, inspection.places or {})], PLACE_COLUMNS)
+    rows = [row for network in inspection.observed for row in _scan_rows(network, inspection.places or {})]
+    return table(rows, SCAN_COLUMNS)
 
 
-def _place_rows(of: Observed, places: Mapping[str, int]) -> Iterator[dict[str, Any]]:
-    weighted = [layer.model_dump() for layer in of.step_zero.layers if layer.kind in WEIGHTED]
-    if not weighted or of.model not in places:
+def _scan_rows(network: Observed, values: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    weighted = [layer.model_dump() for layer in network.step_zero.layers if layer.kind in WEIGHTED]
+    if not weighted or network.model not in values:
         return
     first, output = weighted[0], weighted[-1]
     hidden: dict[str, Any] = weighted[-2] if len(weighted) > 1 else {}
-    row = {"scheme": of.scheme, "seed": of.seed, "layer": places[of.model]}
+    row = {"scheme": network.scheme, "seed": network.seed, "layer": values[network.model]}
     row["effective_rank"] = hidden.get("effective_rank")
-    for which in ("", "_predicted"):
-        row[f"gradient_moment{which}"] = first[f"gradient_moment{which}"]
-        row |= {f"{name}{which}": hidden.get(f"{name}{which}") for name in ("forward_moment", "cosine")}
+    for suffix in ("", "_predicted"):
+        row[f"gradient_moment{suffix}"] = first[f"gradient_moment{suffix}"]
+        row |= {f"{name}{suffix}": hidden.get(f"{name}{suffix}") for name in ("forward_moment", "cosine")}
         for name, layer in (("first", first), ("hidden", hidden), ("output", output)):
-            row[f"{name}{which}"] = _root(layer.get(f"forward_moment{which}"))
+            row[f"{name}{suffix}"] = _root(layer.get(f"forward_moment{suffix}"))
     yield row
 
 
@@ -153,8 +138,18 @@ def _root(moment: float | None) -> float | None:
     return None if moment is None else float(np.sqrt(moment))
 
 
+def _key(network: Observed) -> dict[str, Any]:
+    return {"model": network.model, "scheme": network.scheme, "seed": network.seed}
+
+
+def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    """Return rows as a table; a number that no row has is NaN and not None, of which no mean can be taken."""
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype({name: "float64" for name in columns if rows and frame[name].isna().all()})
+
+
 def _types(fields: Mapping[str, FieldInfo]) -> dict[str, str]:
-    return {name: _type(of.annotation) for name, of in fields.items()}
+    return {name: _type(field.annotation) for name, field in fields.items()}
 
 
 def _type(annotation: object) -> str:

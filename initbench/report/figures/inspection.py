@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from initbench.analysis.panels import suffixes
-from initbench.analysis.step_zero.inspection import Inspection, layers_table, places_table
+from initbench.analysis.step_zero.inspection import Inspection, layers_table, scan_table
 from initbench.core.text import printable
 from initbench.report.figures import inspection_plots, plots
 from initbench.report.figures.axes import most_lines
@@ -57,7 +57,7 @@ def _of_model(inspection: Inspection, model: str, layers: pd.DataFrame, suffix: 
 
 
 def _along(inspection: Inspection, style: Style) -> Iterator[Picture]:
-    places = places_table(inspection)
+    places = scan_table(inspection)
     if places.empty:
         return
     ends = dict.fromkeys((inspection.models[0], inspection.models[-1]))
@@ -139,7 +139,7 @@ def _ridges(panels: Mapping[str, Sequence[Ridge]], of_all: plots.Looks, style: S
 
 def _ridges_of(inspection: Inspection, model: str, scheme: str) -> list[Ridge]:
     """Return the ridges of at most `MOST_LAYERS` layers, evenly picked, the first and the last kept."""
-    by_seed = [of.step_zero.layers for of in inspection.of(model, scheme)]
+    by_seed = [step.layers for step in inspection.steps(model, scheme)]
     depth = min(map(len, by_seed), default=0)
     picked = np.unique(np.linspace(0, depth - 1, min(depth, MOST_LAYERS)).round().astype(int))
     return [ridge_of([layers[place] for layers in by_seed]) for place in picked]

@@ -10,7 +10,7 @@ import pandas as pd
 from initbench.analysis.panels import within
 from initbench.analysis.statistics.intervals import Estimate, geometric_band, mean_interval
 from initbench.analysis.step_zero.inspection import Inspection, layers_table, networks_table
-from initbench.analysis.step_zero.scans import Reach, coordinates, places_of, reach
+from initbench.analysis.step_zero.scans import Reach, coordinates, reach, scanned_values
 from initbench.core.text import printable
 from initbench.report.figures.picture import Picture
 from initbench.report.page.inlining import within_budget
@@ -83,7 +83,7 @@ def _scan(inspection: Inspection) -> tuple[Sheet, ...]:
     """Return how far each scheme carries the signal and, across widths, how the size of z depends on width."""
     if not any(inspection.checks.values()):
         return ()
-    axis, places = printable(inspection.axis), list(map(str, places_of(inspection)))
+    axis, places = printable(inspection.axis), list(map(str, scanned_values(inspection)))
     reaches = [reach(inspection, scheme) for scheme in inspection.schemes]
     rows = tuple((printable(of.scheme), _held(of), *of.levels) for of in reaches)
     caption = (
