@@ -25,10 +25,22 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled() -> Path:
+    """The user's folder of compiled training loops, filled; what trains in this process finds its code there."""
+    from initbench.training.compiled import kernels
+
+    for name in kernels.FIRST:
+        kernels.address(name)
+    return kernels.folder().parent
+
+
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    """A cache of datasets for programs that tests start."""
-    return tmp_path_factory.mktemp("cache-of-started")
+def cache(tmp_path_factory, compiled):
+    """A cache of datasets for programs that tests start; it has the compiled training loops already."""
+    folder = tmp_path_factory.mktemp("cache-of-started")
+    (folder / "compiled").symlink_to(compiled)
+    return folder
 
 
 @pytest.fixture(scope="session")

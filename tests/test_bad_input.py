@@ -22,11 +22,6 @@ KAIMING = ("-s", "kaiming", *SMALL)
 NPZ = (*KAIMING, "--batch-size", "8")
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("bad-cache")
-
-
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch, cache):
     monkeypatch.setenv("INITBENCH_CACHE", str(cache))

@@ -47,11 +47,6 @@ LAYERS_CSV = (
 )
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cli-cache")
-
-
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch, cache):
     monkeypatch.setenv("INITBENCH_CACHE", str(cache))

@@ -113,11 +113,6 @@ class Two(nn.Module):
 """
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("inspect-cache")
-
-
 @pytest.fixture(autouse=True)
 def _here(monkeypatch, tmp_path, cache, request):
     monkeypatch.setenv("INITBENCH_CACHE", str(cache))

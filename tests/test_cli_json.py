@@ -136,8 +136,8 @@ than = "ones"
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("INITBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "json-cache"))
+def _own_environment(monkeypatch, cache):
+    monkeypatch.setenv("INITBENCH_CACHE", str(cache))
     monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
 
 

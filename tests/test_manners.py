@@ -24,8 +24,8 @@ PAIR = ("-s", "kaiming", "-s", "torch_default", *TINY)
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("INITBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "manners-cache"))
+def _own_environment(monkeypatch, cache):
+    monkeypatch.setenv("INITBENCH_CACHE", str(cache))
     monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
     monkeypatch.delenv("INITBENCH_DATA", raising=False)
     monkeypatch.setenv("COLUMNS", "100")

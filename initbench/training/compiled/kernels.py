@@ -85,6 +85,8 @@ def begin() -> bool:
     """
     if are_ready() or not can_keep():
         return False
+    if any(compiler.poll() is None for compiler in _compilers):
+        return True  # a program that runs several commands starts one compiler, not one per command
     _compilers.append(
         subprocess.Popen(  # noqa: S603 - this very interpreter and package
             [sys.executable, "-m", __package__],
