@@ -1,4 +1,4 @@
-"""Compare weight-initialization schemes: measured, fair, and saying how sure it is.
+"""Compare weight-initialization schemes in fair trials, with confidence intervals.
 
 initbench.initialize(model, "conv=kaiming_uniform; bias=constant(0.1)", seed=0)
 layers = initbench.inspect(model, batch, schemes=["kaiming_uniform", "xavier_uniform"])
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "compare", "initialize", "inspect", "load"]
 
-# Loaded when first used: `initbench --help` needs no torch, and reading results needs none either.
+# Imported on first use: neither `initbench --help` nor reading results needs torch.
 _HOMES = {
     "Comparison": "initbench.comparison",
     "compare": "initbench.api",

@@ -1,15 +1,15 @@
-"""The command `initbench`, and `python -m initbench`."""
+"""The command `initbench`, also as `python -m initbench`."""
 
 import signal
 
-from initbench.core.interrupts import STOPPING, leave
+from initbench.core.interrupts import STOPPING, exit_interrupted
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C has an answer from the first moment on, while the rest is still being imported."""
+    """Run the command line; handle Ctrl-C from the start, before the other modules are imported."""
     for number in STOPPING:
-        signal.signal(number, leave)
-    from initbench.cli import main as run  # noqa: PLC0415 - after the lines above
+        signal.signal(number, exit_interrupted)
+    from initbench.cli import main as run  # noqa: PLC0415 - only after the handlers are set
 
     run()
 

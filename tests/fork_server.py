@@ -178,7 +178,7 @@ def _run(order, last=lambda: None):
     importlib.import_module("dask").config.refresh()
     interrupts = sys.modules["initbench.core.interrupts"]
     for number in interrupts.STOPPING:
-        signal.signal(number, interrupts.leave)
+        signal.signal(number, interrupts.exit_interrupted)
     os.setsid()
     os.chdir(order["home"])
     for number, name in ((1, "stdout"), (2, "stderr")):

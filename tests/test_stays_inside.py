@@ -49,8 +49,8 @@ def run(*arguments, code=0):
 def everything(folder):
     """Return what lies below a folder: links by where they lead, files by their content, with their modes."""
     found = {}
-    for path in sorted(Path(manifest).rglob("*")):
-        name = path.relative_to(manifest).as_posix()
+    for path in sorted(Path(folder).rglob("*")):
+        name = path.relative_to(folder).as_posix()
         if path.is_symlink():
             found[name] = ("link", path.readlink())
         else:

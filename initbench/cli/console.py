@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from initbench.core.gc_pause import collector_paused
-from initbench.core.interrupts import INTERRUPTED, STOPPING, leave
+from initbench.core.interrupts import INTERRUPTED, STOPPING, exit_interrupted
 from initbench.core.text import printable
 from initbench.errors import InitbenchError
 
@@ -99,7 +99,7 @@ def _answering(answer: Callable[[int, Any], Any]) -> Iterator[None]:
     finally:
         for number, earlier in before.items():
             # The program's first answer is that nothing began, which is untrue by now; and all that is left is to end.
-            signal.signal(number, signal.SIG_IGN if earlier is leave else earlier)
+            signal.signal(number, signal.SIG_IGN if earlier is exit_interrupted else earlier)
 
 
 def _interrupt(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
@@ -123,7 +123,7 @@ def kept() -> Iterator[None]:
     It would walk them again and again: a sixth of the time of importing torch, pandas and SciPy, half of that of
     reading thousands of records. They are frozen: neither later collections nor the one at exit look at them.
     """
-    with collector_paused(), _answering(leave):
+    with collector_paused(), _answering(exit_interrupted):
         yield
     gc.freeze()
 

@@ -17,7 +17,7 @@ from initbench.cli.details import next_commands
 from initbench.cli.present import show_all_pairs, show_comparison, summary_document
 from initbench.cli.progress import progress_on
 from initbench.comparison import Comparison, load
-from initbench.core.interrupts import typed
+from initbench.core.interrupts import command_line
 from initbench.errors import ConditionMet, ConfigurationError, TrialsFailed
 from initbench.records.recipe import Draft
 from initbench.report.freshness import is_fresh
@@ -66,9 +66,9 @@ def _prepared(verb: str, draft: Draft, place: Place, wishes: Wishes) -> tuple[li
     try:
         with redirect_stdout(sys.stderr):  # the user's own code may print, and stdout is for data
             conditions = [parse_condition(text, lambda scheme: str(parse_scheme(scheme))) for text in wishes.fail_if]
-            prepared = prepare(draft, place, verb, command=typed())
+            prepared = prepare(draft, place, verb, command=command_line())
     except KeyboardInterrupt:
-        console.say(f"Interrupted before training began. To continue: {typed()}")
+        console.say(f"Interrupted before training began. To continue: {command_line()}")
         raise
     for notice in prepared.plan.notices if not wishes.quiet else ():
         console.notice(notice)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from initbench.cli import completion, console, options
-from initbench.core.interrupts import typed
+from initbench.core.interrupts import command_line
 
 if TYPE_CHECKING:
     from initbench.analysis.step_zero.inspection import Inspection
@@ -75,7 +75,7 @@ def inspect(
         asked = ask(model, schemes, count, dataset=dataset, data_dir=data_dir, inputs=inputs or ())
         folder = folder_of(out, asked, check_one(RunName, name, "--name") if name else None)
         with console.status_on(quiet=quiet) as told:
-            inspection = look(folder.name, asked, told, command=typed())
+            inspection = look(folder.name, asked, told, command=command_line())
     stamp(folder, asked)
     for notice in inspection.notices if not quiet else ():
         console.notice(notice)

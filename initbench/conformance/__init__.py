@@ -72,4 +72,4 @@ def _checked(name: str, check: Callable[[Evidence], Found], evidence: Evidence) 
     try:
         return Result(name, *check(evidence))
     except Exception as error:  # noqa: BLE001 - whatever a scheme raises is what is to be told
-        return Result(name, FAIL, f"it raises {usercode.where(error)}")
+        return Result(name, FAIL, f"it raises {usercode.describe_error(error)}")

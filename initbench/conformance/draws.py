@@ -130,7 +130,7 @@ def works_in_every_precision(evidence: Evidence) -> Found:
             try:
                 values = values_of(filled_model(evidence.subject, case.specimen, seed=0, dtype=dtype))
             except Exception as error:  # noqa: BLE001 - whatever a scheme raises is what is to be told
-                faults.append(f"in {dtype} it raises {usercode.where(error)}")
+                faults.append(f"in {dtype} it raises {usercode.describe_error(error)}")
                 continue
             for item in case.assignments:
                 off = _rounding(case, item, values[item.parameter], dtype)

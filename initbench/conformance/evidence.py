@@ -141,7 +141,7 @@ def gather(subject: Subject) -> Evidence:
         except UsageError as error:
             evidence.refusals[specimen.name] = str(error)
         except Exception as error:  # noqa: BLE001 - whatever a scheme raises is what is to be told
-            evidence.raised[specimen.name] = usercode.where(error)
+            evidence.raised[specimen.name] = usercode.describe_error(error)
     return evidence
 
 

@@ -1,4 +1,4 @@
-"""Python's cyclic collector, set aside while much is made that stays: it would walk all of it again and again."""
+"""Pause Python's cyclic garbage collector while many lasting objects are created, which it would scan repeatedly."""
 
 import gc
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Run a block that makes many lasting objects without the cyclic collector, and leave that as it was."""
+    """Disable the cyclic garbage collector within the block, then restore its state."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Ctrl-C before anything began: this module is loaded first, and loads next to nothing."""
+"""Ctrl-C during start-up: this module is imported first, and imports almost nothing."""
 
 import os
 import shlex
@@ -10,13 +10,13 @@ INTERRUPTED = 130
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
-def typed() -> str:
-    """Return the command line as it was typed, quoted for a shell."""
+def command_line() -> str:
+    """Return the command line of this process, quoted for a shell."""
     return shlex.join(["initbench", *sys.argv[1:]])
 
 
-def leave(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
-    """Leave without unwinding: libraries that are being imported take KeyboardInterrupt for a defect of theirs."""
-    command = "".join(letter if letter.isprintable() else "�" for letter in typed())
+def exit_interrupted(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
+    """Exit at once, without unwinding: a library interrupted during its import reports an internal error."""
+    command = "".join(letter if letter.isprintable() else "�" for letter in command_line())
     os.write(2, f"Interrupted before anything began. To continue: {command}\n".encode())
     os._exit(INTERRUPTED)

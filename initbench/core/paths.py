@@ -1,4 +1,4 @@
-"""Writes stay inside the folder that they were asked for: no symbolic link leads them out of it."""
+"""Paths: writes that stay inside their folder despite symbolic links, the cache folder, and `~` expansion."""
 
 import os
 from pathlib import Path
@@ -9,18 +9,18 @@ from initbench.errors import ConfigurationError
 
 
 def leads_out(root: Path, path: Path) -> bool:
-    """Say whether the folder of `path`, its links followed, lies outside of `root`."""
-    # Not `resolve`, which raises where links lead in a circle.
+    """Return whether the folder of `path`, with links resolved, lies outside `root`."""
+    # Not `Path.resolve`, which raises on a cycle of links.
     return not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(root))
 
 
 def stay_inside(root: Path, path: Path) -> None:
-    """Pass where writing `path` writes within `root`.
+    """Raise unless `path` resolves inside `root`.
 
-    A file that is itself a link is no danger: it is replaced, never written through.
+    A `path` that is itself a link is safe: writing replaces the link and never follows it.
 
     Raises:
-        ConfigurationError: a link on the way leads out.
+        ConfigurationError: a parent folder of `path` is a link to a place outside `root`.
     """
     if leads_out(root, path):
         raise ConfigurationError(
@@ -29,11 +29,11 @@ def stay_inside(root: Path, path: Path) -> None:
 
 
 def cache_dir() -> Path:
-    """Return the folder of the cache: INITBENCH_CACHE, else the platform's."""
+    """Return the cache folder: INITBENCH_CACHE if set, else the platform's."""
     chosen = os.environ.get("INITBENCH_CACHE")
     return expand(chosen) if chosen else Path(platformdirs.user_cache_dir("initbench", appauthor=False))
 
 
 def expand(path: str | Path) -> Path:
-    """Replace a leading ~, and leave alone what names no user (where `Path.expanduser` raises)."""
+    """Replace a leading ~; keep ~name of an unknown user as it is, where `Path.expanduser` raises."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - see above

@@ -1,4 +1,4 @@
-"""Keyed randomness: every draw comes from a CPU generator of its own, named by what it is for.
+"""Keyed randomness: each purpose has its own CPU generator, seeded by a hash of (seed, purpose, name).
 
 So weights do not depend on the device, the order of the layers, the thread count or which other schemes run, and two
 schemes of one seed share their underlying draws (kaiming_normal is xavier_normal rescaled). CUDA generators are not
@@ -20,14 +20,14 @@ def generator(seed: int, purpose: str, name: str = "") -> torch.Generator:
 
 
 def derive(seed: int, purpose: str, name: str = "") -> int:
-    """Return 63 bits of the SHA-256 of the key: as many as every consumer of seeds accepts."""
+    """Return 63 bits of the SHA-256 of (seed, purpose, name); every consumer of seeds accepts 63 bits."""
     digest = hashlib.sha256(f"{seed}\0{purpose}\0{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one thread inside the block: the bits of a sum or a QR decomposition depend on how many there are."""
+    """Use one thread within the block: the bits of a sum or a QR decomposition depend on the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -38,12 +38,12 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def isolated(seed: int, device: str = "cpu") -> Iterator[None]:
-    """Seed the global generators inside the block, and leave them as they were: torch's, NumPy's and Python's.
+    """Seed the global generators of torch, NumPy and Python within the block, then restore them.
 
-    For code that draws from them and offers no other way: a dropout, a user's network. `torch.manual_seed` would also
-    touch the generators of every accelerator; here only the one that is trained on is.
+    For code that can draw from nothing else, such as dropout or a user's network. `torch.manual_seed` would also seed
+    every accelerator; here only the accelerator in use is seeded.
     """
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - whoever draws from it, not we
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's code may draw from it
     devices = [torch.cuda.current_device()] if device == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.default_generator.manual_seed(seed)

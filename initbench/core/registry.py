@@ -1,15 +1,15 @@
-"""Names to factories, in the order of definition, with the near misses in the error.
+"""A registry of named factories, in order of definition; an unknown name raises an error with the nearest one.
 
-A factory says by its signature what it takes. What the program supplies stands before the `/`; what the user may
-set comes after it, typed, with a default where there is one:
+A factory's signature defines its parameters. Those before the `/` are supplied by the program; those after it are set
+by the user, typed, with optional defaults:
 
     @MODELS.register()
     def mlp(shape: ImageShape, classes: int, /, depth: Positive = 8, width: Positive = 64) -> nn.Module: ...
 
 so adding a scheme, a model, a dataset or an optimizer is one function in one file.
 
-A name may also be code of the user's, `path/to/file.py:function` or `package.module:function`, or that of an entry
-point of the group `initbench.<kind>s` in an installed package: such an object is adopted when it is asked for.
+A name may also refer to the user's code, `path/to/file.py:function` or `package.module:function`, or to an entry point
+of the group `initbench.<kind>s` in an installed package: a registry's `adopter` turns such an object into a factory.
 """
 
 import inspect
@@ -27,12 +27,12 @@ from initbench.errors import UsageError
 T = TypeVar("T")
 Factory = Callable[..., T]
 F = TypeVar("F", bound=Callable[..., Any])
-Adopt = Callable[[str, Any], Factory[T]]  # (name, the user's object) -> a factory like those of the registry
+Adopt = Callable[[str, Any], Factory[T]]  # (name, object of the user's) -> factory
 
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """One registered factory: `name`, what it makes, and the parameters a user may set."""
+    """One registered factory: its kind, name, aliases, and the parameters that a user may set."""
 
     kind: str
     name: str
@@ -42,7 +42,7 @@ class Entry(Generic[T]):
 
     @property
     def summary(self) -> str:
-        """The first sentence of the factory's docstring."""
+        """The first line of the factory's docstring."""
         return (inspect.getdoc(self.factory) or "").partition("\n")[0]
 
     @property
@@ -55,8 +55,8 @@ class Entry(Generic[T]):
 class Registry(Mapping[str, Entry[T]], Generic[T]):
     """A mapping from names to entries that resolves aliases and checks parameters.
 
-    `spelled_out` keeps defaults in the canonical text: a table that says `mlp(depth=8, width=64)` needs no footnote.
-    What `adopter` decorates makes a factory of an object of the user's; without it only registered names are known.
+    `spelled_out` keeps default values in the canonical text: a table with `mlp(depth=8, width=64)` needs no footnote.
+    Without an `adopter` only registered names are accepted.
     """
 
     def __init__(self, kind: str, *, spelled_out: bool = False) -> None:
@@ -80,13 +80,13 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         return add
 
     def adopter(self, adopt: Adopt[T]) -> Adopt[T]:
-        """Register `adopt(reference, object)` as what makes a factory of an object of the user's."""
+        """Register `adopt(reference, object)`, which turns an object of the user's into a factory."""
         self.adopt = adopt
         return adopt
 
     @property
     def group(self) -> str:
-        """The group of entry points by which installed packages add to this registry."""
+        """The group of entry points through which installed packages extend this registry."""
         return f"initbench.{self.kind}s"
 
     def __getitem__(self, name: str) -> Entry[T]:
@@ -99,10 +99,10 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         return len(self._entries)
 
     def find(self, name: str) -> Entry[T]:
-        """Return the entry of `name` or of the alias `name`, or adopt the user's code that it stands for.
+        """Return the entry with this name or alias, or one for the user's code that `name` refers to.
 
         Raises:
-            UsageError: nothing has that name; the message holds the nearest one.
+            UsageError: unknown name; the message suggests the nearest one.
             ConfigurationError: the user's code raises while it is imported.
         """
         if name in self._entries or name in self._aliases:
@@ -115,10 +115,14 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         )
 
     def resolve(self, text: str | Spec) -> Spec:
-        """Check a spec against the registry and give it its canonical form.
+        """Check a spec against the registry and return its canonical form.
 
-        Aliases become names, values take their parameter's type, values without a default stand bare and values equal
-        to the default are left out, so that one meaning has one text: `constant(val=1)` becomes `constant(1.0)`.
+        Aliases become names, values are converted to their parameter's type, required values become positional, and
+        values equal to the default are dropped, so that equal specs have equal text.
+
+        >>> from initbench.schemes import SCHEMES
+        >>> str(SCHEMES.resolve("constant(val=1)"))
+        'constant(1.0)'
 
         Raises:
             UsageError: unknown name or parameter, missing value, or a value of the wrong type or range.
@@ -137,7 +141,7 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         return Spec(entry.name, args, kwargs)
 
     def build(self, text: str | Spec, *supplied: Any) -> T:  # noqa: ANN401 - each kind supplies its own
-        """Call the factory that `text` names, with what the program supplies and the user's values."""
+        """Call the factory that `text` names with the `supplied` arguments and the user's values."""
         spec = self.resolve(text)
         return self.find(spec.name).factory(*supplied, *spec.args, **spec.kwargs)
 
@@ -170,5 +174,5 @@ def _check(entry: Entry[Any], key: str, value: Any) -> Any:  # noqa: ANN401 - an
 
 
 def _reason(error: pydantic.ValidationError) -> str:
-    """Say in words what a value should have been; of a union, every way."""
+    """Return in words what a value must be, with every alternative of a union."""
     return " or ".join(dict.fromkeys(in_words(item["msg"]) for item in error.errors()))

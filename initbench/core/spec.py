@@ -4,9 +4,9 @@
     constant(0.1)                        a name with a value
     kaiming_normal(mode='fan_out')       a name with a named value
 
-    my_file.py:my_init                   code of the user's, as does package.module:my_init
+    my_file.py:my_init                   the user's own code; also package.module:my_init
 
-Nothing is evaluated: a text that holds anything but literals is refused.
+Nothing is evaluated: a value that is not a literal is an error.
 """
 
 import ast
@@ -21,7 +21,7 @@ from initbench.errors import UsageError
 
 QUOTES = "'\""
 OPENING, CLOSING = "([{", ")]}"
-# Of a scheme, in the order of its canonical text (`schemes.compose`).
+# The parts of a scheme, in the order of its canonical text (`schemes.compose`).
 PARTS = ("weight", "conv", "linear", "first", "last", "head", "bias")
 REFERENCE = re.compile(
     r"(?P<home>(?:[A-Za-z]:)?[^:;=()'\"]+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)"
@@ -30,9 +30,10 @@ REFERENCE = re.compile(
 
 @dataclass(frozen=True)
 class Spec:
-    """A name with the values given to its parameters.
+    """A name with values of its parameters; `str(spec)` parses back to an equal spec.
 
-    `str(spec)` is the text that parses back to it.
+    >>> str(Spec("kaiming_normal", kwargs={"mode": "fan_out"}))
+    "kaiming_normal(mode='fan_out')"
     """
 
     name: str
@@ -67,18 +68,26 @@ def parse(text: str) -> Spec:
 
 
 def is_reference(text: str) -> bool:
-    """Say whether a text names code of the user's and not an entry of a registry."""
+    """Return whether a text refers to the user's own code and not to a registry entry.
+
+    >>> is_reference("my_file.py:my_init"), is_reference("kaiming_uniform")
+    (True, False)
+    """
     return REFERENCE.fullmatch(text.strip()) is not None
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """Return ', did you mean …?' or nothing."""
+    """Return ": did you mean '…'?" with the nearest known word, or an empty text."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f": did you mean '{near[0]}'?" if near else ""
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:
-    """Cut `text` at each `separator`, a single character, outside brackets and quotes."""
+    """Split `text` at each `separator`, a single character, outside brackets and quotes.
+
+    >>> split_outside_brackets("conv=normal(std=0.1); bias=zeros", "=")
+    ['conv', 'normal(std=0.1); bias', 'zeros']
+    """
     cuts = [place for place, char in outside_brackets(text) if char == separator]
     return [text[before + 1 : cut] for before, cut in pairwise([-1, *cuts, len(text)])]
 
@@ -106,12 +115,12 @@ def _keyword(item: ast.keyword, text: str) -> str:
 def _literal(node: ast.expr, text: str) -> Any:  # noqa: ANN401 - a literal of any type
     try:
         if any(isinstance(part, ast.Set) for part in ast.walk(node)):
-            raise ValueError  # noqa: TRY301 - a set is written in another order by every process
+            raise ValueError  # noqa: TRY301 - the order of a set differs between processes
         value = ast.literal_eval(node)
-        ast.literal_eval(repr(value))  # what is no literal when it is written (1e999, ...) could not be read back
-        return value  # noqa: TRY300 - the value is what the block is for
+        ast.literal_eval(repr(value))  # a value whose text is no literal (1e999) could not be read back
+        return value  # noqa: TRY300 - the result of the block
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        word = ast.get_source_segment(text.strip(), node) or text  # unparsing would recurse as deep as the text does
+        word = ast.get_source_segment(text.strip(), node) or text  # unparsing recurses as deeply as the text is nested
         raise UsageError(
             f"'{word}' in '{text}' is not a literal: write a number, True, None or a quoted word such as '{word}'."
             if isinstance(node, ast.Name)

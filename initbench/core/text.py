@@ -1,4 +1,4 @@
-"""Text made safe for the place where it is shown: terminals, Markdown, spreadsheets, file names."""
+"""Text made safe for terminals, Markdown, spreadsheets and file names; pydantic's messages in our words."""
 
 import re
 import textwrap
@@ -10,27 +10,35 @@ _TAG_OR_ENTITY = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")
 
 
 def printable(text: str) -> str:
-    """Show control, bidirectional and other invisible characters as escapes: a terminal obeys none of them."""
+    r"""Escape control, bidirectional and other invisible characters, so that a terminal shows and does not obey them.
+
+    >>> printable("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def markdown(text: str) -> str:
-    """Escape what Markdown, its tables, its math and its inline HTML would read as markup.
+    """Escape Markdown, table, math and inline HTML markup.
 
-    An underscore inside a word is left alone: no renderer reads `kaiming_uniform` as emphasis.
+    An underscore within a word stays: no renderer takes `kaiming_uniform` for emphasis.
     """
     escaped = _MARKUP.sub(lambda match: "\\" + match[0], printable(text))
     return _TAG_OR_ENTITY.sub(lambda match: {"<": "&lt;", "&": "&amp;"}[match[0]], escaped)
 
 
 def spreadsheet(text: str) -> str:
-    """Put a quote before what a spreadsheet would run as a formula; no cell breaks its row."""
+    """Prefix a quote to text that a spreadsheet would run as a formula, and escape line breaks.
+
+    >>> spreadsheet("=1+1")
+    "'=1+1"
+    """
     text = printable(text)
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def pieces(word: str, room: int) -> list[str]:
-    """Return a word in pieces of at most `room`, broken after a bracket, a comma or an equals sign if it has them."""
+    """Split a word into pieces of at most `room` characters, preferably after a bracket, comma or equals sign."""
     if len(word) <= room:
         return [word]
     found = [""]
@@ -41,11 +49,19 @@ def pieces(word: str, room: int) -> list[str]:
 
 
 def slug(text: str) -> str:
-    """Return a file name's part: `mlp(depth=8, width=64)` becomes `mlp-depth-8-width-64`."""
+    """Return text usable in a file name.
+
+    >>> slug("mlp(depth=8, width=64)")
+    'mlp-depth-8-width-64'
+    """
     return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-.")[:60].strip("-.") or "x"
 
 
 def in_words(message: str) -> str:
-    """Turn pydantic's message into the rest of a sentence of ours."""
+    """Rephrase a message of pydantic as the end of one of our sentences.
+
+    >>> in_words("Input should be a valid integer")
+    'input should be a whole number'
+    """
     plain = message.replace("valid integer", "whole number").replace("valid number", "number")
     return plain[:1].lower() + plain[1:]

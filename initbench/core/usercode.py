@@ -1,6 +1,6 @@
-"""The user's own code, named as `path/to/file.py:name` or `package.module:name`: loaded only because a flag asked.
+"""The user's own code, named as `path/to/file.py:name` or `package.module:name`; loaded only when a flag names it.
 
-Nothing stored is ever a reason to import: reports read plain data.
+Reading stored results imports no user code: reports read plain data.
 """
 
 import hashlib
@@ -25,18 +25,20 @@ from initbench.errors import ConfigurationError, InitbenchError, UsageError
 _LIBRARY = sysconfig.get_path("stdlib")
 
 
-def load(name: str, group: str = "") -> Any:  # noqa: ANN401 - whatever the user's code holds
-    """Import and return what a reference or an entry point of `group` names; once, unless the file has changed.
+def load(name: str, group: str = "") -> Any:  # noqa: ANN401 - any object of the user's code
+    """Import and return the object that a reference or an entry point of `group` names.
+
+    A file is imported once, and again after it has changed.
 
     Raises:
         UsageError: no such file, module or name.
-        ConfigurationError: the user's code raises while it is imported; the message has its line.
+        ConfigurationError: the user's code raises while it is imported; the message quotes the line.
     """
     found = REFERENCE.fullmatch(name.strip())
     if found is None and name not in entry_points(group):
         raise UsageError(f"'{name}' is not of the form path/to/file.py:name or package.module:name.")
     if found is None:
-        with told(f"the entry point {name}"):
+        with user_errors(f"the entry point {name}"):
             return entry_points(group)[name].load()
     module = _module(found["home"], _changed(found["home"]))
     if not hasattr(module, found["name"]):
@@ -47,14 +49,14 @@ def load(name: str, group: str = "") -> Any:  # noqa: ANN401 - whatever the user
 
 @cache
 def entry_points(group: str) -> Mapping[str, EntryPoint]:
-    """Return the entry points of a group by name; nothing of theirs is imported."""
+    """Return the entry points of a group by name, without importing any."""
     return {point.name: point for point in metadata.entry_points(group=group)}
 
 
 def source_hash(reference: str, group: str = "") -> str:
-    """Return 16 hexadecimal digits of the SHA-256 of the file that holds the user's code: part of a trial's identity.
+    """Return 16 hexadecimal digits of the SHA-256 of the file that holds the user's code, for the trial's id.
 
-    What that file imports is not covered.
+    Modules imported by that file are not covered.
     """
     found = REFERENCE.fullmatch(reference.strip())
     is_file = found is not None and found["home"].endswith(".py")
@@ -62,30 +64,30 @@ def source_hash(reference: str, group: str = "") -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def own_code(texts: Iterable[str], group: str) -> dict[str, str]:
-    """Return the hash of each reference or entry point among some names."""
+def code_hashes(texts: Iterable[str], group: str) -> dict[str, str]:
+    """Return the source hash of each reference or entry point among `texts`."""
     return {text: source_hash(text, group) for text in texts if is_reference(text) or text in entry_points(group)}
 
 
-def where(error: BaseException) -> str:
-    """Name an error with the last line of the user's own code that it passed through."""
+def describe_error(error: BaseException) -> str:
+    """Return an error's type and message with the last line of the user's code in its traceback."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
     own = [f for f in frames if not f.filename.startswith(("<", str(Path(__file__).parent), _LIBRARY))]
     message = str(error).strip().partition("\n")[0].rstrip(".")
-    said = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
-    return f"{said} ({own[-1].filename}, line {own[-1].lineno}: {own[-1].line})" if own else said
+    return f"{text} ({own[-1].filename}, line {own[-1].lineno}: {own[-1].line})" if own else text
 
 
 @contextmanager
-def told(home: str, did: str = "does not import:") -> Iterator[None]:
-    """Turn whatever the user's code raises into a sentence with its line; the global random state stays as it was.
+def user_errors(name: str, failure: str = "does not import:") -> Iterator[None]:
+    """Turn errors of the user's code into a ConfigurationError that quotes the line; restore torch's random state.
 
     Raises:
-        ConfigurationError: the block raised anything but an error of ours.
+        ConfigurationError: the block raises anything but an InitbenchError.
     """
-    import torch  # noqa: PLC0415 - this module is loaded where plain data are read, which needs no torch
+    import torch  # noqa: PLC0415 - reading plain data loads this module, and needs no torch
 
     try:
         with torch.random.fork_rng(devices=[]):
@@ -93,11 +95,11 @@ def told(home: str, did: str = "does not import:") -> Iterator[None]:
     except InitbenchError:
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigurationError(f"{home} {did} {where(error)}.") from error
+        raise ConfigurationError(f"{name} {failure} {describe_error(error)}.") from error
 
 
 def _changed(home: str) -> int:
-    """Return when a file was last written, 0 for a module: a file that was changed is loaded anew."""
+    """Return the modification time of a file, 0 for a module: a changed file is imported again."""
     path = Path(home).expanduser()
     return path.stat().st_mtime_ns if home.endswith(".py") and path.is_file() else 0
 
@@ -105,7 +107,7 @@ def _changed(home: str) -> int:
 @lru_cache(maxsize=64)
 def _module(home: str, _changed_at: int) -> ModuleType:
     is_file = home.endswith(".py")
-    with told(home), beside(home):
+    with user_errors(home), on_import_path(home):
         try:
             return _from_file(Path(home).expanduser()) if is_file else importlib.import_module(home)
         except ModuleNotFoundError as error:
@@ -122,14 +124,14 @@ def _source(loaded: Any, reference: str) -> str:  # noqa: ANN401 - the user's ob
 
 
 def _from_file(path: Path) -> ModuleType:
-    """Import a file under a name of its own."""
+    """Import a file under a module name that hides no other module."""
     if not path.is_file():
         raise UsageError(f"No file {path}.")
     spec = importlib.util.spec_from_file_location(f"initbench_user_{path.stem}", path)
     assert spec is not None, "a .py file has a loader"
     assert spec.loader is not None, "a .py file has a loader"
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickles in the file look themselves up there
+    sys.modules[spec.name] = module  # dataclasses and pickles look their module up there
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -139,12 +141,12 @@ def _from_file(path: Path) -> ModuleType:
 
 
 @contextmanager
-def beside(home: str) -> Iterator[None]:
-    """Have the folder of a file on the path, as `python file.py` would, and for a module the current one, as `-m`."""
+def on_import_path(home: str) -> Iterator[None]:
+    """Put the folder of a file on sys.path, as `python file.py` does; for a module the current folder, as `-m` does."""
     folder = str(Path(home).expanduser().parent.resolve()) if home.endswith(".py") else str(Path.cwd())
     sys.path.insert(0, folder)
     try:
         yield
     finally:
-        with suppress(ValueError):  # the file may have tidied the path itself
+        with suppress(ValueError):  # the user's code may have removed it
             sys.path.remove(folder)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initbench.core.registry import Registry
-from initbench.core.usercode import told
+from initbench.core.usercode import user_errors
 from initbench.errors import DataError
 
 Array = NDArray[np.generic]
@@ -37,7 +37,7 @@ def _adopt(name: str, function: Any) -> Callable[[Path], Arrays]:  # noqa: ANN40
     """Return the factory of a package's function () -> (x_train, y_train, x_test, y_test), images (n, C, H, W)."""
 
     def read(_root: Path) -> Arrays:
-        with told(f"the dataset '{name}'", "raised"):
+        with user_errors(f"the dataset '{name}'", "raised"):
             arrays = [np.asarray(part) for part in function()]
         if len(arrays) != 4:
             raise DataError(f"The dataset '{name}' gave {len(arrays)} arrays, not x_train, y_train, x_test, y_test.")

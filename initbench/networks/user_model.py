@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from initbench.core.usercode import beside, told
+from initbench.core.usercode import on_import_path, user_errors
 from initbench.errors import UsageError
 
 ImageShape = tuple[int, int, int]
@@ -22,14 +22,14 @@ def _built(reference: str, build: Any, shape: ImageShape | None, classes: int) -
 
     Raises:
         UsageError: not callable, needs other arguments, or returns no module.
-        ConfigurationError: the builder raises; the message has its line.
+        ConfigurationError: the builder raises; the message quotes the line.
     """
     if isinstance(build, nn.Module):
         raise UsageError(f"'{reference}' is a model, not a function that builds one: each seed needs a new one.")
     if not callable(build):
         raise UsageError(f"'{reference}' is {type(build).__name__}, not a function that builds a model.")
     arguments = _fitting(build, reference, shape, classes)
-    with told(reference, "raised"), beside(reference.strip().rpartition(":")[0]):
+    with user_errors(reference, "raised"), on_import_path(reference.strip().rpartition(":")[0]):
         model = build(*arguments)
     if not isinstance(model, nn.Module):
         raise UsageError(f"{reference} returned {type(model).__name__}, not a torch.nn.Module.")

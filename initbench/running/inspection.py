@@ -287,7 +287,7 @@ def _copied(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model)
     except Exception as error:
-        raise UsageError(f"{type(model).__name__} cannot be copied: {usercode.where(error)}.") from error
+        raise UsageError(f"{type(model).__name__} cannot be copied: {usercode.describe_error(error)}.") from error
 
 
 def _canonical(scheme: str) -> str:

@@ -251,7 +251,7 @@ def _require_logits(model: str, dataset: Dataset) -> None:
         with torch.no_grad():
             logits = built(torch.zeros(2, *dataset.shape, device="cpu" if small else where))
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError) as error:
-        said = usercode.where(error) if names_code(model) else error
+        said = usercode.describe_error(error) if names_code(model) else error
         raise UsageError(f"The model '{model}' does not fit {dataset.name}: {said}") from None
     if not isinstance(logits, torch.Tensor):
         raise UsageError(f"The model '{model}' gives {type(logits).__name__}, not a tensor of logits.")
@@ -305,8 +305,8 @@ class _Grid:
 
 
 def _code(model: str, scheme: str) -> tuple[tuple[str, str], ...] | None:
-    code = usercode.own_code((model,), MODELS.group)
-    code |= usercode.own_code(parse_scheme(scheme).names, SCHEMES.group)
+    code = usercode.code_hashes((model,), MODELS.group)
+    code |= usercode.code_hashes(parse_scheme(scheme).names, SCHEMES.group)
     return tuple(sorted(code.items())) or None
 
 

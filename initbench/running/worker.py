@@ -82,6 +82,6 @@ def failed(trial: Trial, dataset: Dataset, reason: str) -> Record:
 def _reason(error: BaseException, trial: Trial) -> str:
     """Name the error and its place: a line of the user's own code where the trial has such code."""
     if trial.code:
-        return usercode.where(error)
+        return usercode.describe_error(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"

@@ -118,7 +118,7 @@ def _forward(model: nn.Module, batch: Batch, listener: Listener) -> Tensor:
     except (Exception, SystemExit) as error:
         shapes = ", ".join("×".join(map(str, tensor.shape)) for tensor in tensors_of(batch.inputs))
         raise UsageError(
-            f"{type(model).__name__} cannot take a batch of shape {shapes}: {usercode.where(error)}."
+            f"{type(model).__name__} cannot take a batch of shape {shapes}: {usercode.describe_error(error)}."
         ) from error
     if output is None or not output.requires_grad or not listener.sites:
         raise UsageError(f"{type(model).__name__} uses no trainable parameter on the way to its output.")
@@ -132,7 +132,7 @@ def _backward(loss: Tensor, model: nn.Module) -> None:
     try:
         loss.backward()  # type: ignore[no-untyped-call] # Tensor.backward
     except Exception as error:
-        raise UsageError(f"{type(model).__name__} has no backward pass: {usercode.where(error)}.") from error
+        raise UsageError(f"{type(model).__name__} has no backward pass: {usercode.describe_error(error)}.") from error
 
 
 def _classes(output: Tensor) -> int | None:
