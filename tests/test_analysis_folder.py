@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from initbench.analysis.statistics.intervals import mean_band
 from initbench.records.recipe import DEFAULT_SCHEMES
+from initbench.report.document import document_of
 from initbench.report.figures import plots
 from initbench.report.figures.comparison import pictures
 from initbench.report.figures.style import PAPER, SCREEN, USUAL, Files, looks
@@ -164,9 +165,9 @@ def test_the_report_holds_every_table_as_it_stands_beside_it(folder, page):
 
 def test_tables_beyond_the_budget_are_linked_where_they_stand_beside_it(monkeypatch):
     comparison = a_comparison([finished(a_trial())])
-    tables = tables_of(comparison)
+    tables = tables_of(document_of(comparison))
     monkeypatch.setattr("initbench.report.page.comparison.BUDGET", 2 * len(tables["trials.csv"]))
-    page = Page(render_report(comparison, [], ["summary.csv", "curves.csv"], tables))
+    page = Page(render_report(document_of(comparison), [], ["summary.csv", "curves.csv"], tables))
     assert set(page.held) == {"trials.csv"}
     assert [link for link in page.links if not link.startswith("#")] == ["curves.csv", "summary.csv"]
 
@@ -204,7 +205,7 @@ def test_every_edge_is_drawn_and_reported(records):
     comparison = a_comparison(records)
     drawn = list(pictures(comparison))
     assert all(picture.png and picture.svg for picture in drawn)
-    assert Page(render_report(comparison, drawn, [])).open == []
+    assert Page(render_report(document_of(comparison), drawn, [])).open == []
 
 
 def test_a_grid_of_rates_has_its_own_files_and_one_signal():
@@ -218,10 +219,10 @@ def test_figures_beyond_the_budget_are_linked_instead(monkeypatch):
     monkeypatch.setattr("initbench.report.page.comparison.FIGURES_BUDGET", 1)
     comparison = a_comparison([finished(a_trial())])
     for formats, linked in ((("png", "svg"), "svg"), (("pdf", "png"), "png"), (("pdf",), "pdf")):
-        page = Page(render_report(comparison, pictures(comparison), [], formats=formats))
+        page = Page(render_report(document_of(comparison), pictures(comparison), [], formats=formats))
         assert "path" not in page.tags
         assert f"plots/loss.{linked}" in page.links
-    alone = Page(render_report(comparison, pictures(comparison), []))
+    alone = Page(render_report(document_of(comparison), pictures(comparison), []))
     assert [link for link in alone.links if not link.startswith("#")] == []
     assert "Loss against step: digits" in alone.text
     assert alone.text.count("left out to keep this file small.") == len(list(pictures(comparison)))

@@ -23,8 +23,9 @@ from initbench.analysis.panels import settings_of, suffixes
 from initbench.comparison import Comparison
 from initbench.core.text import markdown, printable, slug, spreadsheet
 from initbench.records.record import Final
+from initbench.report.document import document_of
 from initbench.report.markdown import summary_markdown
-from initbench.report.sentences import findings, introduction, notes
+from initbench.report.sentences import findings, introduction
 from initbench.report.tables import csv_bytes, display_rows, mean_cell
 
 TRIALS = (
@@ -222,7 +223,7 @@ def test_the_introduction_says_the_extent_the_target_its_rule_and_the_baseline()
 
 def test_no_records_is_said_and_what_is_missing_is_named():
     comparison = a_comparison([], missing=80, schemes=("a", "b"))
-    page = summary_markdown(comparison)
+    page = summary_markdown(document_of(comparison))
     assert "No trial is stored yet." in page
     assert "Not stored: 80 planned trials" in page
     assert "Nothing is stored of: a, b." in page
@@ -235,7 +236,7 @@ def test_notes_tell_failures_with_reasons_and_each_notice_once():
         *seeds(failed, 2, reason="out of memory"),
         *(finished(a_trial(s, seed=9), notices=("bn.weight was left alone",)) for s in ("x", "y", "z")),
     ]
-    told = notes(a_comparison(records, missing=1))
+    told = document_of(a_comparison(records, missing=1)).notes
     assert "Not stored: 1 planned trial (" in told[0]
     assert told[1] == "2 trials of kaiming_uniform failed (seed 0, 1): out of memory"
     assert told[2] == "bn.weight was left alone [x, y, z]"
@@ -266,7 +267,7 @@ def test_nothing_is_named_highest_where_nothing_learned(records):
 def test_the_terminal_and_the_page_show_the_same_cells():
     records = [*seeds(finished, 3, "kaiming_uniform; bias=constant(0.1)"), *seeds(diverged, 3, "torch_default")]
     comparison = a_comparison(records)
-    page = summary_markdown(comparison)
+    page = summary_markdown(document_of(comparison))
     for row in display_rows(comparison)[0].rows:
         assert f"| {' | '.join(row)} |" in page
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from initbench.cli.export import Format
 from initbench.cli.export import export as command
+from initbench.report.document import document_of
 from initbench.report.exports import DOCUMENTS, FORMATS, export
 from initbench.report.exports.latex import escaped, latex
 from initbench.report.markdown import summary_markdown
@@ -42,7 +43,7 @@ def unescaped(cell):
 
 def test_latex_holds_the_cells_of_the_terminal():
     comparison = a_comparison(RECORDS)
-    text = latex(display_rows(comparison))
+    text = latex(document_of(comparison))
     (table,) = display_rows(comparison)
     lines = [line.removesuffix(r" \\") for line in text.splitlines() if line.endswith(r" \\")]
     assert [tuple(map(unescaped, re.split(r" & ", line))) for line in lines] == [table.headers, *table.rows]
@@ -66,7 +67,7 @@ def test_csv_and_markdown_are_the_summary_and_json_is_strict():
     read = pd.read_csv(io.BytesIO(export(comparison, "csv", {})))
     assert list(read.columns) == list(comparison.summary.columns)
     assert list(read["scheme"]) == list(comparison.summary["scheme"])
-    assert export(comparison, "markdown", {}).decode() == summary_markdown(comparison)
+    assert export(comparison, "markdown", {}).decode() == summary_markdown(document_of(comparison))
     assert json.loads(export(comparison, "json", {"schema": 1, "low": None})) == {"schema": 1, "low": None}
     with pytest.raises(ValueError, match="JSON compliant"):
         export(comparison, "json", {"low": float("nan")})
@@ -140,7 +141,7 @@ def compiled(tables, tmp_path):
 @pytest.mark.skipif(LATEX is None, reason="there is no TeX here: install pdflatex or tectonic")
 def test_latex_compiles(tmp_path):
     records = [finished(a_trial(name, seed, dataset=f"{name}.npz")) for name in NAMES for seed in range(2)]
-    assert compiled(latex(display_rows(a_comparison(records))), tmp_path).stat().st_size > 0
+    assert compiled(latex(document_of(a_comparison(records))), tmp_path).stat().st_size > 0
 
 
 PDFTOTEXT = shutil.which("pdftotext")
@@ -148,10 +149,11 @@ PDFTOTEXT = shutil.which("pdftotext")
 
 @pytest.mark.skipif(PDFTOTEXT is None or shutil.which("pdflatex") is None, reason="pdflatex and pdftotext are not here")
 def test_a_page_set_by_latex_holds_all_columns_and_the_names_as_they_are(tmp_path):
-    tables = display_rows(a_comparison([finished(a_trial(name, seed)) for name in NAMES for seed in range(2)]))
-    page = compiled(latex(tables), tmp_path)
+    records = [finished(a_trial(name, seed)) for name in NAMES for seed in range(2)]
+    document = document_of(a_comparison(records))
+    page = compiled(latex(document), tmp_path)
     told = subprocess.run([PDFTOTEXT, page, "-"], capture_output=True, text=True, check=True).stdout
     # What pdfTeX has no letter for is said by its number, and its underscore is drawn.
     lacking = {ord(letter): f"U+{ord(letter):04X}" for letter in "模型σ²ðđą"} | {ord("_"): " "}
-    for text in (*NAMES, *tables[0].headers):
+    for text in (*NAMES, *document.tables[0].headers):
         assert text.translate(lacking) in unicodedata.normalize("NFC", told)

@@ -31,6 +31,7 @@ from initbench.core.text import markdown, printable, spreadsheet
 from initbench.records import store
 from initbench.records.recipe import Claim
 from initbench.records.record import Record
+from initbench.report.document import document_of
 from initbench.report.exports import DOCUMENTS, export
 from initbench.report.exports.latex import escaped
 from initbench.report.figures.comparison import pictures
@@ -269,7 +270,8 @@ def test_a_report_of_any_texts_is_inert(texts):
     comparison = a_hostile_comparison(texts)
     caption = f"{printable(stored(texts[0]))}: x"
     drawn = [Picture("loss", caption, Figure(figsize=(1, 1)))]
-    page = render_report(comparison, drawn, BESIDE, tables_of(comparison))
+    document = document_of(comparison)
+    page = render_report(document, drawn, BESIDE, tables_of(document))
     read = hold_inert(page, beside=BESIDE)
     for text in texts:
         assert " ".join(printable(stored(text)).split()) in " ".join(read.text.split())
@@ -282,7 +284,7 @@ def test_tables_files_and_documents_of_any_texts_are_inert(texts):
     for table in display_rows(comparison):
         for line in (table.setting, table.head, *table.lines, *(cell for row in table.rows for cell in row)):
             assert line == printable(line)
-    page = summary_markdown(comparison)
+    page = summary_markdown(document_of(comparison))
     assert all(c.isprintable() or c == "\n" for c in page)
     assert not re.search(r"<[A-Za-z/!?]", page)
     assert not any(re.search(r"(?<!\\)\$", line.replace("\\\\", "")) for line in page.splitlines())
@@ -314,7 +316,7 @@ def test_a_terminal_shows_any_comparison_as_text(texts):
 
 
 def test_every_page_has_the_policy():
-    hold_inert(render_report(a_hostile_comparison(["x"]), [], BESIDE), beside=BESIDE)
+    hold_inert(render_report(document_of(a_hostile_comparison(["x"])), [], BESIDE), beside=BESIDE)
     hold_inert(render_inspection(an_inspection(["x"]), [], BESIDE), beside=BESIDE)
     pages = {path.name for path in (Path(initbench.__file__).parent / "report" / "page" / "templates").iterdir()}
     assert {name for name in pages if name.startswith(("report", "inspection"))} == {
@@ -421,5 +423,5 @@ def test_the_commands_show_a_stored_folder_of_baits_inertly(tmp_path):
 
 def test_a_comparison_has_a_page_for_texts_that_json_cannot_hold():
     lone = replace(a_comparison([]), name="\ud800", question="\udfff\x1b", command="\ud800")
-    assert "\\ud800" in render_report(lone, [], [])
-    assert "\\ud800" in summary_markdown(lone)
+    assert "\\ud800" in render_report(document_of(lone), [], [])
+    assert "\\ud800" in summary_markdown(document_of(lone))

@@ -13,6 +13,7 @@ from test_analysis_folder import HOSTILE, Page, contents
 from initbench.analysis.step_zero.checks import Check
 from initbench.analysis.step_zero.inspection import Inspection, Observed, layers_table, scan_table
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
+from initbench.report.document import document_of
 from initbench.report.figures.axes import cut_said, told_apart
 from initbench.report.figures.inspection import inspection_pictures
 from initbench.report.figures.inspection_plots import ridge_of
@@ -303,11 +304,11 @@ def test_the_report_of_a_comparison_has_the_same_section():
     network = a_network()
     records = [finished(a_trial(seed=seed), layers=network.layers, network=network.network) for seed in range(2)]
     comparison = a_comparison(records)
-    text = Page(render_report(comparison, [], [])).text
+    text = Page(render_report(document_of(comparison), [], [])).text
     (checks,) = comparison.step_zero_checks.values()
     assert "Before the first step" in text
     assert all(check.figure in text for check in checks)
-    assert "Before the first step" not in render_report(a_comparison([finished(a_trial())]), [], [])
+    assert "Before the first step" not in render_report(document_of(a_comparison([finished(a_trial())])), [], [])
 
 
 def test_the_page_says_which_network_it_is_about():

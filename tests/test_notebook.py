@@ -18,10 +18,11 @@ from stored import a_folder
 from test_inert_output import BAITS, Reader, a_hostile_comparison, baits, stored
 
 from initbench.core.text import printable
+from initbench.report.document import document_of
 from initbench.report.figures.picture import Picture
 from initbench.report.page import notebook
 from initbench.report.page.notebook import notebook_html
-from initbench.report.sentences import introduction, notes
+from initbench.report.sentences import introduction
 from initbench.report.tables import display_rows
 
 RECORDS = tuple(
@@ -64,7 +65,7 @@ def hold_shown(html, comparison):
     (table,) = display_rows(comparison)
     assert Cells(html).rows == [list(table.headers), *map(list, table.rows)]
     text = Reader(html.replace("<img ", "<meta ")).text
-    for line in (introduction(comparison), table.head, *table.lines, *notes(comparison)):
+    for line in (introduction(comparison), table.head, *table.lines, *document_of(comparison).notes):
         assert line in text
     drawn = re.findall(r'<img alt="([^"]*)" width="\d+" src="data:image/png;base64,([A-Za-z0-9+/=]+)">', html)
     assert [caption.partition(":")[0] for caption, _ in drawn] == [

@@ -13,6 +13,7 @@ from test_analysis_folder import Page
 
 from initbench.records.recipe import Claim, default_target
 from initbench.report.analysis_plan import analysis_plan
+from initbench.report.document import document_of
 from initbench.report.figures.comparison import looks_of, pictures
 from initbench.report.figures.picture import Picture, house_style
 from initbench.report.figures.style import COLOURS, REFERENCE_COLOUR, looks
@@ -198,7 +199,7 @@ def test_a_page_goes_from_the_verdict_to_the_tables():
         [finished(a_trial(scheme, s), test=0.8 + s / 50) for scheme in ("a", "torch_default") for s in range(2)],
         claims=(Claim(text="a wins", metric="test_accuracy", better="a", than="torch_default"),),
     )
-    page = render_report(comparison, pictures(comparison), ["trials.csv"])
+    page = render_report(document_of(comparison), pictures(comparison), ["trials.csv"])
     text = Page(re.sub(r"<nav.*?</nav>", "", page, flags=re.DOTALL)).text
     heads = [
         "Against torch_default in test accuracy", "Summary", "Learning curves", "Loss against step",
@@ -270,7 +271,7 @@ def test_a_plan_without_trials_says_what_is_asked():
 def test_every_cell_of_a_numeric_column_but_words_has_a_sort_key():
     records = [finished(a_trial(scheme, s), test=0.8 + s / 50) for scheme in "ab" for s in range(3)]
     (table,) = display_rows(a_comparison(records))
-    page = render_report(a_comparison(records), [], [])
+    page = render_report(document_of(a_comparison(records)), [], [])
     for row in table.rows:
         for cell in row[1:]:
             assert f'data-sort="{sort_key(cell)}">{cell}<' in page if sort_key(cell) else f"<td>{cell}<" in page

@@ -22,7 +22,7 @@ from initbench.analysis.stability import (
     stability,
 )
 from initbench.records.record import EARLY_STEPS, Early, Point
-from initbench.report.sentences import notes
+from initbench.report.document import document_of
 from tests.analysis_data import ENVIRONMENT, a_comparison, a_curve, a_trial, diverged, failed, finished
 
 
@@ -226,6 +226,6 @@ def test_a_trial_that_ends_in_a_loss_spike_is_counted_and_one_that_merely_wavers
 def test_trials_of_unlike_machines_are_named_once_and_those_of_one_kind_are_not():
     elsewhere = ENVIRONMENT.model_copy(update={"device": "Xeon", "instructions": "AVX2, haswell"})
     records = [finished(a_trial(seed=0)), finished(a_trial(seed=1), environment=elsewhere)]
-    (note,) = (note for note in notes(a_comparison(records)) if "kinds of machine" in note)
+    (note,) = (note for note in document_of(a_comparison(records)).notes if "kinds of machine" in note)
     assert "cpu (torch 2.13.0): 1 trial; Xeon (AVX2, haswell, torch 2.13.0): 1 trial" in note
-    assert not any("kinds of machine" in note for note in notes(a_comparison(records[:1])))
+    assert not any("kinds of machine" in note for note in document_of(a_comparison(records[:1])).notes)

@@ -18,12 +18,13 @@ from initbench.analysis.statistics.paired import compare_pairs, holm
 from initbench.analysis.statistics.survival import compare_steps, survive
 from initbench.analysis.tuning import choose
 from initbench.cli.present import show_comparison, summary_document
+from initbench.report.document import document_of
 from initbench.report.figures.comparison import pictures
 from initbench.report.folder import write_folder
 from initbench.report.freshness import is_fresh
 from initbench.report.markdown import summary_markdown
 from initbench.report.page.comparison import render_report
-from initbench.report.sentences import findings, notes
+from initbench.report.sentences import findings
 from initbench.report.tables import across_remarks, across_rows, csv_bytes, display_rows
 
 BASE = "torch_default"
@@ -184,8 +185,8 @@ def test_a_failed_trial_says_nothing_of_learning_nor_of_steps():
 )
 def test_every_edge_says_something_true_everywhere(records, said, capsys):
     comparison = a_comparison(records)
-    page = summary_markdown(comparison)
-    html = render_report(comparison, [], [])
+    page = summary_markdown(document_of(comparison))
+    html = render_report(document_of(comparison), [], [])
     show_comparison(comparison)
     printed = " ".join(capsys.readouterr().out.split())
     for text in (page, printed, html.replace("&#39;", "'")):
@@ -205,7 +206,7 @@ def test_the_report_begins_with_the_verdict():
     assert said.verdict == (
         f"Against {BASE} in test accuracy (10 seeds, in pairs): better: good; no detectable difference: “{LONG}”."
     )
-    page = Page(render_report(comparison, [], []))
+    page = Page(render_report(document_of(comparison), [], []))
     assert page.text.index("better: good") < page.text.index("Summary")
     for word in ("Holm", "sign-flip", "about k seeds", "Kaplan-Meier", "restricted mean", "log-rank", "as in COCO"):
         assert word in page.text
@@ -218,7 +219,8 @@ def test_words_and_numbers_stand_in_the_report_and_in_the_markdown():
     first = comparison.verdicts.iloc[0]
     assert table.lines[0].startswith(f"good: {first['accuracy_text']}, p = 0.0039. Faster by ")
     assert "In steps: no detectable difference" in table.lines[1]
-    page, markdown = Page(render_report(comparison, [], [])).text, summary_markdown(comparison)
+    document = document_of(comparison)
+    page, markdown = Page(render_report(document, [], [])).text, summary_markdown(document)
     for text in (page, markdown.replace("\\", "")):
         assert all(line in text for line in table.lines)
         assert all(sheet.caption in text for sheet in table.evidence)
@@ -276,7 +278,7 @@ def test_across_settings_shows_the_aggregates_and_what_they_hold():
     assert sheet.rows[1][1] == "10 × 2"
     assert sheet.rows[1][2].startswith(f"{of.middle['good'].value:.3f} [")
     assert "10 seeds: expect a 95 % bootstrap interval" in across_remarks(comparison)[0]
-    for text in (summary_markdown(comparison), render_report(comparison, [], [])):
+    for text in (summary_markdown(document_of(comparison)), render_report(document_of(comparison), [], [])):
         assert "Across settings" in text
         assert sheet.rows[1][2] in text.replace("\\", "")
     assert [p.name for p in pictures(comparison)].count("profile") == 1
@@ -285,7 +287,7 @@ def test_across_settings_shows_the_aggregates_and_what_they_hold():
 def test_one_setting_has_no_section_across_settings():
     comparison = a_usual_comparison()
     assert comparison.across == ()
-    assert "Across settings" not in summary_markdown(comparison)
+    assert "Across settings" not in summary_markdown(document_of(comparison))
 
 
 def test_across_settings_a_diverged_trial_ranks_below_all_and_a_failed_seed_is_left_out():
@@ -388,7 +390,7 @@ def test_a_tuned_folder_has_its_figures_and_its_tuning_table(tmp_path):
     assert b"(tuning seeds)" in held["plots/lr.svg"]
     assert is_fresh(tmp_path, comparison)
     assert not is_fresh(tmp_path, replace(comparison, tuning=comparison.tuning[1:]))
-    assert any("tuning.csv" in note for note in notes(comparison))
+    assert any("tuning.csv" in note for note in document_of(comparison).notes)
 
 
 def test_tuned_over_two_models_aggregates_each_rule_by_itself():

@@ -6,13 +6,14 @@ from functools import cached_property
 import pandas as pd
 
 from initbench.analysis.across import Across, across
+from initbench.analysis.claims import ClaimVerdict, judge_claims
 from initbench.analysis.frames import curves_frame, layers_frame, learned_trials, trials_frame
 from initbench.analysis.judgements import Judgement, budget_of, judge, judge_all_pairs, survival_of, verdicts_frame
 from initbench.analysis.panels import Panel, panels_of, settings_of
-from initbench.analysis.stability import Stability, stability
+from initbench.analysis.stability import Stability, loss_instability, stability
 from initbench.analysis.statistics.survival import Survival
 from initbench.analysis.step_zero.checks import Check, diagnose
-from initbench.analysis.summary import in_order, summarize
+from initbench.analysis.summary import SETTING, in_order, summarize
 from initbench.analysis.tuning import Choice, choose
 from initbench.records.recipe import Claim, default_target
 from initbench.records.record import Record, StepZero
@@ -120,6 +121,17 @@ class Results:
     def stability(self) -> tuple[Stability, ...]:
         """Generalization gap and early stability, one row a setting and scheme."""
         return stability(self.records)
+
+    @cached_property
+    def claims_judged(self) -> tuple[ClaimVerdict, ...]:
+        """The verdict on each claim, from the scored trials: at each scheme's own lr where rates were tuned."""
+        early = {record.trial.id: loss_instability(record).value for record in self.records}
+        trials = self.marked.assign(instability=self.trials["trial"].map(early).astype("float64"))
+        if not self.choices:
+            return judge_claims(self.claims, trials)
+        own = [panel.rows(trials).index for panel in self.panels if panel.rule == "own lr"]
+        kept = trials.loc[[place for index in own for place in index]]
+        return judge_claims(self.claims, kept, pair_on=SETTING[:3])
 
     def all_pairs(self) -> pd.DataFrame:
         """Return every scheme against every other (`judging.VERDICT_COLUMNS`), Holm's family being a panel's pairs.

@@ -12,32 +12,31 @@ from initbench.analysis.claims import ClaimVerdict
 from initbench.cli import console
 from initbench.comparison import Comparison
 from initbench.core.text import pieces
-from initbench.report.sections import claim_verdicts, sections
-from initbench.report.sentences import introduction, notes
-from initbench.report.tables import across_remarks, across_rows, display_rows
+from initbench.report.document import document_of
 
 NAME = 24  # characters that names of schemes should have before an interval takes a line of its own
 
 
 def show_comparison(comparison: Comparison) -> None:
     """Print what was asked, a table and the verdicts per setting, and what a reader must know."""
-    console.show_text(introduction(comparison))
-    for table in display_rows(comparison):
+    document = document_of(comparison)
+    console.show_text(document.introduction)
+    for table in document.tables:
         console.show_text()
         show_folded(table.setting, table.headers, table.rows)
         console.show_text()
         console.show_text(table.head)
         show_list(table.lines)
-    for sheet in across_rows(comparison):
+    for sheet in document.across:
         console.show_text()
         show_folded(f"Across settings: {sheet.caption}", sheet.headers, sheet.rows)
-    for section in sections(comparison):
+    for section in document.sections:
         if section.brief:
             console.show_text()
             console.show_text(section.title, style="bold")
             show_list(section.lines)
     console.show_text()
-    show_list((*across_remarks(comparison), *notes(comparison)))
+    show_list((*document.remarks, *document.notes))
 
 
 def show_all_pairs(comparison: Comparison) -> None:
@@ -61,8 +60,8 @@ def summary_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "missing": comparison.missing,
         "summary": json.loads(comparison.summary.to_json(orient="records")),
         "verdicts": json.loads(comparison.verdicts.to_json(orient="records")),
-        "claims": [_claim(verdict) for verdict in claim_verdicts(comparison)],
-        "notes": list(notes(comparison)),
+        "claims": [_claim(verdict) for verdict in comparison.claims_judged],
+        "notes": list(document_of(comparison).notes),
     }
 
 

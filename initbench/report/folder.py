@@ -7,6 +7,7 @@ from initbench.analysis.results import Results
 from initbench.analysis.step_zero.inspection import Inspection, checks_table, layers_table, networks_table
 from initbench.core.paths import stay_inside
 from initbench.records.store import sweep, write_atomically
+from initbench.report.document import document_of
 from initbench.report.figures.comparison import pictures
 from initbench.report.figures.inspection import inspection_pictures
 from initbench.report.figures.style import SCREEN, USUAL, Files
@@ -28,8 +29,9 @@ def write_folder(folder: Path, comparison: Results, *, draw: bool = True, asked:
         ConfigurationError: the folder cannot be written.
     """
     drawn = list(pictures(comparison)) if draw else []
-    files = tables_of(comparison)
-    files["report.html"] = render_report(comparison, drawn, list(files), files, asked.formats).encode()
+    document = document_of(comparison)
+    files = tables_of(document)
+    files["report.html"] = render_report(document, drawn, list(files), files, asked.formats).encode()
     if draw and asked.style != SCREEN:
         drawn = list(pictures(comparison, asked.style))
     for picture in drawn:

@@ -2,24 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 
-from initbench.analysis.results import Results
 from initbench.core.text import markdown
-from initbench.report.sections import sections
-from initbench.report.sentences import introduction, notes
+from initbench.report.document import Document
 from initbench.report.sheets import Sheet
-from initbench.report.tables import DisplayTable, across_remarks, across_rows, display_rows
+from initbench.report.tables import DisplayTable
 
 
-def summary_markdown(comparison: Results) -> str:
+def summary_markdown(document: Document) -> str:
     """Return the page: what was asked, a table and verdicts per setting, what else was asked for, notes."""
-    parts = [f"# {markdown(comparison.name)}", markdown(introduction(comparison))]
-    for display in display_rows(comparison):
+    parts = [f"# {markdown(document.title)}", markdown(document.introduction)]
+    for display in document.tables:
         parts += _setting(display)
-    if comparison.across:
-        parts += ["## Across settings", *_sheets(across_rows(comparison))]
-    for section in sections(comparison):
+    if document.across:
+        parts += ["## Across settings", *_sheets(document.across)]
+    for section in document.sections:
         parts += [f"## {section.title}", _list(section.lines), *_sheets(section.sheets)]
-    parts.append(_list((*across_remarks(comparison), *notes(comparison))))
+    parts.append(_list((*document.remarks, *document.notes)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from initbench.analysis.claims import CLAIMS_RULE, ClaimVerdict, judge_claims
+from initbench.analysis.claims import CLAIMS_RULE, ClaimVerdict
 from initbench.analysis.crossing import decompose
 from initbench.analysis.panels import Panel
 from initbench.analysis.prediction import foresight
 from initbench.analysis.results import Results
-from initbench.analysis.stability import INSTABILITY_RULE, LEVEL_RULE, SPIKE_RULE, Stability, loss_instability, spikes
+from initbench.analysis.stability import INSTABILITY_RULE, LEVEL_RULE, SPIKE_RULE, Stability, spikes
 from initbench.analysis.statistics.intervals import Estimate
-from initbench.analysis.summary import SETTING
 from initbench.core.text import printable
 from initbench.report.crossing import describe_crossing
 from initbench.report.sheets import NOTHING, Sheet
@@ -39,20 +38,6 @@ def sections(comparison: Results) -> tuple[Section, ...]:
     return tuple(section for section in every if section.lines or section.sheets)
 
 
-def claim_verdicts(comparison: Results) -> tuple[ClaimVerdict, ...]:
-    """Judge the recipe's claims on the scored trials: at each scheme's own lr where rates were tuned."""
-    trials = comparison.trials
-    early = {record.trial.id: loss_instability(record).value for record in comparison.records}
-    trials = trials.assign(
-        instability=trials["trial"].map(early).astype("float64"), learned=trials["trial"].isin(comparison.learned)
-    )
-    if not comparison.choices:
-        return judge_claims(comparison.claims, trials)
-    own = [panel.rows(trials).index for panel in comparison.panels if panel.rule == "own lr"]
-    kept = trials.loc[[place for index in own for place in index]]
-    return judge_claims(comparison.claims, kept, pair_on=SETTING[:3])
-
-
 def _looks(comparison: Results) -> Section:
     """Say which seeds were added after results of others were there to be seen."""
     seen = {seed for look in comparison.looks for seed in look}
@@ -75,7 +60,7 @@ def seeds_said(seeds: list[int]) -> str:
 def _claims(comparison: Results) -> Section:
     if not comparison.claims or comparison.trials.empty:
         return Section("Claims", ())
-    lines = [_claim_line(of) for of in claim_verdicts(comparison)]
+    lines = [_claim_line(of) for of in comparison.claims_judged]
     return Section("Claims", (*lines, CLAIMS_RULE))
 
 

@@ -82,11 +82,6 @@ def introduction(comparison: Results) -> str:
     return printable(" ".join(part for part in parts if part))
 
 
-def notes(comparison: Results) -> tuple[str, ...]:
-    """Return what a reader of the tables must know, the alarming first."""
-    return (*caveats(comparison), *readings(comparison))
-
-
 def caveats(comparison: Results) -> tuple[str, ...]:
     """Return what limits the tables: what is missing, failed or was left alone, and that one lr may not be enough."""
     records = comparison.records

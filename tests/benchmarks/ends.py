@@ -25,6 +25,7 @@ from initbench.comparison import Comparison, load
 from initbench.records import store
 from initbench.records.manifest import read_earlier, stamp
 from initbench.records.record import Record
+from initbench.report.document import document_of
 from initbench.report.figures.comparison import pictures
 from initbench.report.markdown import summary_markdown
 from initbench.report.page.comparison import render_report
@@ -68,13 +69,13 @@ def _many(out: Path) -> None:
         "verdicts": lambda: (comparison.summary, comparison.judgements, comparison.survivals),
         "step 0": lambda: comparison.step_zero_checks,
         "CSV": lambda: [csv_bytes(f) for f in (comparison.trials, comparison.curves, comparison.layers)],
-        "summary.md": lambda: summary_markdown(comparison),
+        "summary.md": lambda: summary_markdown(document_of(comparison)),
     }
     for part, act in parts.items():
         _say(f"  {part}", *_timed(act)[1])
     drawn, took = _timed(lambda: [picture for picture in pictures(comparison) if picture.svg and picture.png])
     _say(f"  {len(drawn)} figures", *took)
-    _say("  report.html", *_timed(lambda: render_report(comparison, drawn, beside=[]))[1])
+    _say("  report.html", *_timed(lambda: render_report(document_of(comparison), drawn, beside=[]))[1])
     with redirect_stdout(StringIO()):
         took = _timed(lambda: show_comparison(comparison))[1]
     _say("  shown", *took)

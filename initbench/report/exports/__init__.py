@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from initbench.analysis.results import Results
+from initbench.report.document import document_of
 from initbench.report.exports.latex import latex
 from initbench.report.exports.mlflow import log_runs, without_password, write_mlflow
 from initbench.report.exports.parquet import write_parquet
 from initbench.report.exports.tensorboard import write_tensorboard
 from initbench.report.markdown import summary_markdown
-from initbench.report.tables import csv_bytes, display_rows
+from initbench.report.tables import csv_bytes
 
 __all__ = ["COLLECTIONS", "DOCUMENTS", "FORMATS", "export", "log_runs", "without_password"]
 
-Document = Callable[[Results, Mapping[str, Any]], bytes]
-DOCUMENTS: Mapping[str, Document] = {
+DOCUMENTS: Mapping[str, Callable[[Results, Mapping[str, Any]], bytes]] = {
     "csv": lambda comparison, _: csv_bytes(comparison.summary),
-    "markdown": lambda comparison, _: summary_markdown(comparison).encode(),
-    "latex": lambda comparison, _: latex(display_rows(comparison)).encode(),
+    "markdown": lambda comparison, _: summary_markdown(document_of(comparison)).encode(),
+    "latex": lambda comparison, _: latex(document_of(comparison)).encode(),
     "json": lambda _, document: (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(),
 }
 COLLECTIONS: Mapping[str, Callable[[Results, Path], object]] = {

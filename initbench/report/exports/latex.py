@@ -2,6 +2,7 @@
 
 import re
 
+from initbench.report.document import Document
 from initbench.report.tables import DisplayTable
 
 # What LaTeX reads as commands, what its old fonts print as something else, and the signs that our cells use.
@@ -40,9 +41,9 @@ _SPECIAL = re.compile(f"{_LIGATURE}|(?P<sign>{_SIGN})|(?P<foreign>{_FOREIGN})")
 _MEANING = r"$\pm$: 95\,\% Student $t$ interval of the mean over seeds; ($k/n$): only $k$ of $n$ trials have the value."
 
 
-def latex(tables: tuple[DisplayTable, ...]) -> str:
-    """Return tables for a LaTeX document that loads `booktabs`, `graphicx` and `textcomp`, one `table` each."""
-    parts = ["% \\usepackage{booktabs,graphicx,textcomp}", *map(_latex_table, tables)]
+def latex(document: Document) -> str:
+    """Return the tables for a LaTeX document that loads `booktabs`, `graphicx` and `textcomp`, one `table` each."""
+    parts = ["% \\usepackage{booktabs,graphicx,textcomp}", *map(_latex_table, document.tables)]
     return "\n\n".join(parts) + "\n"
 
 

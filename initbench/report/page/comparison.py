@@ -10,16 +10,15 @@ from initbench.analysis.results import Results
 from initbench.core.text import printable
 from initbench.records.store import write_atomically
 from initbench.report.analysis_plan import analysis_plan
+from initbench.report.document import Document, document_of
 from initbench.report.figures.comparison import looks_of, pictures
 from initbench.report.figures.picture import Picture, file_of
 from initbench.report.files import tables_of
 from initbench.report.page.inlining import LINKED, Inlined, kind_of, within_budget
 from initbench.report.page.page import downloads, page
 from initbench.report.page.palette import swatches
-from initbench.report.sections import sections
-from initbench.report.sentences import DEFINITIONS, caveats, findings, introduction, readings
+from initbench.report.sentences import DEFINITIONS
 from initbench.report.step_zero import step_zero_section
-from initbench.report.tables import across_remarks, across_rows, display_rows
 
 # Bytes of figures in a report, and of figures and tables together: under 2 MB with the rest, which a mail takes and a
 # phone opens.
@@ -52,16 +51,17 @@ def write_report(path: Path, comparison: Results) -> Path:
     Raises:
         ConfigurationError: the folder cannot be written.
     """
-    tables = tables_of(comparison)
+    document = document_of(comparison)
+    tables = tables_of(document)
     beside = [name for name in tables if (path.parent / name).exists()]
     drawn = list(pictures(comparison))
     formats = [of for of in LINKED if all((path.parent / file_of(picture.name, of)).exists() for picture in drawn)]
-    write_atomically(path, render_report(comparison, drawn, beside, tables, formats).encode())
+    write_atomically(path, render_report(document, drawn, beside, tables, formats).encode())
     return path
 
 
 def render_report(
-    comparison: Results,
+    document: Document,
     drawn: Iterable[Picture],
     beside: Sequence[str],
     tables: Mapping[str, bytes] | None = None,
@@ -71,6 +71,7 @@ def render_report(
 
     `formats` are those in which the folder holds the figures.
     """
+    comparison = document.results
     # The second drawing of a figure goes first when there are too many.
     order = sorted(drawn, key=lambda picture: kind_of(picture.name) == "loss_linear")
     figures = tuple(within_budget(order, FIGURES_BUDGET, formats))
@@ -79,16 +80,9 @@ def render_report(
         "report.html.j2",
         figures,
         swatches(looks_of(comparison).values()),
-        name=printable(comparison.name),
-        introduction=introduction(comparison),
-        findings=findings(comparison),
-        tables=display_rows(comparison),
-        across=across_rows(comparison),
-        remarks=across_remarks(comparison),
+        name=document.title,
+        document=document,
         before=step_zero_section(("dataset", "model", "scheme"), comparison.step_zero_checks),
-        sections=sections(comparison),
-        caveats=caveats(comparison),
-        readings=readings(comparison),
         chapters=chapters(figures),
         plan=analysis_plan(comparison),
         definitions=DEFINITIONS,

@@ -4,11 +4,9 @@ import base64
 from collections.abc import Iterator
 
 from initbench.analysis.results import Results
-from initbench.core.text import printable
+from initbench.report.document import document_of
 from initbench.report.figures.comparison import pictures
 from initbench.report.page.page import fragment
-from initbench.report.sentences import introduction, notes
-from initbench.report.tables import display_rows
 
 SHOWN = ("loss", "accuracy")
 PIXELS = 92.0  # an inch of figure, so that two figures of unlike width have letters of one size
@@ -18,11 +16,8 @@ def notebook_html(comparison: Results) -> str:
     """Return what was asked, a table and the verdicts per setting, loss and accuracy of the first, and the notes."""
     return fragment(
         "notebook.html.j2",
-        name=printable(comparison.name),
-        introduction=introduction(comparison),
-        tables=display_rows(comparison),
+        document=document_of(comparison),
         figures=list(_figures(comparison)),
-        notes=notes(comparison),
         missing=comparison.missing,
     )
 

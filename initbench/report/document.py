@@ -1,0 +1,51 @@
+"""A comparison as a document: what the terminal, Markdown, LaTeX, the page and a notebook render, each in its way."""
+
+from dataclasses import dataclass
+
+from initbench.analysis.results import Results
+from initbench.core.text import printable
+from initbench.report.sections import Section, sections
+from initbench.report.sentences import Finding, caveats, findings, introduction, readings
+from initbench.report.sheets import Sheet
+from initbench.report.tables import DisplayTable, across_remarks, across_rows, display_rows
+
+
+@dataclass(frozen=True)
+class Document:
+    """What is shown of `results`, in reading order: all of it plain text without control characters.
+
+    `tables` holds one table per panel with its verdicts, `across` those over several settings and `remarks` what limits
+    their intervals; `caveats` limit the tables, `readings` explain them.
+    """
+
+    results: Results
+    title: str
+    introduction: str
+    findings: tuple[Finding, ...]
+    tables: tuple[DisplayTable, ...]
+    across: tuple[Sheet, ...]
+    remarks: tuple[str, ...]
+    sections: tuple[Section, ...]
+    caveats: tuple[str, ...]
+    readings: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the tables must know, the alarming first."""
+        return (*self.caveats, *self.readings)
+
+
+def document_of(results: Results) -> Document:
+    """Return the document of a comparison."""
+    return Document(
+        results=results,
+        title=printable(results.name),
+        introduction=introduction(results),
+        findings=findings(results),
+        tables=display_rows(results),
+        across=across_rows(results),
+        remarks=across_remarks(results),
+        sections=sections(results),
+        caveats=caveats(results),
+        readings=readings(results),
+    )
