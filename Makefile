@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test ecosystem coverage torture check bench format clean
+.PHONY: help demo test ecosystem coverage torture check wheel bench format clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -35,6 +35,9 @@ check: $(VENV)/.dev ## lint, formatting, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+wheel: $(VENV)/.dev ## build sdist and wheel, install the wheel into a fresh environment, use it
+	$(BIN)/python tests/wheel.py
 
 bench: $(VENV)/.bench ## measure against other ways to train and against the floor (BENCH=--quick: see that it runs)
 	$(BIN)/python tests/benchmarks $(BENCH)

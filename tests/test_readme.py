@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,14 @@ def test_every_command_and_option_of_a_page_exists(page, words):
         command = command.commands[words.pop(0)]
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if re.match(r"--?[a-z]", word)} <= known
+
+
+def test_one_version_and_one_date_stand_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cited = dict(re.findall(r"^(version|date-released): (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE))
+    changed = re.search(r"^## (\S+) - (\S+)$", PAGES["initbench/CHANGELOG.md"], re.MULTILINE)
+    assert changed.groups() == (project["version"], cited["date-released"])
+    assert cited["version"] == project["version"]
 
 
 @pytest.mark.parametrize("page", PAGES)

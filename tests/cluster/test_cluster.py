@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from importlib.metadata import version
 
 import numpy as np
 import psutil
@@ -286,8 +287,8 @@ def test_a_worker_of_another_version_is_named_and_gets_no_trial(initbench, alone
     other = another(alone)
     run = initbench(*SHORT, "--executor", alone.address, "--out", "out")
     assert run.wait() == 4
-    assert "has initbench 0.1.0 (source " in said(run)
-    assert "this machine 0.1.0 (source " in said(run)
+    assert f"has initbench {version('initbench')} (source " in said(run)
+    assert f"this machine {version('initbench')} (source " in said(run)
     assert payloads(tmp_path / "out") == {}
     other.kill()
     good = begin_worker(started, alone, tmp_path, "--no-nanny")
