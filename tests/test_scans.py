@@ -10,11 +10,12 @@ from analysis_data import a_comparison, a_trial, diverged, failed, finished
 from scipy import stats
 from test_checks import a_layer, a_step
 
-from initbench.analysis.prediction import foresight
+from initbench.analysis.prediction import step_zero_prediction
 from initbench.analysis.step_zero.checks import Check
 from initbench.analysis.step_zero.inspection import Inspection, Observed
 from initbench.analysis.step_zero.scans import coordinates, reach, scanned_values
 from initbench.errors import UsageError
+from initbench.report.prediction import describe_prediction
 from initbench.running.inspection import ask, look
 
 
@@ -167,7 +168,7 @@ def test_coordinates_of_real_schemes_are_as_their_variances_say():
     assert fixed.output.mean == pytest.approx(1.0, abs=0.15)
 
 
-# --- foresight -------------------------------------------------------------------------------------------------------
+# --- prediction ------------------------------------------------------------------------------------------------------
 
 
 def checks_of(badness):
@@ -194,7 +195,8 @@ def compared(badness, accuracies):
 
 def told(comparison):
     (panel,) = comparison.panels
-    return foresight(comparison, panel)
+    prediction = step_zero_prediction(comparison, panel)
+    return "" if prediction is None else describe_prediction(panel, prediction)
 
 
 def numbers(text):

@@ -18,11 +18,11 @@ from initbench.analysis.stability import (
     gradient_instability,
     instability,
     loss_instability,
-    spikes,
     stability,
 )
 from initbench.records.record import EARLY_STEPS, Early, Point
 from initbench.report.document import document_of
+from initbench.report.sentences import describe_spikes
 from tests.analysis_data import ENVIRONMENT, a_comparison, a_curve, a_trial, diverged, failed, finished
 
 
@@ -218,8 +218,8 @@ def test_a_trial_that_ends_in_a_loss_spike_is_counted_and_one_that_merely_wavers
         )
     ]
     assert [ends_in_spike(record) for record in records] == [True, False, False, True, False]
-    assert spikes(records) == "2 of 5 trials end in a loss spike: kaiming_uniform 1, orthogonal 1."
-    assert spikes(records[1:2]) == ""
+    assert describe_spikes(records) == "2 of 5 trials end in a loss spike: kaiming_uniform 1, orthogonal 1."
+    assert describe_spikes(records[1:2]) == ""
     assert not ends_in_spike(diverged(a_trial()))
 
 

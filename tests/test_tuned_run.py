@@ -48,7 +48,7 @@ def test_every_scheme_gets_the_same_grid_and_is_scored_at_its_own_and_at_the_com
     for record in comparison.tuning:
         grids.setdefault(record.trial.scheme, set()).add(record.trial.lr)
     assert len(set(map(frozenset, grids.values()))) == 1
-    choice = comparison.choices[0]
+    choice = comparison.tuned_rates[0]
     for scheme in comparison.schemes:
         rates = {record.trial.lr for record in comparison.records if record.trial.scheme == scheme}
         assert rates == {choice.own[scheme], choice.common}

@@ -12,11 +12,11 @@ from initbench.analysis.tuning import (
     COMMON_RULE,
     OWN_RULE,
     USABLE_WITHIN,
-    choose,
-    describe,
     extended_grid,
+    tune_rates,
 )
 from initbench.records.recipe import DEFAULT_GRID
+from initbench.report.tuning import describe_tuning
 from tests.analysis_data import LN_10, a_curve, a_trial, diverged, failed, finished
 
 GRID = (0.01, 0.03, 0.1)
@@ -33,7 +33,7 @@ def tuned(losses, scheme="kaiming_uniform", *, grid=GRID, seeds=(100, 101), val=
 
 
 def only(records):
-    (choice,) = choose(records)
+    (choice,) = tune_rates(records)
     return choice
 
 
@@ -74,7 +74,7 @@ def test_where_no_lr_finished_whole_the_one_with_most_finished_is_taken_and_said
     assert choice.own == {"a": 0.01}
     assert choice.incomplete == {"a"}
     assert choice.usable["a"].decades is None
-    assert any("at no lr did every tuning trial finish" in text for text in describe(choice))
+    assert any("no lr at which every tuning trial finished" in text for text in describe_tuning(choice))
 
 
 def test_where_everything_diverged_the_smallest_lr_stands_at_the_edge_and_nothing_is_usable():
@@ -97,13 +97,15 @@ def test_common_lr_is_one_that_every_scheme_tried():
 
 
 def test_settings_come_one_by_one_in_order_of_appearance():
-    choices = choose(tuned([0.3, 0.2, 0.1], dataset="mnist") + tuned([0.1, 0.2, 0.3]) + tuned([1, 2, 3], model="cnn"))
+    choices = tune_rates(
+        tuned([0.3, 0.2, 0.1], dataset="mnist") + tuned([0.1, 0.2, 0.3]) + tuned([1, 2, 3], model="cnn")
+    )
     assert [(c.dataset, c.model, c.own["kaiming_uniform"]) for c in choices] == [
         ("mnist", "mlp(depth=8, width=64)", 0.1),
         ("digits", "mlp(depth=8, width=64)", 0.01),
         ("digits", "cnn", 0.01),
     ]
-    assert choose([]) == ()
+    assert tune_rates([]) == ()
 
 
 class Poisoned:
@@ -137,7 +139,7 @@ def test_test_numbers_are_neither_read_nor_able_to_change_the_choice():
     assert only(flipped) == plain
     poisoned = [record.model_copy(update={"final": Poisoned(record.final)}) for record in records]
     assert only(poisoned) == plain
-    assert describe(only(poisoned))
+    assert describe_tuning(only(poisoned))
     with pytest.raises(AssertionError, match="tuning read test_loss"):
         _ = poisoned[0].final.test_loss  # the trap works
 
@@ -215,7 +217,8 @@ def test_a_scheme_at_chance_everywhere_has_no_usable_lr_however_flat():
     choice = only(tuned([LN_10, LN_10, LN_10], val=0.1))
     usable = choice.usable["kaiming_uniform"]
     assert (usable.decades, str(usable)) == (None, "none")
-    assert any("No lr serves kaiming_uniform: a low sensitivity is no merit there." in s for s in describe(choice))
+    warning = "No lr works for kaiming_uniform: low sensitivity is not an advantage there."
+    assert warning in describe_tuning(choice)[-1]
 
 
 def test_cost_counts_the_steps_that_were_taken():
@@ -227,8 +230,8 @@ def test_cost_counts_the_steps_that_were_taken():
     ]
     choice = only(records)
     assert choice.steps_spent == 200 + 8 + 0 + 2
-    assert "210 training steps" in describe(choice)[0]
-    assert "4 tuning seeds" in describe(choice)[0]
+    assert "210 training steps" in describe_tuning(choice)[0]
+    assert "4 tuning seeds" in describe_tuning(choice)[0]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +259,7 @@ def test_an_extended_grid_is_sorted_and_keeps_its_lrs(lrs, low, high):
 
 def test_description_says_rules_edges_cost_and_what_was_added():
     choice = only(tuned([0.5, 0.3, 0.4], "a; bias=zeros") + tuned([0.6, 0.5, 0.2], "b"))
-    text = "\n".join(describe(choice, added=(0.1,)))
+    text = "\n".join(describe_tuning(choice, added=(0.1,)))
     for part in (OWN_RULE, COMMON_RULE, "extended once, by 0.1", "“a; bias=zeros” 0.03, b 0.1", "beyond it: b."):
         assert part in text
-    assert "extended" not in "\n".join(describe(choice))
+    assert "extended" not in "\n".join(describe_tuning(choice))

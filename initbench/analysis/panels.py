@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from initbench.analysis.summary import SETTING
-from initbench.analysis.tuning import Choice
+from initbench.analysis.tuning import TunedRates
 from initbench.core.text import slug
 
 Rule = Literal["given lr", "own lr", "common lr"]
@@ -70,22 +70,22 @@ class Panel:
         return self.rates.get(scheme) if self.lr is None else self.lr
 
 
-def panels_of(settings: Sequence[Setting], choices: Sequence[Choice]) -> tuple[Panel, ...]:
-    """Return two panels where a `tuning.Choice` of rates was made, elsewhere one per setting, in their order."""
-    chosen = {(choice.dataset, choice.model, choice.optimizer): choice for choice in choices}
+def panels_of(settings: Sequence[Setting], tuned: Sequence[TunedRates]) -> tuple[Panel, ...]:
+    """Return two panels where rates were tuned, elsewhere one per setting, in their order."""
+    by_place = {(rates.dataset, rates.model, rates.optimizer): rates for rates in tuned}
     panels: dict[tuple[object, ...], Panel] = {}
     for setting in settings:
-        choice = chosen.get(setting[:3])
-        for panel in [Panel(*setting)] if choice is None else _tuned(choice):
+        rates = by_place.get(setting[:3])
+        for panel in [Panel(*setting)] if rates is None else _tuned_panels(rates):
             panels.setdefault(panel.key, panel)
     return tuple(panels.values())
 
 
-def _tuned(choice: Choice) -> list[Panel]:
-    place = (choice.dataset, choice.model, choice.optimizer)
+def _tuned_panels(rates: TunedRates) -> list[Panel]:
+    place = (rates.dataset, rates.model, rates.optimizer)
     return [
-        Panel(*place, None, "own lr", dict(choice.own)),
-        Panel(*place, float(choice.common), "common lr"),
+        Panel(*place, None, "own lr", dict(rates.own)),
+        Panel(*place, float(rates.common), "common lr"),
     ]
 
 

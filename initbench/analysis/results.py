@@ -14,7 +14,7 @@ from initbench.analysis.stability import Stability, loss_instability, stability
 from initbench.analysis.statistics.survival import Survival
 from initbench.analysis.step_zero.checks import Check, diagnose
 from initbench.analysis.summary import SETTING, in_order, summarize
-from initbench.analysis.tuning import Choice, choose
+from initbench.analysis.tuning import TunedRates, tune_rates
 from initbench.records.recipe import Claim, default_target
 from initbench.records.record import Record, StepZero
 
@@ -78,14 +78,14 @@ class Results:
         return trials_frame([(record, self.target_of(record)) for record in self.tuning])
 
     @cached_property
-    def choices(self) -> tuple[Choice, ...]:
-        """The learning rates chosen from the tuning trials, one choice a dataset, model and optimizer."""
-        return choose(self.tuning)
+    def tuned_rates(self) -> tuple[TunedRates, ...]:
+        """The learning rates chosen from the tuning trials, per dataset, model and optimizer."""
+        return tune_rates(self.tuning)
 
     @cached_property
     def panels(self) -> tuple[Panel, ...]:
         """Where schemes are compared: one panel a setting; with tuned rates, one at each own lr, one at a common lr."""
-        return panels_of(settings_of(self.trials), self.choices)
+        return panels_of(settings_of(self.trials), self.tuned_rates)
 
     @cached_property
     def judgements(self) -> dict[Panel, tuple[Judgement, ...]]:
@@ -127,7 +127,7 @@ class Results:
         """The verdict on each claim, from the scored trials: at each scheme's own lr where rates were tuned."""
         early = {record.trial.id: loss_instability(record).value for record in self.records}
         trials = self.marked.assign(instability=self.trials["trial"].map(early).astype("float64"))
-        if not self.choices:
+        if not self.tuned_rates:
             return judge_claims(self.claims, trials)
         own = [panel.rows(trials).index for panel in self.panels if panel.rule == "own lr"]
         kept = trials.loc[[place for index in own for place in index]]

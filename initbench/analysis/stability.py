@@ -1,7 +1,6 @@
 """How well training carries over to unseen images, and how smoothly it starts."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -167,14 +166,6 @@ def ends_in_spike(record: Record) -> bool:
     *earlier, last = record.curve
     lowest, highest = min(point.train_loss for point in earlier), max(point.val_accuracy for point in earlier)
     return last.train_loss >= SPIKE_LOSS * lowest and highest - last.val_accuracy >= SPIKE_ACCURACY
-
-
-def spikes(records: Iterable[Record]) -> str:
-    """Return a sentence on the trials that end in a loss spike, "" where none does."""
-    records = tuple(records)
-    counts = Counter(record.trial.scheme for record in records if ends_in_spike(record))
-    told = ", ".join(f"{scheme} {count}" for scheme, count in counts.items())
-    return f"{counts.total()} of {len(records)} trials end in a loss spike: {told}." if counts else ""
 
 
 def _early(record: Record, values: Sequence[float | None]) -> Instability:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from initbench.analysis.stability import spikes
 from initbench.cli import options
 from initbench.comparison import Comparison
+from initbench.report.sentences import describe_spikes
 from initbench.running.study import Prepared
 from initbench.training.environment import cores, device_name
 
@@ -38,7 +38,7 @@ def after(comparison: Comparison, prepared: Prepared) -> Iterator[tuple[str, str
     engines = Counter(record.environment.engine for record in comparison.records)
     for engine, count in engines.most_common():
         yield "engine", f"{engine}: {count} trials"
-    spiked = spikes(comparison.records)
+    spiked = describe_spikes(comparison.records)
     if spiked:
         yield "spikes", spiked
     for scheme, trials in comparison.trials.groupby("scheme", sort=False):

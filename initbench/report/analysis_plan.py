@@ -49,11 +49,11 @@ def _seeds(records: Iterable[Record]) -> str:
 
 
 def _rate(comparison: Results) -> str:
-    if not comparison.choices:
+    if not comparison.tuned_rates:
         rates = sorted({record.trial.lr for record in comparison.records})
         return ", ".join(f"{rate:g}" for rate in rates) + (", each in a table of its own" if len(rates) > 1 else "")
-    grid = ", ".join(f"{rate:g}" for rate in comparison.asked_rates or comparison.choices[0].grid)
-    seeds = seeds_said(sorted(comparison.choices[0].seeds))
+    grid = ", ".join(f"{rate:g}" for rate in comparison.asked_rates or comparison.tuned_rates[0].grid)
+    seeds = seeds_said(sorted(comparison.tuned_rates[0].seeds))
     return f"chosen from {grid} on validation with tuning seeds {seeds}, which score nothing. {OWN_RULE} {COMMON_RULE}"
 
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from initbench.analysis.claims import CLAIMS_RULE, ClaimVerdict
 from initbench.analysis.crossing import decompose
 from initbench.analysis.panels import Panel
-from initbench.analysis.prediction import foresight
+from initbench.analysis.prediction import step_zero_prediction
 from initbench.analysis.results import Results
-from initbench.analysis.stability import INSTABILITY_RULE, LEVEL_RULE, SPIKE_RULE, Stability, spikes
+from initbench.analysis.stability import INSTABILITY_RULE, LEVEL_RULE, SPIKE_RULE, Stability
 from initbench.analysis.statistics.intervals import Estimate
 from initbench.core.text import printable
 from initbench.report.crossing import describe_crossing
+from initbench.report.prediction import describe_prediction
+from initbench.report.sentences import describe_spikes
 from initbench.report.sheets import NOTHING, Sheet
 from initbench.report.tables import mean_cell
 
@@ -31,7 +33,7 @@ def sections(comparison: Results) -> tuple[Section, ...]:
     every = (
         _looks(comparison),
         _claims(comparison),
-        _foresight(comparison),
+        _prediction(comparison),
         _spread(comparison),
         _stability(comparison),
     )
@@ -69,9 +71,10 @@ def _claim_line(of: ClaimVerdict) -> str:
     return printable(f"“{of.claim.text}”{source} {of.text}")
 
 
-def _foresight(comparison: Results) -> Section:
-    """Say whether the verdicts at step 0 foretold the results, panel by panel."""
-    lines = [line for panel in comparison.panels if (line := foresight(comparison, panel))]
+def _prediction(comparison: Results) -> Section:
+    """Return how well the verdicts at step 0 predicted the results, panel by panel."""
+    predictions = [(panel, step_zero_prediction(comparison, panel)) for panel in comparison.panels]
+    lines = [describe_prediction(panel, found) for panel, found in predictions if found is not None]
     return Section("Does step 0 predict training?", tuple(map(printable, lines)))
 
 
@@ -84,7 +87,7 @@ def _spread(comparison: Results) -> Section:
 
 def _stability(comparison: Results) -> Section:
     sheets = tuple(_stability_sheet(panel, comparison.stability) for panel in comparison.panels)
-    spiked = printable(spikes(comparison.records))
+    spiked = printable(describe_spikes(comparison.records))
     lines = (*([spiked, SPIKE_RULE] if spiked else []), INSTABILITY_RULE, LEVEL_RULE)
     return Section("Generalization and stability", lines if sheets else (), sheets, False)
 

@@ -8,9 +8,10 @@ import pandas as pd
 
 from initbench.analysis.panels import Panel
 from initbench.analysis.results import Results
-from initbench.analysis.tuning import describe
+from initbench.analysis.stability import ends_in_spike
 from initbench.core.text import printable
 from initbench.records.record import Record
+from initbench.report.tuning import describe_tuning
 from initbench.report.verdict_lines import overview
 
 DEFINITIONS = {
@@ -100,6 +101,14 @@ def findings(comparison: Results) -> tuple[Finding, ...]:
     return tuple(_finding(comparison, panel) for panel in comparison.panels)
 
 
+def describe_spikes(records: Iterable[Record]) -> str:
+    """Return a sentence on the trials that end in a loss spike, "" where none does."""
+    records = tuple(records)
+    counts = Counter(record.trial.scheme for record in records if ends_in_spike(record))
+    listed = ", ".join(f"{scheme} {count}" for scheme, count in counts.items())
+    return f"{counts.total()} of {len(records)} trials end in a loss spike: {listed}." if counts else ""
+
+
 def _extent(records: tuple[Record, ...]) -> str:
     if not records:
         return "No trial is stored yet."
@@ -169,16 +178,16 @@ def _machines(records: tuple[Record, ...]) -> Iterable[str]:
 
 
 def _chosen_rates(comparison: Results) -> Iterable[str]:
-    if comparison.choices:
+    if comparison.tuned_rates:
         yield "Learning rates were chosen on tuning trials, which stand in no table here (tuning.csv)."
-    for choice in comparison.choices:
-        where = f"{choice.dataset}, {choice.model}, {choice.optimizer}: " if len(comparison.choices) > 1 else ""
-        added = [lr for lr in choice.grid if lr not in comparison.asked_rates] if comparison.asked_rates else []
-        yield from (where + told for told in describe(choice, added))
+    for rates in comparison.tuned_rates:
+        where = f"{rates.dataset}, {rates.model}, {rates.optimizer}: " if len(comparison.tuned_rates) > 1 else ""
+        added = [lr for lr in rates.grid if lr not in comparison.asked_rates] if comparison.asked_rates else []
+        yield from (where + line for line in describe_tuning(rates, added))
 
 
 def _given_rates(comparison: Results) -> Iterable[str]:
-    if comparison.choices or comparison.trials.empty:
+    if comparison.tuned_rates or comparison.trials.empty:
         return
     rates = sorted(set(comparison.trials["lr"]))
     if len(rates) == 1:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from initbench.analysis.tuning import Choice, choose, extended_grid
+from initbench.analysis.tuning import TunedRates, extended_grid, tune_rates
 from initbench.comparison import Comparison, comparison_of
 from initbench.records import store
 from initbench.records.manifest import Asked, Setting, read_earlier, stamp
@@ -120,25 +120,24 @@ def _tune(prepared: Prepared, observer: Observer | None) -> tuple[Prepared, list
     """
     plan = prepared.plan
     records = _train(prepared, plan.tuning, observer)
-    choices = choose(records)
-    grids = {_key(choice): _extended(choice) for choice in choices}
-    if any(len(grids[_key(choice)]) > len(choice.grid) for choice in choices):
+    every = tune_rates(records)
+    grids = {_key(tuned): _extended(tuned) for tuned in every}
+    if any(len(grids[_key(tuned)]) > len(tuned.grid) for tuned in every):
         plan = replace(plan, tuning=tuning_at(plan, grids))
         records = _train(prepared, plan.tuning, observer)
-        choices = choose(records)
-    rates = {_key(choice): {scheme: (own, choice.common) for scheme, own in choice.own.items()} for choice in choices}
+        every = tune_rates(records)
+    rates = {_key(tuned): {scheme: (own, tuned.common) for scheme, own in tuned.own.items()} for tuned in every}
     plan = replace(plan, trials=scored_at(plan, rates))
     asked = prepared.asked.model_copy(update={"trials": _ids(plan.trials), "tuning": _ids(plan.tuning)})
     return replace(prepared, plan=plan, asked=asked), records
 
 
-def _extended(choice: Choice) -> tuple[float, ...]:
-    best = [choice.own[scheme] for scheme in choice.edge]
-    return extended_grid(choice.grid, min(choice.grid) in best, max(choice.grid) in best)
+def _extended(tuned: TunedRates) -> tuple[float, ...]:
+    return extended_grid(tuned.grid, tuned.edge_low, tuned.edge_high)
 
 
-def _key(choice: Choice) -> SettingKey:
-    return choice.dataset, choice.model, choice.optimizer
+def _key(tuned: TunedRates) -> SettingKey:
+    return tuned.dataset, tuned.model, tuned.optimizer
 
 
 def _train(prepared: Prepared, trials: Sequence[Trial], observer: Observer | None) -> list[Record]:

@@ -128,7 +128,7 @@ def _signals(comparison: Results) -> Iterator[Drawing]:
 
 def _rates(comparison: Results) -> Iterator[Drawing]:
     """Draw sensitivity to lr from the tuning trials where there are any: scoring trials are at chosen rates only."""
-    tuned = {(choice.dataset, choice.model, choice.optimizer) for choice in comparison.choices}
+    tuned = {(rates.dataset, rates.model, rates.optimizer) for rates in comparison.tuned_rates}
     keys = list(dict.fromkeys(panel.place for panel in comparison.panels))
     for key, suffix in zip(keys, suffixes(keys), strict=True):
         view = _view(comparison, comparison.tuning_trials if key in tuned else comparison.trials, key)
