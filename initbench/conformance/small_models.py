@@ -1,7 +1,7 @@
-"""The small models that a scheme is held against: one for each thing that initializations get wrong.
+"""The small models that a scheme is checked on: one for each thing that initializations get wrong.
 
-Each holds a pair of layers that widen and narrow, or something that is to be left alone. Layers are named as in the
-built-in models, so that `name:` parts of a scheme's text find theirs.
+Each has layers that widen and narrow, or tensors that must not change. Layers have the names of the built-in models, so
+that `name:` parts of a scheme match.
 """
 
 from collections import OrderedDict
@@ -20,8 +20,8 @@ TOKENS = 30
 
 
 @dataclass(frozen=True)
-class Specimen:
-    """A small model: what builds it, the shape of one input, and the tensors that no scheme may touch."""
+class SmallModel:
+    """A small model: its factory, the shape of one input, and `alone`, the tensors that no scheme may change."""
 
     name: str
     parts: Callable[[], dict[str, nn.Module]]
@@ -29,7 +29,7 @@ class Specimen:
     alone: tuple[str, ...] = ()
 
     def build(self) -> nn.Module:
-        """Return a new model, the same each time, in training mode but for its normalization layers."""
+        """Return a new model, always the same, in training mode except for BatchNorm1d."""
         with isolated(0):
             model = nn.Sequential(OrderedDict(self.parts()))
         for module in model.modules():
@@ -37,7 +37,7 @@ class Specimen:
         return model
 
     def sample(self) -> Sample:
-        """Return a batch of standard normal inputs, or of tokens where an embedding comes first, with labels."""
+        """Return a batch of standard normal inputs, or of tokens for the embedding, with labels."""
         keyed = generator(0, "specimen", self.name)
         labels = torch.randint(CLASSES, (IMAGES,), generator=keyed)
         if self.name == "tokens":
@@ -46,7 +46,7 @@ class Specimen:
 
 
 class Block(nn.Module):
-    """x + scale·outer(relu(inner(x))), which says of itself that it is a residual branch."""
+    """x + scale·outer(relu(inner(x))), which declares its residual branch."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Block(nn.Module):
         return x + self.scale * self.outer(torch.relu(self.inner(x)))  # type: ignore[no-any-return] # untyped
 
     def residual_branch(self) -> list[nn.Module | nn.Parameter]:
-        """What is added to the input."""
+        """Return the modules and parameters of what is added to the input."""
         return [self.inner, self.outer, self.scale]
 
 
@@ -68,7 +68,7 @@ def _conv(inputs: int, outputs: int, groups: int = 1) -> nn.Module:
 
 
 def _with_relu(**layers: nn.Module) -> dict[str, nn.Module]:
-    """Put a ReLU behind each weighted layer but the last."""
+    """Append a ReLU to each weighted layer but the head."""
     parts: dict[str, nn.Module] = {}
     for name, layer in layers.items():
         parts[name] = layer
@@ -78,7 +78,7 @@ def _with_relu(**layers: nn.Module) -> dict[str, nn.Module]:
 
 
 def _image(*, width: int, **layers: nn.Module) -> dict[str, nn.Module]:
-    """Give convolutions a head: the mean of each of `width` channels, and a Linear layer."""
+    """Append a head to convolutions: global average pooling of `width` channels and a Linear layer."""
     return _with_relu(**layers, pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=nn.Linear(width, CLASSES))
 
 
@@ -121,18 +121,18 @@ def _tokens() -> dict[str, nn.Module]:
     }  # fmt: skip
 
 
-SPECIMENS = (
-    Specimen(
+SMALL_MODELS = (
+    SmallModel(
         "linear",
         lambda: _with_relu(linear1=nn.Linear(10, 40), linear2=nn.Linear(40, 10), head=nn.Linear(10, CLASSES)),
         (10,),
     ),
-    Specimen(
+    SmallModel(
         "square",
         lambda: _with_relu(linear1=nn.Linear(256, 256), linear2=nn.Linear(256, 256), head=nn.Linear(256, CLASSES)),
         (256,),
     ),
-    Specimen(
+    SmallModel(
         "conv",
         lambda: _image(
             conv1=_conv(3, 16), conv2=_conv(16, 16), conv3=_conv(16, 16), conv4=_conv(16, 40), conv5=_conv(40, 10),
@@ -140,11 +140,11 @@ SPECIMENS = (
         ),
         (3, 8, 8),
     ),
-    Specimen("grouped", lambda: _image(conv1=_conv(4, 24, 2), conv2=_conv(24, 12, 3), width=12), (4, 8, 8)),
-    Specimen(
+    SmallModel("grouped", lambda: _image(conv1=_conv(4, 24, 2), conv2=_conv(24, 12, 3), width=12), (4, 8, 8)),
+    SmallModel(
         "depthwise", lambda: _image(conv1=_conv(3, 24), conv2=_conv(24, 24, 24), conv3=_conv(24, 8), width=8), (3, 8, 8)
     ),
-    Specimen(
+    SmallModel(
         "transposed",
         lambda: _image(
             conv1=_conv(3, 12),
@@ -154,29 +154,29 @@ SPECIMENS = (
         ),
         (3, 6, 6),
     ),
-    Specimen("tied", _tied, (8, 6, 6)),
-    Specimen(
+    SmallModel("tied", _tied, (8, 6, 6)),
+    SmallModel(
         "frozen", _frozen, (4, 6, 6),
         alone=("conv2.weight", "conv2.bias", "linear1.weight", "linear1.bias", "linear2.bias"),
     ),
-    Specimen(
+    SmallModel(
         "normalized", _normalized, (3, 6, 6),
         alone=("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"),
     ),
-    Specimen(
+    SmallModel(
         "tokens", _tokens, (6,),
         alone=("embedding.weight", "embedding.table", "norm.weight", "norm.bias"),
     ),
-    Specimen("residual", lambda: _image(conv1=_conv(3, 8), block1=Block(8), block2=Block(8), width=8), (3, 6, 6)),
+    SmallModel("residual", lambda: _image(conv1=_conv(3, 8), block1=Block(8), block2=Block(8), width=8), (3, 6, 6)),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Reordering:
-    """Two models that share the layers `kept`; in the second the others are moved, renamed, resized and more."""
+    """Two models that share the layers `kept`; in the second the others are moved, renamed, resized or added."""
 
-    one: Specimen
-    other: Specimen
+    one: SmallModel
+    other: SmallModel
     kept: tuple[str, ...]
 
 
@@ -192,7 +192,7 @@ def _reordering(kind: str, layer: Callable[[int, int], nn.Module], inputs: tuple
             head=layer(12, CLASSES),
         )  # fmt: skip
 
-    return Reordering(Specimen(kind, one, inputs), Specimen(kind, other, inputs), ("first", "b", "c", "head"))
+    return Reordering(SmallModel(kind, one, inputs), SmallModel(kind, other, inputs), ("first", "b", "c", "head"))
 
 
 REORDERINGS = (_reordering("linear", nn.Linear, (9,)), _reordering("conv", _conv, (9, 6, 6)))

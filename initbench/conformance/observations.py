@@ -1,4 +1,4 @@
-"""What the checks look at: small models before and after a scheme has filled them, and many draws of their weights."""
+"""Data for the checks: small models before and after a scheme fills them, and repeated draws of their weights."""
 
 import contextlib
 import math
@@ -15,24 +15,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from initbench.conformance.specimens import SPECIMENS, Specimen
+from initbench.conformance.small_models import SMALL_MODELS, SmallModel
 from initbench.core import usercode
 from initbench.errors import InitbenchWarning, UsageError
 from initbench.networks.layers import Layer, weighted_layers
 from initbench.schemes import Assignment, Sample, assign, fill_scheme, parse_scheme
 
-DRAWS = 24  # of each model, from which the sampling error of a variance is known
-LEAST_ENTRIES = 4096  # of a tensor in all its draws; of fewer, a law with rare large entries may show none
-PRIORS = 0.25, -0.75  # what the weights hold before two fills of one seed: what keeps both was not filled
+Outcome = Literal["PASS", "FAIL", "SKIP"]
+PASS: Final = "PASS"  # noqa: S105 - no password
+FAIL: Final = "FAIL"
+SKIP: Final = "SKIP"
+ERRORS = 7.0  # standard errors; a larger deviation has a chance below 1 in a million with 23 degrees of freedom
+SLACK = 1e-3  # relative; float32 rounding of values that are exact in theory (orthogonal matrices)
+
+Finding = tuple[Outcome, str]  # the outcome of a check, and what it saw or why it was skipped
+
+DRAWS = 24  # per model, to estimate the sampling error of a variance
+LEAST_ENTRIES = 4096  # per tensor over all draws; with fewer, a distribution with rare large entries may show none
+PRIORS = 0.25, -0.75  # the weights before two fills with one seed; an entry that keeps both was not filled
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is held against the suite.
+    """The scheme under test.
 
-    `fill(model, seed, sample)` fills a model in place. `declare(model)` says which tensors it fills, and by which rule
-    and so which law. A `procedure` may look at the model and at data, so its weights have no law of their own; it may
-    declare the variance that every layer's output has afterwards.
+    `fill(model, seed, sample)` fills a model in place. `declare(model)` returns the tensors that it fills, with the
+    rule and so the distribution of each. A `procedure` may use the whole model and data, so its weights have no
+    declared distribution; instead it may declare the variance of every layer's output.
     """
 
     name: str
@@ -44,7 +53,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class State:
-    """Everything about a model that a fill could change."""
+    """Everything about a model and the process that a fill could change."""
 
     values: dict[str, Tensor]
     forms: dict[str, tuple[object, ...]]
@@ -54,9 +63,9 @@ class State:
 
 @dataclass(frozen=True)
 class Case:
-    """One model and what came of filling it: with seed 0, with seed 0 from other values, and with seed 1."""
+    """One small model filled with seed 0, again with seed 0 from other initial values, and with seed 1."""
 
-    specimen: Specimen
+    model: SmallModel
     assignments: tuple[Assignment, ...]
     before: State
     after: State
@@ -65,14 +74,14 @@ class Case:
     files: tuple[str, ...]
     warned: tuple[str, ...]
 
-    def at(self, name: str) -> str:
-        """Name a tensor for a sentence."""
-        return f"{name} of '{self.specimen.name}'"
+    def label(self, name: str) -> str:
+        """Return the name of a tensor for a message."""
+        return f"{name} of '{self.model.name}'"
 
 
 @dataclass(frozen=True)
-class Law:
-    """One tensor over many seeds: of each draw the mean, and the second moment about the declared mean."""
+class TensorDraws:
+    """The mean of one tensor, and its second moment about the declared mean, for each of `DRAWS` seeds."""
 
     case: Case
     item: Assignment
@@ -81,32 +90,32 @@ class Law:
 
     @property
     def variance(self) -> float:
-        """What the rule declares for this tensor: nan where its entries have no one law."""
-        assert self.item.rule.variance is not None, "a law is declared"
+        """The declared variance of this tensor; nan if its entries differ in distribution."""
+        assert self.item.rule.variance is not None, "a variance is declared"
         return self.item.rule.variance(self.item.layer.block)
 
     @property
     def gains(self) -> Tensor:
-        """By what the mean square is multiplied from white inputs to outputs, in each draw."""
+        """The factor from the mean square of white inputs to that of outputs, for each draw."""
         mean = self.item.rule.mean
         return self.item.layer.fan_in * (self.moments + 2 * mean * self.means - mean**2)
 
     @property
     def gain(self) -> float:
-        """By what the mean square is multiplied from white inputs to outputs, as declared.
+        """The declared factor from the mean square of white inputs to that of outputs.
 
-        A kernel whose entries have no one law is all centre, and its centre has that of a Linear layer.
+        A kernel whose entries differ in distribution is zero outside its centre, which is drawn as a Linear weight.
         """
         layer, rule = self.item.layer, self.item.rule
-        assert rule.variance is not None, "a law is declared"
+        assert rule.variance is not None, "a variance is declared"
         if not math.isnan(self.variance):
             return layer.fan_in * (self.variance + rule.mean**2)
         return layer.block[1] * (rule.variance(layer.block[:2]) + rule.mean**2)
 
 
 @dataclass
-class Evidence:
-    """All that the checks look at: the models that could be filled, what was refused, and what was raised."""
+class Observations:
+    """The input of all checks: the models that were filled, those refused and why, and the errors raised, by model."""
 
     subject: Subject
     cases: list[Case] = field(default_factory=list)
@@ -114,13 +123,13 @@ class Evidence:
     raised: dict[str, str] = field(default_factory=dict)
 
     @cached_property
-    def laws(self) -> "list[Law]":
-        """The moments of every tensor whose law is declared and that has entries enough, over `DRAWS` seeds."""
-        return [law for case in self.cases for law in _laws(self.subject, case)]
+    def tensor_draws(self) -> "list[TensorDraws]":
+        """The draws of every tensor that declares a variance and has enough entries."""
+        return [draws for case in self.cases for draws in _tensor_draws(self.subject, case)]
 
 
 def subject_of(text: str) -> Subject:
-    """Make a subject of a scheme's text, in the full grammar."""
+    """Return the subject for the text of a scheme."""
     scheme = parse_scheme(text)
 
     def declare(model: nn.Module) -> list[Assignment]:
@@ -132,55 +141,55 @@ def subject_of(text: str) -> Subject:
     return Subject(str(scheme), fill, declare, procedure=scheme.procedure is not None)
 
 
-def gather(subject: Subject) -> Evidence:
-    """Fill every model and note what there is to see."""
-    evidence = Evidence(subject)
-    for specimen in SPECIMENS:
+def observe(subject: Subject) -> Observations:
+    """Fill every small model with the scheme."""
+    observations = Observations(subject)
+    for small_model in SMALL_MODELS:
         try:
-            evidence.cases.append(_case(subject, specimen))
+            observations.cases.append(_case(subject, small_model))
         except UsageError as error:
-            evidence.refusals[specimen.name] = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever a scheme raises is what is to be told
-            evidence.raised[specimen.name] = usercode.describe_error(error)
-    return evidence
+            observations.refusals[small_model.name] = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever a scheme raises is a finding
+            observations.raised[small_model.name] = usercode.describe_error(error)
+    return observations
 
 
 def filled_model(
     subject: Subject,
-    specimen: Specimen,
+    small_model: SmallModel,
     seed: int,
     *,
     prior: float = PRIORS[0],
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
 ) -> nn.Module:
-    """Build a model, occupy what is to be filled with `prior`, and fill it."""
-    model = specimen.build().to(device, dtype)
+    """Build a model, set the tensors to be filled to `prior`, and fill it."""
+    model = small_model.build().to(device, dtype)
     _occupy(model, subject.declare(model), prior)
-    subject.fill(model, seed, specimen.sample())
+    subject.fill(model, seed, small_model.sample())
     return model
 
 
 def values_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of every parameter and buffer, on the CPU; of what holds no data, nan."""
+    """Return a CPU copy of every parameter and buffer by name; nan for tensors on the meta device."""
     named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
     return {name: _value(tensor) for name, tensor in named}
 
 
-def filled(evidence: Evidence) -> Iterator[tuple[Case, Assignment]]:
-    """Go through every tensor that is filled in any model."""
-    return ((case, item) for case in evidence.cases for item in case.assignments)
+def filled_tensors(observations: Observations) -> Iterator[tuple[Case, Assignment]]:
+    """Yield every tensor filled in any model."""
+    return ((case, item) for case in observations.cases for item in case.assignments)
 
 
 def declared_variance(item: Assignment) -> float:
-    """The variance that is declared for a tensor; nan where none is."""
+    """Return the variance declared for a tensor; nan if there is none."""
     if item.adjusted or item.rule.variance is None:
         return math.nan
     return item.rule.variance(item.layer.block)
 
 
 def is_drawn(item: Assignment) -> bool:
-    """Whether the values of a tensor are said to depend on the seed."""
+    """Return whether the values of a tensor should depend on the seed."""
     return not item.rule.deterministic and declared_variance(item) != 0
 
 
@@ -191,12 +200,12 @@ def blocks_of(layer: Layer, weight: Tensor) -> list[Tensor]:
 
 
 def gap(one: Tensor, other: Tensor) -> float:
-    """Return the largest difference of two tensors."""
+    """Return the largest absolute difference of two tensors."""
     return float((one.double() - other.double()).abs().max()) if one.numel() else 0.0
 
 
-def _case(subject: Subject, specimen: Specimen) -> Case:
-    model, sample = specimen.build(), specimen.sample()
+def _case(subject: Subject, small_model: SmallModel) -> Case:
+    model, sample = small_model.build(), small_model.sample()
     assignments = tuple(subject.declare(model))
     _occupy(model, assignments, PRIORS[0])
     for parameter in model.parameters():
@@ -213,17 +222,17 @@ def _case(subject: Subject, specimen: Specimen) -> Case:
         subject.fill(model, 0, sample)
         files = tuple(sorted(path.name for path in Path(folder).iterdir()))
     after = _state(model)
-    # Another start, and other global states: one seed is to give the same weights still.
+    # From other initial values and global states, one seed must still give the same weights.
     _seed_everything(1)
-    again = values_of(filled_model(subject, specimen, seed=0, prior=PRIORS[1]))
-    other = values_of(filled_model(subject, specimen, seed=1))
+    again = values_of(filled_model(subject, small_model, seed=0, prior=PRIORS[1]))
+    other = values_of(filled_model(subject, small_model, seed=1))
     warned = tuple(str(warning.message) for warning in heard if issubclass(warning.category, InitbenchWarning))
-    return Case(specimen, assignments, before, after, again, other, files, warned)
+    return Case(small_model, assignments, before, after, again, other, files, warned)
 
 
 @torch.no_grad()
 def _occupy(model: nn.Module, assignments: Sequence[Assignment], value: float) -> None:
-    """Put a value where the scheme is to fill."""
+    """Set every tensor that the scheme will fill to `value`."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
     for item in assignments:
         parameters[item.parameter].fill_(value)
@@ -269,7 +278,7 @@ def _process() -> dict[str, object]:
 
 
 def _numpy_state() -> Any:  # noqa: ANN401 - numpy's tuple of words and numbers
-    return np.random.get_state()  # noqa: NPY002 - the global generator is what is watched
+    return np.random.get_state()  # noqa: NPY002 - the global generator is under test
 
 
 def _seed_everything(seed: int) -> None:
@@ -280,7 +289,7 @@ def _seed_everything(seed: int) -> None:
 
 @contextlib.contextmanager
 def restored() -> Iterator[None]:
-    """Leave the process as it was, whatever the scheme does to it."""
+    """Restore the process state that a scheme may change: generators, default dtype, threads."""
     numpy_state = _numpy_state()
     states = torch.get_rng_state(), random.getstate()
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
@@ -295,7 +304,7 @@ def restored() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _laws(subject: Subject, case: Case) -> Iterator[Law]:
+def _tensor_draws(subject: Subject, case: Case) -> Iterator[TensorDraws]:
     judged = [
         item
         for item in case.assignments
@@ -305,37 +314,27 @@ def _laws(subject: Subject, case: Case) -> Iterator[Law]:
     ]
     if not judged:
         return
-    draws = [values_of(filled_model(subject, case.specimen, seed)) for seed in range(DRAWS)]
+    draws = [values_of(filled_model(subject, case.model, seed)) for seed in range(DRAWS)]
     for item in judged:
         entries = torch.stack([draw[item.parameter].flatten().double() for draw in draws])
-        yield Law(case, item, entries.mean(dim=1), (entries - item.rule.mean).square().mean(dim=1))
+        yield TensorDraws(case, item, entries.mean(dim=1), (entries - item.rule.mean).square().mean(dim=1))
 
 
-Outcome = Literal["PASS", "FAIL", "SKIP"]
-PASS: Final = "PASS"  # noqa: S105 - no password
-FAIL: Final = "FAIL"
-SKIP: Final = "SKIP"
-ERRORS = 7.0  # so many standard errors are no accident: below 1 in a million with 23 degrees of freedom
-SLACK = 1e-3  # relative, for float32 sums of what is exact (orthogonal matrices)
-
-Found = tuple[Outcome, str]  # how a check ended, and what was seen, or why nothing was looked at
-
-
-def found(faults: list[str], fine: str) -> Found:
-    """Make a finding of faults, the first in words, or of what was fine."""
+def finding(faults: list[str], fine: str) -> Finding:
+    """Return FAIL with the first fault and the number of others, or PASS with `fine` if there is none."""
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return (FAIL, faults[0] + more) if faults else (PASS, fine)
 
 
 def with_widths(case: Case, item: Assignment) -> str:
-    """Name a weight with what it maps to what."""
+    """Return the name of a weight with its numbers of inputs and outputs, for a message."""
     outputs, inputs, *kernel = item.layer.block
     size = f", {'×'.join(map(str, kernel))}" if kernel else ""
-    return f"{case.at(item.parameter)} ({inputs} → {outputs}{size})"
+    return f"{case.label(item.parameter)} ({inputs} → {outputs}{size})"
 
 
-def no_law(evidence: Evidence) -> str:
-    """Say why there is no law to compare with."""
-    if evidence.subject.procedure:
-        return "a procedure adjusts the weights, and declares no law of their entries"
-    return "declares no variance of its entries, for they are no draws of one law"
+def why_no_variance(observations: Observations) -> str:
+    """Return why no variance can be compared."""
+    if observations.subject.procedure:
+        return "a procedure adjusts the weights and declares no distribution of their entries"
+    return "declares no variance, because its entries do not share one distribution"
