@@ -17,11 +17,11 @@ from initbench.report.document import document_of
 from initbench.report.figures import plots
 from initbench.report.figures.comparison import pictures
 from initbench.report.figures.style import PAPER, SCREEN, USUAL, Files, looks
-from initbench.report.files import tables_of
 from initbench.report.folder import write_folder
 from initbench.report.freshness import STAMP, begin, is_fresh
 from initbench.report.page.comparison import render_report
-from initbench.report.page.inlining import inline_svg
+from initbench.report.page.inline_figures import inline_svg
+from initbench.report.table_files import tables_of
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -20,13 +20,16 @@ from analysis_data import (
 )
 
 from initbench.analysis.panels import settings_of, suffixes
+from initbench.analysis.statistics.intervals import Estimate
 from initbench.comparison import Comparison
 from initbench.core.text import markdown, printable, slug, spreadsheet
 from initbench.records.record import Final
+from initbench.report.cells import mean_cell
 from initbench.report.document import document_of
 from initbench.report.markdown import summary_markdown
 from initbench.report.sentences import findings, introduction
-from initbench.report.tables import csv_bytes, display_rows, mean_cell
+from initbench.report.table_files import csv_bytes
+from initbench.report.tables import display_rows
 
 TRIALS = (
     "trial, dataset, model, scheme, optimizer, lr, batch_size, steps, seed, device, precision, outcome, initial_loss, "
@@ -192,16 +195,16 @@ def test_cells_at_the_edges_say_what_is_true(records, column, cell):
 
 
 @pytest.mark.parametrize(
-    ("cell", "arguments"),
+    ("cell", "estimate", "total"),
     [
-        ("0.910 ± 0.127", (0.91, 0.783, 2, 2)),
-        ("0.905 ± 0.012 (7/10)", (0.905, 0.893, 7, 10)),
-        ("2.30259 ± 0.00004", (2.30259, 2.30255, 5, 5)),
-        ("1.23e+08 ± 2e+06", (1.23e8, 1.21e8, 5, 5)),
+        ("0.910 ± 0.127", Estimate(0.91, 0.127, 2), 2),
+        ("0.905 ± 0.012 (7/10)", Estimate(0.905, 0.012, 7), 10),
+        ("2.30259 ± 0.00004", Estimate(2.30259, 0.00004, 5), 5),
+        ("1.23e+08 ± 2e+06", Estimate(1.23e8, 2e6, 5), 5),
     ],
 )
-def test_a_mean_is_shown_to_the_digits_that_its_interval_bears(cell, arguments):
-    assert mean_cell(*arguments) == cell
+def test_a_mean_is_shown_to_the_digits_that_its_interval_bears(cell, estimate, total):
+    assert mean_cell(estimate, total) == cell
 
 
 def test_an_unfinite_final_loss_leaves_its_mean_and_lowers_its_n():

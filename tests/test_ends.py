@@ -24,7 +24,7 @@ from initbench.core.gc_pause import collector_paused
 from initbench.records import store
 from initbench.report.figures import plots
 from initbench.report.figures.comparison import pictures
-from initbench.report.tables import csv_bytes
+from initbench.report.table_files import csv_bytes
 
 FEW = ["-s", "kaiming_uniform", "-s", "torch_default", "-m", "linear", "--steps", "3", "--seeds", "2", "--jobs", "1"]
 

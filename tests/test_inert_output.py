@@ -37,13 +37,13 @@ from initbench.report.exports.latex import escaped
 from initbench.report.figures.comparison import pictures
 from initbench.report.figures.inspection import inspection_pictures
 from initbench.report.figures.picture import Picture
-from initbench.report.files import tables_of
 from initbench.report.folder import write_inspection
 from initbench.report.markdown import summary_markdown
 from initbench.report.page.comparison import render_report
-from initbench.report.page.inlining import inline_svg
+from initbench.report.page.inline_figures import inline_svg
 from initbench.report.page.inspection import render_inspection
-from initbench.report.tables import csv_bytes, display_rows
+from initbench.report.table_files import csv_bytes, tables_of
+from initbench.report.tables import display_rows
 
 BAITS = (
     "<script>alert(1)</script>",

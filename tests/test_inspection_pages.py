@@ -293,8 +293,8 @@ def test_a_section_groups_schemes_and_shows_what_differs():
     good, bad = Check("signal", "PASS", "kept"), Check("loss", "WARN", "high", "head", "shrink it")
     checks = {("digits", m, s): (good,) if m == "a" else (good, bad) for m in "ab" for s in ("x", "y")}
     section = step_zero_section(("dataset", "model", "scheme"), checks)
-    assert section.sheet.headers == ("scheme", "model", "verdict", "signal", "loss")
-    assert section.sheet.rows[:2] == (("x", "a", "PASS", "PASS", "–"), ("x", "b", "WARN", "PASS", "WARN"))
+    assert section.table.headers == ("scheme", "model", "verdict", "signal", "loss")
+    assert section.table.rows[:2] == (("x", "a", "PASS", "PASS", "–"), ("x", "b", "WARN", "PASS", "WARN"))
     assert [reasons.open for reasons in section.reasons] == [False, True, False, True]
     assert section.reasons[1].told[0].text == "loss: high (starts at head)"
     assert step_zero_section(("scheme",), {("x",): ()}) is None

@@ -11,17 +11,20 @@ from analysis_data import a_comparison, a_curve, a_trial, finished
 from matplotlib.figure import Figure
 from test_analysis_folder import Page
 
+from initbench.analysis.statistics.intervals import Estimate
 from initbench.records.recipe import Claim, default_target
 from initbench.report.analysis_plan import analysis_plan
+from initbench.report.cells import mean_cell
 from initbench.report.document import document_of
 from initbench.report.figures.comparison import looks_of, pictures
 from initbench.report.figures.picture import Picture, house_style
 from initbench.report.figures.style import COLOURS, REFERENCE_COLOUR, looks
 from initbench.report.page.comparison import chapters, render_report
-from initbench.report.page.inlining import Inlined, inline_svg
-from initbench.report.page.page import downloads, sort_key
+from initbench.report.page.downloads import downloads
+from initbench.report.page.inline_figures import Inlined, inline_svg
 from initbench.report.page.palette import INK, PAPER, contrast, shown, swatches, variable, variables
-from initbench.report.tables import display_rows, mean_cell
+from initbench.report.page.template import sort_key
+from initbench.report.tables import display_rows
 
 # ---- what tables are sorted by
 
@@ -58,7 +61,8 @@ def test_words_have_no_number(cell):
 
 @pytest.mark.parametrize("mean", [0.0, 0.5, 3.25, 99_999.0, 123_456.0, 7e20])
 def test_the_cells_that_tables_write_are_sorted_by_their_means(mean):
-    for cell in (mean_cell(mean, mean - 0.01, 3, 3), mean_cell(mean, mean, 1, 3), mean_cell(mean, mean, 3, 4)):
+    for estimate, total in ((Estimate(mean, 0.01, 3), 3), (Estimate(mean, None, 1), 3), (Estimate(mean, 0.0, 3), 4)):
+        cell = mean_cell(estimate, total)
         assert float(sort_key(cell)) == pytest.approx(mean, rel=0.01)
 
 

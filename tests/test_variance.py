@@ -8,7 +8,7 @@ from scipy import stats
 
 from initbench.analysis.crossing import decompose
 from initbench.analysis.statistics.variance import components
-from initbench.report.crossing import describe_crossing as describe
+from initbench.report.sections import describe_crossing as describe
 from tests.analysis_data import a_trial, diverged, failed, finished
 
 

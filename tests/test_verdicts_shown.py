@@ -16,7 +16,7 @@ from initbench.analysis.judgements import VERDICT_COLUMNS
 from initbench.analysis.statistics.aggregate import interquartile_mean, probability_of_improvement
 from initbench.analysis.statistics.paired import compare_pairs, holm
 from initbench.analysis.statistics.survival import compare_steps, survive
-from initbench.analysis.tuning import choose
+from initbench.analysis.tuning import tune_rates
 from initbench.cli.present import show_comparison, summary_document
 from initbench.report.document import document_of
 from initbench.report.figures.comparison import pictures
@@ -25,7 +25,8 @@ from initbench.report.freshness import is_fresh
 from initbench.report.markdown import summary_markdown
 from initbench.report.page.comparison import render_report
 from initbench.report.sentences import findings
-from initbench.report.tables import across_remarks, across_rows, csv_bytes, display_rows
+from initbench.report.table_files import csv_bytes
+from initbench.report.tables import across_remarks, across_rows, display_rows
 
 BASE = "torch_default"
 LONG = "conv=kaiming_uniform(nonlinearity='relu', mode='fan_out'); linear=xavier_uniform; bias=constant(0.1)"
@@ -340,7 +341,7 @@ def tuned(places=("mlp",)):
 
 def test_tuned_rates_make_two_panels():
     comparison = tuned()
-    (choice,) = choose(comparison.tuning)
+    (choice,) = tune_rates(comparison.tuning)
     own, common = comparison.panels
     assert (own.rule, common.rule) == ("own lr", "common lr")
     assert own.rates == {BASE: 0.01, "good": 0.1, "fair": 0.01} == dict(choice.own)

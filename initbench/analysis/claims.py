@@ -10,6 +10,7 @@ import pandas as pd
 from initbench.analysis.panels import within
 from initbench.analysis.statistics.paired import ALPHA, Interval, Paired, compare_pairs, holm, least_seeds, seeds_needed
 from initbench.analysis.summary import SETTING
+from initbench.core.words import counted, true_minus
 from initbench.records.recipe import Claim, Metric
 
 Status = Literal["supported", "refuted", "undecided"]
@@ -157,7 +158,7 @@ def _decide(claim: Claim, of: _Evidence, p: float | None, family: int) -> tuple[
     mean = pairs.difference.mean
     if mean is None or p is None:
         return "undecided", None, f"no seed has {measured.name} with both schemes{_lost(pairs)}"
-    known = f"{_said(pairs, measured)}, p = {p:.2g} after Holm over {family} claim{'s'[: family > 1]}"
+    known = f"{_said(pairs, measured)}, p = {p:.2g} after Holm over {counted(family, 'claim')}"
     if p > ALPHA:
         return _undecided(pairs, measured, known, family)
     ahead_lost, behind_lost = (of.better_lost, of.than_lost) if mean > 0 else (of.than_lost, of.better_lost)
@@ -196,11 +197,11 @@ def _said(pairs: Paired, measured: _Measured) -> str:
 
 
 def _number(value: float, measured: _Measured) -> str:
-    return f"{measured.scale * value:.3g} {measured.unit}".replace("-", "−", 1)
+    return f"{_end(value, measured)} {measured.unit}"
 
 
 def _end(value: float, measured: _Measured) -> str:
-    return f"{measured.scale * value:.3g}".replace("-", "−", 1)
+    return true_minus(f"{measured.scale * value:.3g}")
 
 
 def _lost(pairs: Paired) -> str:

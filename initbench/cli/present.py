@@ -21,15 +21,15 @@ def show_comparison(comparison: Comparison) -> None:
     """Print what was asked, a table and the verdicts per setting, and what a reader must know."""
     document = document_of(comparison)
     console.show_text(document.introduction)
-    for table in document.tables:
+    for panel in document.tables:
         console.show_text()
-        show_folded(table.setting, table.headers, table.rows)
+        show_folded(panel.setting, panel.headers, panel.rows)
         console.show_text()
-        console.show_text(table.head)
-        show_list(table.lines)
-    for sheet in document.across:
+        console.show_text(panel.head)
+        show_list(panel.lines)
+    for table in document.across:
         console.show_text()
-        show_folded(f"Across settings: {sheet.caption}", sheet.headers, sheet.rows)
+        show_folded(f"Across settings: {table.caption}", table.headers, table.rows)
     for section in document.sections:
         if section.brief:
             console.show_text()

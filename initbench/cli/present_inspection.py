@@ -13,16 +13,18 @@ from initbench.analysis.statistics.intervals import Estimate, Floats
 from initbench.analysis.step_zero.checks import Check, worst_level
 from initbench.analysis.step_zero.inspection import Inspection
 from initbench.analysis.step_zero.propagation import power_of_two, signal_slopes
-from initbench.analysis.step_zero.scans import Reach, coordinates, reach, scanned_values
+from initbench.analysis.step_zero.scans import coordinates, reach, scanned_values
 from initbench.cli import console
 from initbench.cli.console import block, picked
 from initbench.cli.present import show_folded, show_list
 from initbench.core.text import printable
+from initbench.core.words import counted
+from initbench.report.cells import NOTHING, fixed
+from initbench.report.step_zero import holds_to
 
 SPARK_WIDTH = 8
 BAR_WIDTH = 16
 LEAST_SPAN, MOST_SPAN = 16.0, 2.0**16
-NOTHING = "–"
 
 
 def show_inspection(inspection: Inspection) -> None:
@@ -71,8 +73,7 @@ def _subject(inspection: Inspection) -> str:
 
 
 def _seeds(inspection: Inspection) -> str:
-    count = len({of.seed for of in inspection.observed})
-    return f"{count} seed{'s'[: count > 1]}"
+    return counted(len({network.seed for network in inspection.observed}), "seed")
 
 
 def _show_verdicts(inspection: Inspection) -> None:
@@ -90,9 +91,9 @@ def _show_verdicts(inspection: Inspection) -> None:
                 printable(scheme),
                 worst_level(inspection.checks[model, scheme]),
                 *map(_slope, signal_slopes(inspection.steps(model, scheme))),
-                _number(last["cosine"].mean(), 3),
+                fixed(last["cosine"].mean(), 3),
                 _share(hidden.groupby("layer", sort=False)["dead_fraction"].mean().max()),
-                _number(networks["loss"].mean(), 3),
+                fixed(networks["loss"].mean(), 3),
                 _spark(lines[scheme], low, high),
             )
         )
@@ -112,7 +113,7 @@ def _show_scan(inspection: Inspection) -> None:
     reaches = [reach(inspection, scheme) for scheme in inspection.schemes]
     to_depth = inspection.axis == "depth"
     headers = ("scheme", *["holds to"] * to_depth, *map(str, places))
-    rows = [(printable(of.scheme), *[_held(of)] * to_depth, *of.levels) for of in reaches]
+    rows = [(printable(of.scheme), *[holds_to(of)] * to_depth, *of.levels) for of in reaches]
     show_folded(f"Verdict at each {inspection.axis}", headers, rows)
     if inspection.axis != "width":
         return
@@ -123,12 +124,6 @@ def _show_scan(inspection: Inspection) -> None:
         of = coordinates(inspection, scheme)
         rows.append((printable(scheme), *map(_exponent, (of.first, of.last_hidden, of.output))))
     show_folded("Coordinate check: size of z grows as width to the power of (0: independent)", headers, rows)
-
-
-def _held(of: Reach) -> str:
-    if of.holds_to is None:
-        return NOTHING
-    return f"{of.holds_to}" if of.fails_at is not None else f"{of.holds_to} or more"
 
 
 def _show_layers(inspection: Inspection) -> None:
@@ -149,7 +144,7 @@ def _show_layers(inspection: Inspection) -> None:
                 _significant(mean["gradient_moment"]),
                 _significant(mean["gradient_moment_predicted"]),
                 _share(mean["dead_fraction"]),
-                _number(mean["cosine"], 3),
+                fixed(mean["cosine"], 3),
                 _significant(mean["effective_rank"]),
             )
         )
@@ -255,10 +250,6 @@ def _exponent(of: Estimate) -> str:
     if of.mean is None:
         return NOTHING
     return f"{of.mean:+.2f}" if of.low is None else f"{of.mean:+.2f} [{of.low:+.2f}, {of.high:+.2f}]"
-
-
-def _number(value: float, decimals: int) -> str:
-    return NOTHING if not math.isfinite(value) else f"{value:.{decimals}f}" if abs(value) < 1e5 else f"{value:.2e}"
 
 
 def _significant(value: float) -> str:

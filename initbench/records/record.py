@@ -15,6 +15,7 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+REACH = 4.0  # of a histogram of z, in roots of its second moment, to either side
 EARLY_STEPS = 50  # of which every loss and gradient norm is kept: the stretch that early instability is about
 
 Finite = Annotated[float | None, BeforeValidator(_finite)]
@@ -32,7 +33,7 @@ class LayerStatistics(Frozen):
     `zero_rows`, `duplicate_rows` and `antiparallel_rows` count units whose incoming weights are zero, or a positive or
     negative multiple of another unit's; `symmetric_units` those whose output and gradient are another unit's for every
     image, so that training cannot tell them apart. `histogram`, where it is kept, holds shares of z in equal bins over
-    ±4 times the root of `forward_moment`.
+    ±`REACH` times the root of `forward_moment`.
 
     A prediction is the expectation over draws of the weights, None where no closed form is known. It starts from the
     signal measured at `predicted_from`: "input", or the operation for which there is none. `spread` is the standard

@@ -6,9 +6,8 @@ from initbench.analysis.results import Results
 from initbench.analysis.statistics.paired import ALPHA
 from initbench.analysis.tuning import COMMON_RULE, OWN_RULE
 from initbench.core.text import printable
+from initbench.core.words import counted, listed, seed_range
 from initbench.records.record import Record
-from initbench.report.sections import seeds_said
-from initbench.report.verdict_lines import listed
 
 _TESTS = (
     "each scheme against the baseline, two trials of one seed being a pair: the exact two-sided sign-flip test of the "
@@ -45,7 +44,7 @@ def _distinct(texts: Iterable[str]) -> str:
 
 def _seeds(records: Iterable[Record]) -> str:
     seeds = sorted({record.trial.seed for record in records})
-    return f"{seeds_said(seeds)}, the same for every scheme: same batches, same underlying draws" if seeds else ""
+    return f"{seed_range(seeds)}, the same for every scheme: same batches, same underlying draws" if seeds else ""
 
 
 def _rate(comparison: Results) -> str:
@@ -53,7 +52,7 @@ def _rate(comparison: Results) -> str:
         rates = sorted({record.trial.lr for record in comparison.records})
         return ", ".join(f"{rate:g}" for rate in rates) + (", each in a table of its own" if len(rates) > 1 else "")
     grid = ", ".join(f"{rate:g}" for rate in comparison.asked_rates or comparison.tuned_rates[0].grid)
-    seeds = seeds_said(sorted(comparison.tuned_rates[0].seeds))
+    seeds = seed_range(sorted(comparison.tuned_rates[0].seeds))
     return f"chosen from {grid} on validation with tuning seeds {seeds}, which score nothing. {OWN_RULE} {COMMON_RULE}"
 
 
@@ -68,7 +67,7 @@ def _family(comparison: Results) -> str:
     if not others:
         return ""
     return (
-        f"the {others} scheme{'' if others == 1 else 's'} held against the baseline in a table; accuracy and steps are "
+        f"the {counted(others, 'scheme')} held against the baseline in a table; accuracy and steps are "
         f"each a family of their own. Adjusted p of at most {ALPHA:g} decides."
     )
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from initbench.analysis.results import Results
 from initbench.core.text import printable
+from initbench.report.cells import Table
 from initbench.report.sections import Section, sections
 from initbench.report.sentences import Finding, caveats, findings, introduction, readings
-from initbench.report.sheets import Sheet
 from initbench.report.tables import DisplayTable, across_remarks, across_rows, display_rows
 
 
@@ -23,7 +23,7 @@ class Document:
     introduction: str
     findings: tuple[Finding, ...]
     tables: tuple[DisplayTable, ...]
-    across: tuple[Sheet, ...]
+    across: tuple[Table, ...]
     remarks: tuple[str, ...]
     sections: tuple[Section, ...]
     caveats: tuple[str, ...]

@@ -11,11 +11,10 @@ from initbench.report.document import document_of
 from initbench.report.figures.comparison import pictures
 from initbench.report.figures.inspection import inspection_pictures
 from initbench.report.figures.style import SCREEN, USUAL, Files
-from initbench.report.files import tables_of
 from initbench.report.freshness import begin, remember, remove_stale
 from initbench.report.page.comparison import render_report
 from initbench.report.page.inspection import render_inspection
-from initbench.report.tables import csv_bytes
+from initbench.report.table_files import csv_bytes, tables_of
 
 
 def write_folder(folder: Path, comparison: Results, *, draw: bool = True, asked: Files = USUAL) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from initbench.core.text import markdown
+from initbench.report.cells import Table
 from initbench.report.document import Document
-from initbench.report.sheets import Sheet
 from initbench.report.tables import DisplayTable
 
 
@@ -14,9 +14,9 @@ def summary_markdown(document: Document) -> str:
     for display in document.tables:
         parts += _setting(display)
     if document.across:
-        parts += ["## Across settings", *_sheets(document.across)]
+        parts += ["## Across settings", *_tables(document.across)]
     for section in document.sections:
-        parts += [f"## {section.title}", _list(section.lines), *_sheets(section.sheets)]
+        parts += [f"## {section.title}", _list(section.lines), *_tables(section.tables)]
     parts.append(_list((*document.remarks, *document.notes)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -31,12 +31,12 @@ def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 def _setting(display: DisplayTable) -> Iterator[str]:
     yield from (f"## {markdown(display.setting)}", markdown(display.head), _list(display.lines))
     yield markdown_table(display.headers, display.rows)
-    yield from _sheets(display.evidence)
+    yield from _tables(display.evidence)
 
 
-def _sheets(sheets: Sequence[Sheet]) -> Iterator[str]:
-    for sheet in sheets:
-        yield from (f"{markdown(sheet.caption)}:", markdown_table(sheet.headers, sheet.rows))
+def _tables(tables: Sequence[Table]) -> Iterator[str]:
+    for table in tables:
+        yield from (f"{markdown(table.caption)}:", markdown_table(table.headers, table.rows))
 
 
 def _list(lines: Sequence[str]) -> str:

@@ -3,19 +3,20 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from initbench.analysis.claims import CLAIMS_RULE, ClaimVerdict
-from initbench.analysis.crossing import decompose
+from initbench.analysis.crossing import Decomposition, decompose
 from initbench.analysis.panels import Panel
 from initbench.analysis.prediction import step_zero_prediction
 from initbench.analysis.results import Results
 from initbench.analysis.stability import INSTABILITY_RULE, LEVEL_RULE, SPIKE_RULE, Stability
-from initbench.analysis.statistics.intervals import Estimate
+from initbench.analysis.statistics.variance import Component
 from initbench.core.text import printable
-from initbench.report.crossing import describe_crossing
+from initbench.core.words import seed_range
+from initbench.report.cells import Table, mean_cell
 from initbench.report.prediction import describe_prediction
 from initbench.report.sentences import describe_spikes
-from initbench.report.sheets import NOTHING, Sheet
-from initbench.report.tables import mean_cell
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Section:
 
     title: str
     lines: tuple[str, ...]
-    sheets: tuple[Sheet, ...] = ()
+    tables: tuple[Table, ...] = ()
     brief: bool = True
 
 
@@ -37,7 +38,7 @@ def sections(comparison: Results) -> tuple[Section, ...]:
         _spread(comparison),
         _stability(comparison),
     )
-    return tuple(section for section in every if section.lines or section.sheets)
+    return tuple(section for section in every if section.lines or section.tables)
 
 
 def _looks(comparison: Results) -> Section:
@@ -47,16 +48,10 @@ def _looks(comparison: Results) -> Section:
     if not comparison.looks or not added:
         return Section("Seeds added after a look", ())
     line = (
-        f"Seeds {seeds_said(added)} were added when the results of seeds {seeds_said(sorted(seen))} could be seen "
+        f"Seeds {seed_range(added)} were added when the results of seeds {seed_range(sorted(seen))} could be seen "
         f"({len(comparison.looks)} look(s)): adding seeds until a difference shows makes p-values too small."
     )
     return Section("Seeds added after a look", (line,))
-
-
-def seeds_said(seeds: list[int]) -> str:
-    """Return seeds in a row, `0 to 9` where none is left out."""
-    whole = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
-    return f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
 
 
 def _claims(comparison: Results) -> Section:
@@ -85,14 +80,39 @@ def _spread(comparison: Results) -> Section:
     return Section("Where the spread comes from", tuple(map(printable, describe_crossing(parts))))
 
 
+def describe_crossing(decompositions: Iterable[Decomposition]) -> list[str]:
+    """Return a sentence a scheme: its standard deviations in points (hundredths of accuracy), with intervals."""
+    return [_described(of) for of in decompositions]
+
+
+def _described(of: Decomposition) -> str:
+    where = f"{of.scheme} ({of.dataset}, {of.model}, {of.optimizer}, lr {of.lr:g})"
+    if of.components is None:
+        return f"{where}: {of.reason}."
+    parts = {"init seed": of.components.init, "data order": of.components.order, "the rest": of.components.rest}
+    told = "; ".join(f"{name} {_points(part)}" for name, part in parts.items())
+    return (
+        f"{where}: standard deviation of test accuracy in points, with the interval that covers it at least 95 times "
+        f"in 100 if effects are normal, and its share of the variance: {told} ({of.n_init} × {of.n_order} seeds)."
+    )
+
+
+def _points(part: Component) -> str:
+    ends = "no interval"
+    if part.interval is not None and part.interval.high is not None:
+        ends = f"{100 * np.sqrt(part.interval.low):.2f} to {100 * np.sqrt(part.interval.high):.2f}"
+    share = "" if part.share is None else f", {part.share:.0%}"
+    return f"{100 * part.deviation:.2f} ({ends}{share}{', estimate below 0 shown as 0' * part.negative})"
+
+
 def _stability(comparison: Results) -> Section:
-    sheets = tuple(_stability_sheet(panel, comparison.stability) for panel in comparison.panels)
+    tables = tuple(_stability_table(panel, comparison.stability) for panel in comparison.panels)
     spiked = printable(describe_spikes(comparison.records))
     lines = (*([spiked, SPIKE_RULE] if spiked else []), INSTABILITY_RULE, LEVEL_RULE)
-    return Section("Generalization and stability", lines if sheets else (), sheets, False)
+    return Section("Generalization and stability", lines if tables else (), tables, False)
 
 
-def _stability_sheet(panel: Panel, rows: Iterable[Stability]) -> Sheet:
+def _stability_table(panel: Panel, rows: Iterable[Stability]) -> Table:
     here = [row for row in rows if (row.dataset, row.model, row.optimizer) == panel.place]
     here = [row for row in here if row.lr == panel.lr_of(row.scheme)]
     headers = (
@@ -103,17 +123,11 @@ def _stability_sheet(panel: Panel, rows: Iterable[Stability]) -> Sheet:
         "of the gradient norm",
         "diverged early",
     )
-    return Sheet(printable(str(panel)), headers, tuple(tuple(_stability_cells(row)) for row in here))
+    return Table(printable(str(panel)), headers, tuple(tuple(_stability_cells(row)) for row in here))
 
 
 def _stability_cells(row: Stability) -> Iterator[str]:
     yield printable(row.scheme)
     for estimate in (row.gap_at_end, row.gap_at_level, row.loss_instability, row.gradient_instability):
-        yield _estimate_cell(estimate, row.n)
+        yield mean_cell(estimate, row.n)
     yield str(row.early_diverged)
-
-
-def _estimate_cell(of: Estimate, n: int) -> str:
-    if of.mean is None:
-        return f"{NOTHING} (0/{n})"
-    return mean_cell(of.mean, of.mean - (of.half or 0.0), of.n, n)

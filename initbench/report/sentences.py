@@ -10,6 +10,7 @@ from initbench.analysis.panels import Panel
 from initbench.analysis.results import Results
 from initbench.analysis.stability import ends_in_spike
 from initbench.core.text import printable
+from initbench.core.words import counted, listed
 from initbench.records.record import Record
 from initbench.report.tuning import describe_tuning
 from initbench.report.verdict_lines import overview
@@ -114,13 +115,13 @@ def _extent(records: tuple[Record, ...]) -> str:
         return "No trial is stored yet."
     schemes = len({record.trial.scheme for record in records})
     seeds = {record.trial.seed for record in records}
-    counts = f"{_count(len(records), 'trial')}: {_count(schemes, 'scheme')}, {_count(len(seeds), 'seed')}"
+    counts = f"{counted(len(records), 'trial')}: {counted(schemes, 'scheme')}, {counted(len(seeds), 'seed')}"
     return f"{counts}{_precision(records)}."
 
 
 def _precision(records: tuple[Record, ...]) -> str:
     low = sorted({record.trial.precision for record in records} - {"float32"})
-    return f", computed in {_listed(low)}, which can change the conclusion" if low else ""
+    return f", computed in {listed(low)}, which can change the conclusion" if low else ""
 
 
 def _target(comparison: Results) -> str:
@@ -135,11 +136,11 @@ def _missing(comparison: Results) -> Iterable[str]:
     if comparison.missing:
         stored = {record.trial.scheme for record in comparison.records}
         absent = [scheme for scheme in comparison.schemes if scheme not in stored]
-        nothing = f" Nothing is stored of: {_listed(absent)}." if absent else ""
+        nothing = f" Nothing is stored of: {listed(absent)}." if absent else ""
         broken = f"the files of {len(comparison.damaged)} are damaged"
         why = broken if comparison.damaged else "the run was interrupted or still goes on"
         yield (
-            f"Not stored: {_count(comparison.missing, 'planned trial')} ({why}); "
+            f"Not stored: {counted(comparison.missing, 'planned trial')} ({why}); "
             f"what is shown speaks of the stored ones only. The same command goes on from here.{nothing}"
         )
 
@@ -151,7 +152,7 @@ def _failures(records: tuple[Record, ...]) -> Iterable[str]:
             seeds[record.trial.scheme, record.outcome.reason].append(record.trial.seed)
     for (scheme, reason), of_scheme in seeds.items():
         where = f"seed {', '.join(str(seed) for seed in sorted(set(of_scheme)))}"
-        yield f"{_count(len(of_scheme), 'trial')} of {scheme} failed ({where}): {reason or 'no reason was recorded'}"
+        yield f"{counted(len(of_scheme), 'trial')} of {scheme} failed ({where}): {reason or 'no reason was recorded'}"
 
 
 def _notices(records: tuple[Record, ...]) -> Iterable[str]:
@@ -160,7 +161,7 @@ def _notices(records: tuple[Record, ...]) -> Iterable[str]:
         for notice in record.notices:
             schemes[notice][record.trial.scheme] = None
     for notice, told_of in schemes.items():
-        yield f"{notice} [{_listed(told_of)}]"
+        yield f"{notice} [{listed(told_of)}]"
 
 
 def _machines(records: tuple[Record, ...]) -> Iterable[str]:
@@ -170,9 +171,9 @@ def _machines(records: tuple[Record, ...]) -> Iterable[str]:
         for of in (record.environment for record in records)
     )
     if len(kinds) > 1:
-        counted = "; ".join(f"{kind}: {_count(count, 'trial')}" for kind, count in kinds.items())
+        machines = "; ".join(f"{kind}: {counted(count, 'trial')}" for kind, count in kinds.items())
         yield (
-            f"These trials were trained on {len(kinds)} kinds of machine ({counted}). The same trial can end "
+            f"These trials were trained on {len(kinds)} kinds of machine ({machines}). The same trial can end "
             "differently on another kind, because rounding errors grow during training; means and intervals stay valid."
         )
 
@@ -206,12 +207,12 @@ def _finding(comparison: Results, panel: Panel) -> Finding:
 def _who_learned(rows: pd.DataFrame) -> Iterable[str]:
     every, none = rows["learned"] == rows["n"], rows["learned"] == 0
     if every.any():
-        yield f"All trials learned with {_listed(rows.loc[every, 'scheme'])}."
+        yield f"All trials learned with {listed(rows.loc[every, 'scheme'])}."
     if (some := ~every & ~none).any():
         counts = [f"{row.scheme} ({row.learned} of {row.n})" for row in rows[some].itertuples()]
-        yield f"Some did with {_listed(counts)}." if every.any() else f"Some trials learned with {_listed(counts)}."
+        yield f"Some did with {listed(counts)}." if every.any() else f"Some trials learned with {listed(counts)}."
     if none.any():
-        yield f"None learned with {_listed(rows.loc[none, 'scheme'])}."
+        yield f"None learned with {listed(rows.loc[none, 'scheme'])}."
 
 
 def _highest(rows: pd.DataFrame) -> str:
@@ -225,15 +226,6 @@ def _highest(rows: pd.DataFrame) -> str:
     said = interval if first["test_n"] > 1 else "no interval from one trial"
     among = "" if (rows["test_n"] == rows["n"]).all() else " among the schemes that finished all of their trials"
     return (
-        f"The highest mean test accuracy{among}: {_listed(top['scheme'])}, {first['test_accuracy']:.4f} "
+        f"The highest mean test accuracy{among}: {listed(top['scheme'])}, {first['test_accuracy']:.4f} "
         f"({said}, n = {first['test_n']}); whether it is above the next one is not tested here."
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _listed(names: Iterable[str]) -> str:
-    # Semicolons between parts of a scheme would blur a list separated by commas alone.
-    return ", ".join(f"“{name}”" if ";" in name else name for name in names)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from initbench.analysis.step_zero.checks import Check, Level, worst_level
+from initbench.analysis.step_zero.scans import Reach
 from initbench.core.text import printable
-from initbench.report.sheets import NOTHING, Sheet
+from initbench.report.cells import NOTHING, Table
 
 CAPTION = "Verdict on step 0, the worst of the checks, and what each check says"
 Key = TypeVar("Key", bound=tuple[str, ...])
@@ -37,7 +38,7 @@ class Reasons:
 class StepZeroSection:
     """The table of verdicts and the reasons behind them: all of it plain text without control characters."""
 
-    sheet: Sheet
+    table: Table
     reasons: tuple[Reasons, ...]
 
 
@@ -58,9 +59,16 @@ def step_zero_section(
     names = list(dict.fromkeys(check.name for of in told.values() for check in of))
     titles = {key: [printable(key[i]) for i in shown] for key in told}
     rows = tuple((*titles[key], worst_level(of), *_levels(of, names)) for key, of in told.items())
-    sheet = Sheet(caption, (*(heads[i] for i in shown), "verdict", *map(printable, names)), rows)
+    table = Table(caption, (*(heads[i] for i in shown), "verdict", *map(printable, names)), rows)
     unfold = len(told) <= OPEN_ROWS
-    return StepZeroSection(sheet, tuple(_reasons(", ".join(titles[key]), of, unfold) for key, of in told.items()))
+    return StepZeroSection(table, tuple(_reasons(", ".join(titles[key]), of, unfold) for key, of in told.items()))
+
+
+def holds_to(reach: Reach) -> str:
+    """Return the last depth or width at which no check fails, `64 or more` where none fails at all."""
+    if reach.holds_to is None:
+        return NOTHING
+    return f"{reach.holds_to}" if reach.fails_at is not None else f"{reach.holds_to} or more"
 
 
 def _levels(checks: Sequence[Check], names: Sequence[str]) -> list[str]:

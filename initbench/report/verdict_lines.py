@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from initbench.analysis.judgements import Judgement
 from initbench.analysis.verdicts import Kind, Verdict, measured_points
 from initbench.core.text import printable
+from initbench.core.words import counted, listed, quoted
+from initbench.report.cells import p_value
 
 # The kinds whose word follows from a test: their p is said beside them.
 TESTED = frozenset({"better", "worse", "faster", "slower", "learns", "reaches", "no difference"})
@@ -49,23 +51,6 @@ def overview(judged: Sequence[Judgement], baseline: str) -> str:
     return printable(f"Against {baseline} in test accuracy ({_pairs(judged)}): {'; '.join(said)}.")
 
 
-def p_said(p: float | None) -> str:
-    """Return `p = 0.014` or `p < 0.001`; nothing where nothing was tested."""
-    if p is None:
-        return ""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names in a row."""
-    return ", ".join(map(quoted, names))
-
-
-def quoted(name: str) -> str:
-    """Return a name in quotes if it has parts: their semicolons would blur a sentence's own."""
-    return f"“{name}”" if ";" in name else name
-
-
 def _line(of: Judgement) -> str:
     accuracy, speed = _told(of.accuracy), _told(of.speed)
     if of.accuracy.kind == "learns":
@@ -77,7 +62,7 @@ def _line(of: Judgement) -> str:
 
 
 def _told(verdict: Verdict) -> str:
-    p = p_said(verdict.p) if verdict.kind in TESTED else ""
+    p = p_value(verdict.p) if verdict.kind in TESTED else ""
     return f"{verdict.text}, {p}" if p else verdict.text
 
 
@@ -85,4 +70,4 @@ def _pairs(judged: Sequence[Judgement]) -> str:
     """Return the seeds in pairs, all of them: what a scheme lost of them its own line tells."""
     counts = {of.accuracy_evidence.learned.scheme.n for of in judged}
     low, high = min(counts), max(counts)
-    return f"{low if low == high else f'{low} to {high}'} seed{'s' if high != 1 else ''}, in pairs"
+    return f"{'' if low == high else f'{low} to '}{counted(high, 'seed')}, in pairs"

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from initbench.core.randomness import generator
+from initbench.records.record import REACH
 
 UNKNOWN = math.nan  # it spreads through products and sums by itself, and a record stores it as None
 # Two units count as one where two random projections of them agree to this share of the largest: an accident has a
 # chance of about units²·TOLERANCE², one in a million for a thousand units, and float32 sums of equal terms agree.
 TOLERANCE = 1e-6
 RANKED_IMAGES = 128  # bounds the cost of the Gram matrix of a wide convolution, 128²·(outputs an image)
-BINS, REACH = 48, 4.0  # of a histogram, which reaches to ±4 times the root of the second moment
+BINS = 48  # of a histogram
 
 
 def moments(values: Tensor) -> tuple[float, float]:

@@ -29,7 +29,7 @@ from initbench.report.document import document_of
 from initbench.report.figures.comparison import pictures
 from initbench.report.markdown import summary_markdown
 from initbench.report.page.comparison import render_report
-from initbench.report.tables import csv_bytes
+from initbench.report.table_files import csv_bytes
 from initbench.running import runner
 from initbench.running.study import Place, draft_of, prepare
 from initbench.running.worker import train_group

@@ -16,7 +16,7 @@ from initbench.report.exports.mlflow import log_runs, without_password, write_ml
 from initbench.report.exports.parquet import write_parquet
 from initbench.report.exports.tensorboard import write_tensorboard
 from initbench.report.markdown import summary_markdown
-from initbench.report.tables import csv_bytes
+from initbench.report.table_files import csv_bytes
 
 __all__ = ["COLLECTIONS", "DOCUMENTS", "FORMATS", "export", "log_runs", "without_password"]
 

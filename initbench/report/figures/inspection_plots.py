@@ -11,12 +11,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from initbench.analysis.statistics.intervals import Floats
-from initbench.records.record import LayerStatistics
+from initbench.records.record import REACH, LayerStatistics
 from initbench.report.figures.axes import PLAIN, layer_axis, told_apart, wrapped
 from initbench.report.figures.plots import Looks, lines
 from initbench.report.figures.style import Look
 
-REACH = 4.0  # a histogram reaches to so many roots of its second moment
 SHOWN_REACH = 3.0
 RISE = 1.6  # rows that a ridge rises over: it may hide the foot of the one above it
 

@@ -14,7 +14,7 @@ from matplotlib.text import Annotation
 
 from initbench.analysis.statistics.intervals import Floats
 from initbench.report.figures.axes import renderer, wrapped
-from initbench.report.figures.style import Look, Style
+from initbench.report.figures.style import Look, Style, luminance
 
 MOST = 8  # labels; more are read in a legend
 FARTHEST = 2.2  # heights of a label that one may stand off the end of its line
@@ -69,14 +69,9 @@ def apart(wanted: Floats, heights: Floats, low: float, high: float) -> Floats:
 def ink(colour: str) -> str:
     """Return a colour dark enough to be read as text on white."""
     parts = np.array(to_rgb(colour))
-    while 1.05 / (_luminance(parts) + 0.05) < READABLE:
+    while 1.05 / (luminance(parts.tolist()) + 0.05) < READABLE:
         parts = 0.95 * parts
     return to_hex(tuple(map(float, parts)))  # type: ignore[arg-type] # three of them
-
-
-def _luminance(parts: Floats) -> float:
-    linear = np.where(parts <= 0.03928, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def _end(ax: Axes, look: Look) -> Floats | None:

@@ -153,6 +153,12 @@ class Look:
         return max(1.2, 2.8 - 0.2 * self.index)
 
 
+def luminance(parts: Sequence[float]) -> float:
+    """Return the relative luminance of red, green and blue from 0 to 1 (sRGB; WCAG 2.2)."""
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def looks(schemes: Sequence[str], baseline: str) -> dict[str, Look]:
     """Return a look for every scheme; the baseline is black, the others take colours, then dashes, in order."""
     others = [scheme for scheme in schemes if scheme != baseline]

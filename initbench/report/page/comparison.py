@@ -13,12 +13,13 @@ from initbench.report.analysis_plan import analysis_plan
 from initbench.report.document import Document, document_of
 from initbench.report.figures.comparison import looks_of, pictures
 from initbench.report.figures.picture import Picture, file_of
-from initbench.report.files import tables_of
-from initbench.report.page.inlining import LINKED, Inlined, kind_of, within_budget
-from initbench.report.page.page import downloads, page
+from initbench.report.page.downloads import downloads
+from initbench.report.page.inline_figures import LINKED, Inlined, kind_of, within_budget
 from initbench.report.page.palette import swatches
+from initbench.report.page.template import page
 from initbench.report.sentences import DEFINITIONS
 from initbench.report.step_zero import step_zero_section
+from initbench.report.table_files import tables_of
 
 # Bytes of figures in a report, and of figures and tables together: under 2 MB with the rest, which a mail takes and a
 # phone opens.

@@ -10,14 +10,14 @@ import pandas as pd
 from initbench.analysis.panels import within
 from initbench.analysis.statistics.intervals import Estimate, geometric_band, mean_interval
 from initbench.analysis.step_zero.inspection import Inspection, layers_table, networks_table
-from initbench.analysis.step_zero.scans import Reach, coordinates, reach, scanned_values
+from initbench.analysis.step_zero.scans import coordinates, reach, scanned_values
 from initbench.core.text import printable
+from initbench.report.cells import NOTHING, Table, mean_cell
 from initbench.report.figures.picture import Picture
-from initbench.report.page.inlining import within_budget
-from initbench.report.page.page import downloads, page
-from initbench.report.sheets import NOTHING, Sheet
-from initbench.report.step_zero import step_zero_section
-from initbench.report.tables import mean_cell
+from initbench.report.page.downloads import downloads
+from initbench.report.page.inline_figures import within_budget
+from initbench.report.page.template import page
+from initbench.report.step_zero import holds_to, step_zero_section
 
 FIGURES_BUDGET = 1_700_000  # bytes: under 2 MB with the rest, which a mail takes and a phone opens
 
@@ -79,38 +79,32 @@ def render_inspection(
     )
 
 
-def _scan(inspection: Inspection) -> tuple[Sheet, ...]:
+def _scan(inspection: Inspection) -> tuple[Table, ...]:
     """Return how far each scheme carries the signal and, across widths, how the size of z depends on width."""
     if not any(inspection.checks.values()):
         return ()
     axis, places = printable(inspection.axis), list(map(str, scanned_values(inspection)))
     reaches = [reach(inspection, scheme) for scheme in inspection.schemes]
-    rows = tuple((printable(of.scheme), _held(of), *of.levels) for of in reaches)
+    rows = tuple((printable(of.scheme), holds_to(of), *of.levels) for of in reaches)
     caption = (
         f"Signal, gradient, difference between inputs and dead units at each {axis}; before the first FAIL it holds"
     )
-    sheet = Sheet(caption, ("scheme", f"holds to {axis}", *places), rows)
-    return (sheet, _widths(inspection)) if inspection.axis == "width" else (sheet,)
+    table = Table(caption, ("scheme", f"holds to {axis}", *places), rows)
+    return (table, _widths(inspection)) if inspection.axis == "width" else (table,)
 
 
-def _held(of: Reach) -> str:
-    if of.holds_to is None:
-        return NOTHING
-    return f"{of.holds_to}" if of.fails_at is not None else f"{of.holds_to} or more"
-
-
-def _widths(inspection: Inspection) -> Sheet:
+def _widths(inspection: Inspection) -> Table:
     found = [coordinates(inspection, scheme) for scheme in inspection.schemes]
     rows = tuple((printable(of.scheme), *map(_exponent, (of.first, of.last_hidden, of.output))) for of in found)
     caption = "The root mean square of z grows as width to the power of (0: it does not depend on width)"
-    return Sheet(caption, ("scheme", "first layer", "last hidden layer", "output"), rows)
+    return Table(caption, ("scheme", "first layer", "last hidden layer", "output"), rows)
 
 
 def _exponent(of: Estimate) -> str:
-    return NOTHING if of.mean is None else mean_cell(of.mean, of.mean - (of.half or 0.0), of.n, of.n)
+    return NOTHING if of.mean is None else mean_cell(of, of.n)
 
 
-def _networks(inspection: Inspection) -> tuple[Sheet, ...]:
+def _networks(inspection: Inspection) -> tuple[Table, ...]:
     networks = networks_table(inspection)
     if networks.empty:
         return ()
@@ -122,7 +116,7 @@ def _networks(inspection: Inspection) -> tuple[Sheet, ...]:
         if not of.empty
     )
     heads = ("scheme", *["model"] * several, *_NETWORK_HEADS.values())
-    return (Sheet(_chance(networks), heads, rows),)
+    return (Table(_chance(networks), heads, rows),)
 
 
 def _chance(networks: pd.DataFrame) -> str:
@@ -137,7 +131,7 @@ def _layers_lines(inspection: Inspection) -> tuple[str, ...]:
     return (f"Means over {seeds} seeds; layers.csv holds every seed.",) if seeds > 1 else ()
 
 
-def _layers(inspection: Inspection) -> tuple[Sheet, ...]:
+def _layers(inspection: Inspection) -> tuple[Table, ...]:
     """Return a table per scheme, and none for a scan: it has thousands of layers, and layers.csv holds them."""
     if inspection.axis:
         return ()
@@ -145,18 +139,18 @@ def _layers(inspection: Inspection) -> tuple[Sheet, ...]:
     groups = [(key, within(layers, ("model", "scheme"), key)) for key in inspection.checks]
     several = len(inspection.models) > 1
     return tuple(
-        _layer_sheet(printable(f"{key[1]}, {key[0]}" if several else key[1]), of) for key, of in groups if not of.empty
+        _layer_table(printable(f"{key[1]}, {key[0]}" if several else key[1]), of) for key, of in groups if not of.empty
     )
 
 
-def _layer_sheet(caption: str, layers: pd.DataFrame) -> Sheet:
+def _layer_table(caption: str, layers: pd.DataFrame) -> Table:
     # Columns that say nothing here are left out: no ReLU has no dead units.
     shown = [column for column in _LAYER_HEADS if layers[column].notna().any()]
     rows = tuple(
         (printable(str(name)), *map(printable, of[["kind", "nonlinearity"]].iloc[0]), *(_cell(of[c]) for c in shown))
         for name, of in layers.groupby("layer", sort=False)
     )
-    return Sheet(caption, ("layer", "kind", "activation", *(_LAYER_HEADS[column] for column in shown)), rows)
+    return Table(caption, ("layer", "kind", "activation", *(_LAYER_HEADS[column] for column in shown)), rows)
 
 
 def _cell(of: "pd.Series[Any]") -> str:
@@ -179,5 +173,5 @@ def _mean(of: "pd.Series[Any]") -> str:
     if str(of.name).endswith("_predicted"):
         return f"{estimate.mean:.4g}"
     if abs(estimate.mean) >= 1e-3 or estimate.mean == 0:
-        return mean_cell(estimate.mean, estimate.mean - (estimate.half or 0.0), estimate.n, len(of))
+        return mean_cell(estimate, len(of))
     return f"{estimate.mean:.3g}{f' ± {estimate.half:.2g}' if estimate.half else ''}"

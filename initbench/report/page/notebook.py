@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from initbench.analysis.results import Results
 from initbench.report.document import document_of
 from initbench.report.figures.comparison import pictures
-from initbench.report.page.page import fragment
+from initbench.report.page.template import fragment
 
 SHOWN = ("loss", "accuracy")
 PIXELS = 92.0  # an inch of figure, so that two figures of unlike width have letters of one size

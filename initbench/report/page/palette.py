@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from initbench.report.figures.style import Look
+from initbench.report.figures.style import Look, luminance
 
 Rgb = tuple[int, int, int]
 
@@ -37,7 +37,7 @@ def shown(use: str, colour: Rgb, kind: str) -> Rgb:
 
 def contrast(one: Rgb, other: Rgb) -> float:
     """Return the contrast of two colours, from 1 to 21."""
-    low, high = sorted((_luminance(one), _luminance(other)))
+    low, high = sorted(luminance([part / 255 for part in colour]) for colour in (one, other))
     return (high + 0.05) / (low + 0.05)
 
 
@@ -55,11 +55,6 @@ def _standing_out(colour: Rgb, kind: str, least: float) -> Rgb:
 def _mixed(one: Rgb, other: Rgb, share: float) -> Rgb:
     red, green, blue = (round(a + share * (b - a)) for a, b in zip(one, other, strict=True))
     return red, green, blue
-
-
-def _luminance(colour: Rgb) -> float:
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (part / 255 for part in colour)]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def _rgb(digits: str) -> Rgb:
