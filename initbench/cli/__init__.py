@@ -9,11 +9,14 @@ import os
 import platform
 import sys
 import threading
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from initbench.cli.building import built
 from initbench.cli.check import check
 from initbench.cli.compare import compare
 from initbench.cli.data import app as data
@@ -27,8 +30,19 @@ from initbench.cli.report import report
 from initbench.cli.run import run
 from initbench.cli.shells import prepare
 
+
+class Program(TyperGroup):
+    """The program: it builds a command when that is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:  # noqa: ANN401 - typer's
+        """Return the name and the command that `args` begin with, and the rest."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, built(name, *COMMANDS[name]) if name is not None and name in COMMANDS else command, rest
+
+
 app = typer.Typer(
     name="initbench",
+    cls=Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -63,23 +77,30 @@ def _torch() -> str:
 def program(
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show versions and device, and leave."),
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show versions and device, and exit."),
     ] = False,
 ) -> None:
     """Hold the options of the program itself; typer shows the help text given above."""
 
 
-for name, command, summary in (
-    ("run", run, "Train one scheme: table, loss curves, plots."),
-    ("compare", compare, "Compare schemes: tables, curves, plots, a report."),
-    ("inspect", inspect, "Look at signal and gradient before the first step."),
-    ("check", check, "Hold a scheme against what every scheme must keep."),
-    ("report", report, "Rebuild tables, plots and report from what is stored."),
-    ("export", export, "Write a comparison for other tools."),
-    ("list", listing, "List schemes, models, datasets, optimizers, experiments."),
-    ("doctor", doctor, "Show what works here, and what to do where it does not."),
-):
-    app.command(name, epilog=epilog(name), short_help=summary)(command)
+COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "run": (run, "Train one scheme: table, loss curves, plots."),
+    "compare": (compare, "Compare schemes: tables, curves, plots, a report."),
+    "inspect": (inspect, "Inspect signal and gradient before the first step."),
+    "check": (check, "Run the conformance suite on a scheme."),
+    "report": (report, "Rebuild tables, plots and report from stored results."),
+    "export": (export, "Write a comparison for other tools."),
+    "list": (listing, "List schemes, models, datasets, optimizers, experiments."),
+    "doctor": (doctor, "Check this installation and suggest remedies."),
+}
+
+
+def _placeholder() -> None:
+    """Stand for a command in the list of all; `Program` builds the command itself when it is called."""
+
+
+for name, (_, summary) in COMMANDS.items():
+    app.command(name, short_help=summary)(_placeholder)
 app.add_typer(data, name="data")
 app.add_typer(new, name="new")
 

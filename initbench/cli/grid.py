@@ -4,7 +4,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -14,6 +13,7 @@ from initbench.analysis.conditions import Condition, check_condition, parse_cond
 from initbench.analysis.summary import SETTING
 from initbench.cli import console, details
 from initbench.cli.details import next_commands
+from initbench.cli.options import Output
 from initbench.cli.present import show_all_pairs, show_comparison, summary_document
 from initbench.cli.progress import progress_on
 from initbench.comparison import Comparison, load
@@ -25,67 +25,55 @@ from initbench.running.study import Place, Prepared, carry_out, prepare
 from initbench.schemes import parse_scheme
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """How a run is to be shown."""
-
-    as_json: bool
-    dry_run: bool
-    quiet: bool
-    open_report: bool
-    verbose: bool = False
-    fail_if: tuple[str, ...] = ()
-    all_pairs: bool = False
-
-
-def run_grid(verb: str, draft: Draft, place: Place, wishes: Wishes) -> None:
+def run_grid(verb: str, draft: Draft, place: Place, output: Output) -> None:
     """Carry out a grid of trials and show what came of it."""
-    conditions, prepared = _prepared(verb, draft, place, wishes)
-    if wishes.dry_run:
-        _show_plan(prepared, wishes)
+    conditions, prepared = _prepared(verb, draft, place, output)
+    if output.dry_run:
+        _show_plan(prepared, output)
         return
-    _tell(details.before(prepared), wishes)
-    comparison = _carried_out(prepared, wishes)
-    _say_more(comparison, prepared, wishes)
+    _tell(details.before(prepared), output)
+    comparison = _carried_out(prepared, output)
+    _say_more(comparison, prepared, output)
     _require_none_failed(comparison)
     _require_unmet(conditions, comparison)
 
 
-def _say_more(comparison: Comparison, prepared: Prepared, wishes: Wishes) -> None:
+def _say_more(comparison: Comparison, prepared: Prepared, output: Output) -> None:
     """Say the details that were asked for and what to do next; Ctrl-C has its answer here too, after the table."""
     try:
-        _tell(details.after(comparison, prepared), wishes)
-        _say_what_is_next(comparison, prepared, wishes)
+        _tell(details.after(comparison, prepared), output)
+        _say_what_is_next(comparison, prepared, output)
     except KeyboardInterrupt:
         _say_how_to_continue(prepared)
         raise
 
 
-def _prepared(verb: str, draft: Draft, place: Place, wishes: Wishes) -> tuple[list[Condition], Prepared]:
+def _prepared(verb: str, draft: Draft, place: Place, output: Output) -> tuple[list[Condition], Prepared]:
     """Check everything that was typed, before anything is trained or written."""
     try:
         with redirect_stdout(sys.stderr):  # the user's own code may print, and stdout is for data
-            conditions = [parse_condition(text, lambda scheme: str(parse_scheme(scheme))) for text in wishes.fail_if]
+            texts = output.fail_if or ()
+            conditions = [parse_condition(text, lambda scheme: str(parse_scheme(scheme))) for text in texts]
             prepared = prepare(draft, place, verb, command=command_line())
     except KeyboardInterrupt:
         console.say(f"Interrupted before training began. To continue: {command_line()}")
         raise
-    for notice in prepared.plan.notices if not wishes.quiet else ():
+    for notice in prepared.plan.notices if not output.quiet else ():
         console.notice(notice)
     return conditions, prepared
 
 
-def _carried_out(prepared: Prepared, wishes: Wishes) -> Comparison:
+def _carried_out(prepared: Prepared, output: Output) -> Comparison:
     """Train, write the folder and show it; after Ctrl-C, show what is finished."""
     try:
-        with redirect_stdout(sys.stderr), progress_on(quiet=wishes.quiet) as observer:
+        with redirect_stdout(sys.stderr), progress_on(quiet=output.quiet) as observer:
             comparison = carry_out(prepared, observer)
-        with console.status_on(quiet=wishes.quiet) as told:
+        with console.status_on(quiet=output.quiet) as told:
             told("drawing plots and the report")
             _refresh(prepared, comparison)
-        _show(comparison, prepared, wishes)
+        _show(comparison, prepared, output)
     except KeyboardInterrupt:
-        _show_what_is_stored(prepared, wishes)
+        _show_what_is_stored(prepared, output)
         raise
     return comparison
 
@@ -98,35 +86,35 @@ def _refresh(prepared: Prepared, comparison: Comparison, *, draw: bool = True) -
         write_folder(prepared.folder, comparison, draw=draw)
 
 
-def _show(comparison: Comparison, prepared: Prepared, wishes: Wishes) -> None:
+def _show(comparison: Comparison, prepared: Prepared, output: Output) -> None:
     report = prepared.folder / "report.html"
-    if wishes.as_json:
+    if output.json:
         console.show_json(summary_document(comparison, prepared.folder))
     else:
         show_comparison(comparison)
-        if wishes.all_pairs:
+        if output.all_pairs:
             show_all_pairs(comparison)
-    if not wishes.quiet:
+    if not output.quiet:
         if any((prepared.folder / "plots").glob("*")):
             console.show_path("plots", prepared.folder / "plots")
         console.show_path("report", report)
-    if wishes.open_report:
+    if output.open_report:
         typer.launch(report.resolve().as_uri())
 
 
-def _tell(facts: Iterator[tuple[str, str]], wishes: Wishes) -> None:
+def _tell(facts: Iterator[tuple[str, str]], output: Output) -> None:
     """Say the details that -v asks for."""
-    for label, text in facts if wishes.verbose and not wishes.quiet else ():
+    for label, text in facts if output.verbose and not output.quiet else ():
         console.show_fact(label, text)
 
 
-def _say_what_is_next(comparison: Comparison, prepared: Prepared, wishes: Wishes) -> None:
-    commands = next_commands(comparison, prepared.folder) if comparison.records and not wishes.quiet else ()
+def _say_what_is_next(comparison: Comparison, prepared: Prepared, output: Output) -> None:
+    commands = next_commands(comparison, prepared.folder) if comparison.records and not output.quiet else ()
     for i, (command, purpose) in enumerate(commands):
         console.show_fact("" if i else "next", command, f"  # {purpose}")
 
 
-def _show_plan(prepared: Prepared, wishes: Wishes) -> None:
+def _show_plan(prepared: Prepared, output: Output) -> None:
     """Show the grid of a dry run, on stdout."""
     plan, stored = prepared.plan, prepared.stored
     recipe, trials = plan.recipe, (*plan.tuning, *plan.trials, *plan.crossed)
@@ -144,7 +132,7 @@ def _show_plan(prepared: Prepared, wishes: Wishes) -> None:
         "device": plan.device,
         "folder": str(prepared.folder),
     }
-    if wishes.as_json:
+    if output.json:
         console.show_json({"schema": 1, **axes, "trials": len(trials), "stored": stored})
         return
     rows = [(key, *_cells(value, plan.origins.get(key, ""))) for key, value in axes.items()]
@@ -168,7 +156,7 @@ def _cells(value: Any, origin: str) -> tuple[str, str]:  # noqa: ANN401 - any va
     return separator.join(texts), origin
 
 
-def _show_what_is_stored(prepared: Prepared, wishes: Wishes) -> None:
+def _show_what_is_stored(prepared: Prepared, output: Output) -> None:
     """After Ctrl-C: summarize what is finished, all but the figures, which take seconds; and say how to go on."""
     try:
         comparison = load(prepared.folder)
@@ -178,7 +166,7 @@ def _show_what_is_stored(prepared: Prepared, wishes: Wishes) -> None:
     console.say()
     if comparison.records:
         _refresh(prepared, comparison, draw=False)
-        _show(comparison, prepared, wishes)
+        _show(comparison, prepared, output)
     _say_how_to_continue(prepared)
 
 

@@ -8,18 +8,33 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from initbench.cli import completion, console, options
+from initbench.cli.axes import numbers
+from initbench.cli.panels import QUESTION
 from initbench.core.interrupts import command_line
 
 if TYPE_CHECKING:
     from initbench.analysis.step_zero.inspection import Inspection
     from initbench.report.figures.style import Files
 
+Schemes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-s",
+        "--scheme",
+        help="Initialization scheme: a name, or parts such as 'conv=orthogonal; bias=zeros'. Repeatable.",
+        metavar="SCHEME",
+        rich_help_panel=QUESTION,
+        autocompletion=completion.scheme,
+    ),
+]
 Models = Annotated[
     str,
     typer.Option(
         "-m",
         "--model",
-        help="A built-in model, a scan such as 'mlp(depth=2..100)', or your own: path/to/file.py:build.",
+        help="Built-in model, a scan such as 'mlp(depth=2..100)', or your own: path/to/file.py:build.",
+        metavar="MODEL",
+        rich_help_panel=QUESTION,
         autocompletion=completion.model,
     ),
 ]
@@ -27,7 +42,9 @@ Inputs = Annotated[
     list[str] | None,
     typer.Option(
         "--input",
-        help="Made-up inputs in place of a dataset: 3x32x32, or 16:1000 for 16 tokens below 1000; repeatable.",
+        help="Synthetic inputs instead of a dataset: 3x32x32, or 16:1000 for 16 tokens below 1000. Repeatable.",
+        metavar="SHAPE",
+        rich_help_panel=QUESTION,
     ),
 ]
 Data = Annotated[
@@ -35,17 +52,28 @@ Data = Annotated[
     typer.Option(
         "-d",
         "--dataset",
-        help="Whose training images are used; default: digits.",
+        help="Dataset whose training images are used. Default: digits.",
+        metavar="DATASET",
+        rich_help_panel=QUESTION,
         autocompletion=completion.dataset,
     ),
 ]
-Seeds = Annotated[str, typer.Option("--seeds", help="A count (5 stands for 0 to 4) or a comma list.")]
+Seeds = Annotated[
+    str,
+    typer.Option(
+        "--seeds",
+        help="Seeds to draw with: a count (5 means 0 to 4) or a list.",
+        metavar="N|SEED,...",
+        rich_help_panel=QUESTION,
+    ),
+]
+Name = Annotated[str | None, typer.Option("--name", help="Name of the results folder.", metavar="NAME")]
 DEFAULT_MODEL = "mlp(depth=8, width=64)"
 
 
 @console.command
 def inspect(
-    scheme: options.Schemes = None,
+    scheme: Schemes = None,
     model: Models = DEFAULT_MODEL,
     dataset: Data = None,
     inputs: Inputs = None,
@@ -54,22 +82,22 @@ def inspect(
     formats: options.Formats = options.FORMAT,
     data_dir: options.DataDir = None,
     out: options.Out = options.OUT,
-    name: options.Name = None,
+    name: Name = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    plain: options.Plain = False,  # noqa: ARG001 - `console.command` sees to it
+    plain: options.Plain = False,  # noqa: ARG001 - read by `console.command`
     open_report: options.Open = False,
 ) -> None:
-    """Look at signal and gradient before the first step: will this initialization work in this network, and why not?
+    """Inspect signal and gradient before the first step: does this initialization fit this network, and if not, why?
 
-    Trains nothing. Figures in plots/ become those asked for and no others; the report shows them for a screen.
+    Trains nothing. The figures in plots/ are replaced by those requested; the report shows them for the screen.
     """
     with console.kept():
         from initbench.cli.present_inspection import inspection_document, show_inspection
         from initbench.records.recipe import RunName, Seeds, check_one
         from initbench.running.inspection import ask, default_schemes, folder_of, look, stamp
 
-    count = check_one(Seeds, options.given(seeds=seeds)["seeds"], "--seeds")
+    count = check_one(Seeds, numbers(seeds, int), "--seeds")
     schemes = scheme or default_schemes(model)
     with redirect_stdout(sys.stderr):  # the user's own code may print, and stdout is for data
         asked = ask(model, schemes, count, dataset=dataset, data_dir=data_dir, inputs=inputs or ())

@@ -58,14 +58,14 @@ def _listed(value: object) -> object:
 
 
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Train once what stands there twice."""
+    """Drop repeated values: each is trained once."""
     if not values:
         raise PydanticCustomError("empty", "an empty list makes no trial, name at least one value")
     return tuple(dict.fromkeys(values))
 
 
 def _seeds(value: object) -> object:
-    """Let seeds be a count (10 stands for 0, 1, … 9) or a list."""
+    """Let seeds be a count (10 means 0, 1, … 9) or a list."""
     if isinstance(value, list | tuple):
         return _listed(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_SEEDS:
@@ -88,7 +88,7 @@ def _rates(value: object) -> object:
 
 
 def _folder_name(name: str) -> str:
-    """A run's name becomes a folder, so it has no separators and no leading dot."""
+    """Check a run's name: it becomes a folder, so it has no separators and no leading dot."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}", name):
         raise PydanticCustomError("name", "a name takes at most 64 letters, digits and . _ + -, and no leading dot")
     if name == "trials":
@@ -99,7 +99,7 @@ def _folder_name(name: str) -> str:
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Rate = Annotated[FiniteFloat, Field(gt=0, le=1e30)]  # float32 ends at 3e38
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-# What may be written for them in a recipe, in the words of its JSON schema.
+# What a recipe may give for them; its JSON schema shows these types, and `records.axes` reads them.
 NamesWritten = Text | Annotated[list[Text], Field(min_length=1)]
 RatesWritten = Literal["tune"] | Rate | Annotated[list[Rate], Field(min_length=1)]
 SeedsWritten = Annotated[int, Field(ge=1, le=MOST_SEEDS)] | Annotated[list[Seed], Field(min_length=1)]
@@ -138,20 +138,20 @@ Metric = Literal[
 
 
 class Claim(Frozen):
-    """What somebody asserts, to be put to the test: that `better` beats `than` in `metric`, `where` the setting says.
+    """A claim to test: that `better` beats `than` in `metric`.
 
-    `where` may fix dataset, model, optimizer or lr; left out, the claim is about every setting.
+    `where` may fix dataset, model, optimizer or lr; without it, the claim is about every setting.
     """
 
-    text: Annotated[Text, Field(description="The sentence, as people say it.")]
-    metric: Annotated[Metric, Field(description="What it is about.")]
-    better: Annotated[Text, Field(description="The scheme that is said to be better; one of `schemes`.")]
-    than: Annotated[Text, Field(description="The scheme that it is said to beat; one of `schemes`.")]
+    text: Annotated[Text, Field(description="The claim as a sentence.")]
+    metric: Annotated[Metric, Field(description="The metric to compare.")]
+    better: Annotated[Text, Field(description="The scheme claimed to be better; one of `schemes`.")]
+    than: Annotated[Text, Field(description="The scheme it is claimed to beat; one of `schemes`.")]
     where: Annotated[
         dict[Literal["dataset", "model", "optimizer", "lr"], str | float],
-        Field(description="The setting that it is about; left out: every one."),
+        Field(description="The setting it applies to. Default: every setting."),
     ] = {}
-    source: Annotated[str, Field(description="Who says so.")] = ""
+    source: Annotated[str, Field(description="Where the claim was made, for example a paper.")] = ""
 
 
 Vary = Literal["init,order"]
@@ -160,55 +160,68 @@ Vary = Literal["init,order"]
 class Recipe(Frozen):
     """The grid to run. Axes (schemes, model, dataset, optimizer, lr) take one value or a list.
 
-    Several learning rates are a grid to tune over: each scheme's rate is chosen with `tuning_seeds`, on validation, and
-    scored with `seeds`. `vary` crosses the seeds of the weights with those of the data order.
+    Several learning rates form a grid to tune over: each scheme's rate is selected with `tuning_seeds`, on validation
+    data, and scored with `seeds`. `vary` crosses weight seeds with data-order seeds. Types, defaults and descriptions
+    stand here only: the options of the command line and the parameters of `initbench.compare` are derived from them
+    (`records.axes`).
     """
 
-    name: Annotated[RunName | None, Field(description="Of the folder of results; left out: the file's own.")] = None
-    question: Annotated[str, Field(description="What you want to know; it stands above the results.")] = ""
+    name: Annotated[
+        RunName | None,
+        Field(description="Name of the comparison's folder. Default: the recipe file's name, else <command>-<digest>."),
+    ] = None
+    question: Annotated[str, Field(description="What you want to know; printed above the results.")] = ""
     schemes: Annotated[
-        Names, Field(description="What is compared: names, or parts such as 'conv=orthogonal; bias=zeros'.")
+        Names, Field(description="Initialization schemes: names, or parts such as 'conv=orthogonal; bias=zeros'.")
     ] = DEFAULT_SCHEMES
-    model: Annotated[Names, Field(description="For example 'cnn(depth=4)'.")] = ("mlp(depth=8, width=64)",)
-    dataset: Annotated[Names, Field(description="A name, a .npz file or an image folder.")] = ("digits",)
-    optimizer: Annotated[Names, Field(description="For example 'sgd(momentum=0.9)'.")] = ("sgd",)
+    model: Annotated[Names, Field(description="Network, for example 'cnn(depth=4)'.")] = ("mlp(depth=8, width=64)",)
+    dataset: Annotated[Names, Field(description="Dataset: a name, a .npz file or an image folder.")] = ("digits",)
+    optimizer: Annotated[Names, Field(description="Optimizer, for example 'sgd(momentum=0.9)'.")] = ("sgd",)
     lr: Annotated[
-        Rates, Field(description="Learning rate; several, or 'tune', are a grid: each scheme gets its own best.")
+        Rates,
+        Field(description="Learning rate. Several, or 'tune', form a grid: each scheme is scored at its own best."),
     ] = (0.02,)
-    batch_size: Annotated[int, Field(gt=0, lt=2**31, description="Images a step.")] = 64
+    batch_size: Annotated[int, Field(gt=0, lt=2**31, description="Images per step.")] = 64
     epochs: Annotated[
         Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None, Field(description="Passes over the training split.")
     ] = 20
     steps: Annotated[
-        Annotated[int, Field(gt=0, le=MOST_STEPS)] | None, Field(description="Updates, in place of epochs.")
+        Annotated[int, Field(gt=0, le=MOST_STEPS)] | None, Field(description="Optimizer steps, instead of epochs.")
     ] = None
-    seeds: Annotated[Seeds, Field(description="A count (10 stands for 0 to 9) or a list.")] = tuple(range(10))
+    seeds: Annotated[Seeds, Field(description="Seeds to train with: a count (10 means 0 to 9) or a list.")] = tuple(
+        range(10)
+    )
     tuning_seeds: Annotated[
-        TuningSeeds, Field(description="Seeds that choose learning rates and are never scored: a count or a list.")
+        TuningSeeds, Field(description="Seeds that select learning rates and are never scored: a count or a list.")
     ] = tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + 3))
     vary: Annotated[
-        Vary | None, Field(description="'init,order' crosses the seeds of the weights with those of the data order.")
+        Vary | None, Field(description="'init,order' crosses weight seeds with data-order seeds (seeds² trials).")
     ] = None
     target: Annotated[
         Annotated[FiniteFloat, Field(gt=0, lt=1)] | None,
-        Field(description="Validation accuracy that counts as converged; left out: halfway from chance to 1."),
+        Field(description="Validation accuracy that counts as converged. Default: halfway from chance to 1."),
     ] = None
-    baseline: Annotated[Text | None, Field(description="The scheme that others are compared with.")] = None
-    device: Annotated[Device, Field(description="Where to train.")] = "auto"
-    precision: Annotated[Precision, Field(description="The low ones can change the conclusion.")] = "float32"
+    baseline: Annotated[
+        Text | None,
+        Field(description="Scheme to compare the others with. Default: torch_default if present, else the first."),
+    ] = None
+    device: Annotated[Device, Field(description="Device to train on: auto, cpu, cuda or mps.")] = "auto"
+    precision: Annotated[
+        Precision, Field(description="float32, tf32 or bfloat16; the last two can change the conclusion.")
+    ] = "float32"
     claims: Annotated[
         tuple[Claim, ...],
         BeforeValidator(_listed, json_schema_input_type=Claim | list[Claim]),
-        Field(description="What somebody asserts, fixed before the first trial: supported, refuted or undecided."),
+        Field(description="Claims fixed before the first trial; each is judged supported, refuted or undecided."),
     ] = ()
 
 
 class Trial(Frozen):
-    """One model × dataset × scheme × optimizer × lr × seed, with all that can change its numbers.
+    """One model × dataset × scheme × optimizer × lr × seed, with everything that can change its numbers.
 
     Names are canonical (`registry.Registry.resolve`); `device` is the type (cpu, cuda, mps), never `auto`. `seed`
-    governs weights and data order; `order_seed`, where it is given, the latter in its place (see `data_seed`). `code`
-    holds a hash of each piece of the user's own code that the model or the scheme names.
+    decides weights and data order, unless `order_seed` decides the latter (see `data_seed`). `code` holds a hash of
+    each piece of user code that the model or the scheme names.
     """
 
     model: str
@@ -228,19 +241,19 @@ class Trial(Frozen):
 
     @property
     def data_seed(self) -> int:
-        """What governs the data order, and whatever a network draws while it is trained."""
+        """The seed of the data order, and of whatever a network draws during training."""
         return self.seed if self.order_seed is None else self.order_seed
 
     @property
     def id(self) -> str:
-        """20 hexadecimal digits of the SHA-256 of everything above and the format version."""
+        """The first 20 hexadecimal digits of the SHA-256 of all fields and the format version."""
         text = json.dumps([TRIAL_FORMAT, self.model_dump(exclude_none=True)], sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing wrong in a recipe: `place` is the file and key, the flag, or the argument."""
+    """One mistake in a recipe: `place` is the file and key, the flag, or the argument."""
 
     place: str
     message: str
@@ -258,7 +271,7 @@ class Draft:
     origins: Mapping[str, str]
 
     def mistake(self, key: str, message: str, index: str = "") -> Mistake:
-        """Describe something wrong with the value of `key`, where it was written; a default is named by its flag."""
+        """Return a mistake in the value of `key`, at the place where it was given; a default is named by its flag."""
         origin = self.origins.get(key, "default")
         if origin.startswith("--") or origin == "default":
             return Mistake(flag_of(key), message, in_file=False)
@@ -270,13 +283,13 @@ class Draft:
 def default_target(classes: int) -> float:
     """Return the validation accuracy halfway between chance (1/K) and certainty.
 
-    A rule fixed without a look at any result, so that no scheme is favoured by the choice.
+    Fixed before any result was seen, so that the choice favours no scheme.
     """
     return (1 + 1 / classes) / 2
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a recipe file as it stands.
+    """Read a recipe file without checking it.
 
     Raises:
         ConfigurationError: the file is absent, unreadable or not TOML.
@@ -294,10 +307,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def merge(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Draft:
-    """Lay values over each other, the last layer on top.
+    """Merge layers of values; a later layer overrides an earlier one.
 
     `layers` are (origin, values); the origin `--` stands for flags and becomes each flag's own name. Epochs and steps
-    say the same thing, so whichever stands in the upper layer removes the other.
+    exclude each other, so a layer that gives one removes the other.
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -313,7 +326,7 @@ def check_one(kind: Any, value: Any, flag: str) -> Any:  # noqa: ANN401 - any of
     """Check the value of one flag outside a recipe, for example (RunName, "trials", "--name").
 
     Raises:
-        UsageError: it does not hold.
+        UsageError: the value is not valid.
     """
     try:
         return TypeAdapter(kind).validate_python(value, strict=True)
@@ -327,7 +340,7 @@ def flag_of(key: str) -> str:
 
 
 def check(draft: Draft) -> tuple[Recipe | None, list[Mistake]]:
-    """Check the structure of a draft: known keys, types and ranges. Every mistake at once."""
+    """Check the structure of a draft (known keys, types and ranges) and return all mistakes at once."""
     mistakes = []
     if draft.values.get("epochs") is not None and draft.values.get("steps") is not None:
         mistakes.append(draft.mistake("steps", "give either epochs or steps, not both."))

@@ -1,0 +1,95 @@
+"""The options for a recipe's axes: type, default and help come from `Recipe`; only what a flag adds is here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from inspect import Parameter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from initbench.cli import completion
+from initbench.cli.panels import OUTPUT, PLACE, QUESTION, TRAINING
+
+if TYPE_CHECKING:
+    from initbench.records.axes import Axis
+
+
+@dataclass(frozen=True)
+class Flag:
+    """What the option of an axis has besides its recipe field."""
+
+    metavar: str
+    panel: str
+    short: str = ""
+    complete: Callable[[str], completion.Offers] | None = None
+
+
+FLAGS = {
+    "schemes": Flag("SCHEME", QUESTION, "-s", completion.scheme),
+    "model": Flag("MODEL", QUESTION, "-m", completion.model),
+    "dataset": Flag("DATASET", QUESTION, "-d", completion.dataset),
+    "optimizer": Flag("OPTIMIZER", QUESTION, "-o", completion.optimizer),
+    "lr": Flag("LR,...", QUESTION, complete=completion.rate),
+    "seeds": Flag("N|SEED,...", QUESTION),
+    "vary": Flag("AXES", QUESTION, complete=completion.vary),
+    "baseline": Flag("SCHEME", QUESTION, complete=completion.scheme),
+    "target": Flag("ACCURACY", QUESTION),
+    "batch_size": Flag("N", TRAINING),
+    "epochs": Flag("N", TRAINING),
+    "steps": Flag("N", TRAINING),
+    "precision": Flag("TYPE", TRAINING, complete=completion.precision),
+    "device": Flag("DEVICE", PLACE, complete=completion.device),
+    "name": Flag("NAME", OUTPUT),
+}
+
+
+class Axes(dict[str, Any]):
+    """The axes given on the command line, as recipe values; a command that takes this has an option for each axis."""
+
+
+def axis_options() -> list[Parameter]:
+    """Return the options of all axes, as typer reads them from a signature."""
+    from initbench.records.axes import axes  # loads pydantic
+    from initbench.records.recipe import flag_of
+
+    known = axes()
+    return [_option(known[name], flag, flag_of(name)) for name, flag in FLAGS.items()]
+
+
+def _option(axis: "Axis", flag: Flag, long: str) -> Parameter:
+    repeatable = list[str] in axis.choices
+    kind = list[str] if repeatable else axis.written if axis.written in {int, float} else str
+    more = (" Repeatable." if repeatable else "") + (f"  [default: {axis.default}]" if axis.default else "")
+    option = typer.Option(
+        *filter(None, (flag.short, long)),
+        help=axis.description + more,
+        metavar=flag.metavar,
+        rich_help_panel=flag.panel,
+        autocompletion=flag.complete,
+    )
+    return Parameter(axis.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+
+
+def axes_given(options: Mapping[str, Any]) -> Axes:
+    """Return the options that were given, as recipe values: comma lists become lists of numbers.
+
+    Text that is not a number stays text: the recipe's check reports it with all other mistakes.
+    """
+    chosen = Axes({name: value for name, value in options.items() if value is not None and value != []})
+    for name, kind in (("lr", float), ("seeds", int)):
+        if name in chosen:
+            chosen[name] = numbers(chosen[name], kind)
+    return chosen
+
+
+def numbers(text: str, kind: type[int] | type[float]) -> Any:  # noqa: ANN401 - one value, or a list
+    """Read a number or a comma list of numbers; what is not a number stays text."""
+    values = [_number(part.strip(), kind) for part in text.split(",")]
+    return values if len(values) > 1 else values[0]
+
+
+def _number(text: str, kind: type[int] | type[float]) -> float | str:
+    try:
+        return kind(text)
+    except ValueError:
+        return text
