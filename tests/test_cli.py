@@ -692,7 +692,7 @@ def commands(group=None, path=()):
 def parameters_of(path):
     command = typer.main.get_command(app)
     for name in path:
-        command = command.commands[name]
+        _, command, _ = command.resolve_command(typer.Context(command), [name])
     return command.params
 
 
@@ -774,6 +774,11 @@ def test_help_and_the_bare_import_load_no_heavy_library(tmp_path, code):
     assert result.returncode == 0, result.stderr
     loaded = set(result.stdout.splitlines()[-1].split())
     assert loaded & HEAVY == set()
+
+
+def test_only_commands_with_axes_load_pydantic_for_their_help(tmp_path):
+    code = f"from initbench.cli import app; app(['--help'], standalone_mode=False)\n{LOADED}"
+    assert "pydantic" not in python("-c", code, cwd=tmp_path).stdout.splitlines()[-1].split()
 
 
 def test_completion_loads_no_heavy_library(tmp_path):

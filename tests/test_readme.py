@@ -14,6 +14,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 from typer.main import get_command
 
 from initbench.cli import app
@@ -122,7 +123,7 @@ def test_what_is_shown_is_compared_with_what_is_printed():
 def test_every_command_and_option_of_a_page_exists(page, words):
     command = get_command(app)
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
-        command = command.commands[words.pop(0)]
+        _, command, words = command.resolve_command(typer.Context(command), words)
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if re.match(r"--?[a-z]", word)} <= known
 

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from initbench.cli import app
+from initbench.cli.axes import FLAGS
 from initbench.core.spec import Spec, outside_brackets, parse, split_outside_brackets
 from initbench.errors import ConfigurationError, UsageError
+from initbench.records.axes import FILE_ONLY, axes
 from initbench.records.recipe import (
     DEFAULT_SCHEMES,
     Draft,
@@ -131,9 +133,15 @@ def test_both_epochs_and_steps_in_one_layer_are_a_mistake_with_its_place(origin,
 
 
 def test_every_key_of_a_recipe_has_a_flag_but_those_that_only_a_file_holds():
-    command = typer.main.get_command(app).commands["compare"]
-    flags = {flag for parameter in command.params for flag in parameter.opts}
-    assert {flag_of(key) for key in KEYS if key not in {"question", "claims", "tuning_seeds"}} <= flags
+    program = typer.main.get_command(app)
+    _, command, _ = program.resolve_command(typer.Context(program), ["compare"])
+    options = {option.name: option for option in command.params}
+    assert set(KEYS) - FILE_ONLY == set(axes()) == set(FLAGS)
+    for key, axis in axes().items():
+        assert flag_of(key) in options[key].opts
+        assert options[key].help.startswith(Recipe.model_fields[key].description)
+        assert axis.default in options[key].help
+        assert options[key].metavar
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
