@@ -8,9 +8,10 @@ from typing import Any
 
 from initbench.comparison import Comparison
 from initbench.errors import InitbenchWarning
-from initbench.running.cluster import cluster_of
-from initbench.running.runner import Silent
-from initbench.running.study import Place, carry_out, draft_of, prepare
+from initbench.running.executor import choose_backend
+from initbench.running.observer import Silent
+from initbench.running.plan import draft_of, plan_study
+from initbench.running.runner import carry_out
 
 
 def compare(
@@ -100,22 +101,20 @@ def compare(
         "name": name,
     }
     given = {key: _plain(value) for key, value in axes.items() if value is not None}
-    place = Place(
+    backend = choose_backend(executor, jobs, trial_timeout, shared_folder=shared_folder)
+    study = plan_study(
+        draft_of(Path(recipe) if recipe is not None else None, given, origin="argument"),
         out=Path(out or os.environ.get("INITBENCH_OUT", "results")),
         data_dir=Path(data_dir) if data_dir is not None else None,
-        jobs=jobs,
-        trial_timeout=trial_timeout,
-        cluster=cluster_of(executor, jobs, shared=shared_folder) if executor else None,
+        remote=backend.remote,
     )
-    draft = draft_of(Path(recipe) if recipe is not None else None, given, origin="argument")
-    prepared = prepare(draft, place, verb="compare")
-    for notice in prepared.plan.notices:
+    for notice in study.notices:
         warnings.warn(notice, InitbenchWarning, stacklevel=2)
-    return carry_out(prepared, _Warner())
+    return carry_out(study, backend, _Warner())
 
 
 class _Warner(Silent):
-    """The observer that warns of what a user should know, and is silent of the rest."""
+    """The observer that passes notices on as warnings and ignores the rest."""
 
     def noticed(self, sentence: str) -> None:
         """Warn."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from initbench.analysis.results import Results
 from initbench.records import store
-from initbench.records.manifest import Asked, read_asked
+from initbench.records.manifest import Manifest, read_manifest
 from initbench.records.record import Record
 
 
@@ -51,31 +51,31 @@ def load(folder: str | Path) -> Comparison:
         ConfigurationError: the folder holds no comparison.
     """
     folder = Path(folder).resolve()  # "." has no parent to look for the store in
-    asked = read_asked(folder)
-    records, damaged = store.read_many(folder.parent, asked.every)
+    manifest = read_manifest(folder)
+    records, damaged = store.read_many(folder.parent, manifest.every)
     names = (f"{store.path_of(folder.parent, id_)}: {reason}" for id_, reason in damaged.items())
-    return comparison_of(asked, records, tuple(names))
+    return comparison_of(manifest, records, tuple(names))
 
 
-def comparison_of(asked: Asked, records: Mapping[str, Record], damaged: tuple[str, ...] = ()) -> Comparison:
+def comparison_of(manifest: Manifest, records: Mapping[str, Record], damaged: tuple[str, ...] = ()) -> Comparison:
     """Return what was asked with its records, by id; trials without a record are counted in `.missing`."""
 
     def stored(ids: tuple[str, ...]) -> tuple[Record, ...]:
         return tuple(records[trial_id] for trial_id in ids if trial_id in records)
 
     return Comparison(
-        name=asked.name,
-        question=asked.question,
-        target=asked.target,
-        baseline=asked.baseline,
-        schemes=asked.schemes,
-        records=stored(asked.trials),
-        missing=len(set(asked.every) - records.keys()),
-        command=asked.command,
-        tuning=stored(asked.tuning),
-        crossed=stored(asked.crossed),
-        claims=asked.claims,
-        looks=asked.looks,
-        asked_rates=tuple(asked.recipe["lr"].value),
+        name=manifest.name,
+        question=manifest.question,
+        target=manifest.target,
+        baseline=manifest.baseline,
+        schemes=manifest.schemes,
+        records=stored(manifest.trials),
+        missing=len(set(manifest.every) - records.keys()),
+        command=manifest.command,
+        tuning=stored(manifest.tuning),
+        crossed=stored(manifest.crossed),
+        claims=manifest.claims,
+        looks=manifest.looks,
+        asked_rates=tuple(manifest.recipe["lr"].value),
         damaged=damaged,
     )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from initbench.records import store
-from initbench.records.manifest import Asked, Setting, stamp
+from initbench.records.manifest import Manifest, ResolvedValue, write_manifest
 from initbench.records.recipe import Recipe
 
 
@@ -24,7 +24,7 @@ def a_folder(out, records, **fields):
         "name": "compare-x",
         "question": "",
         "recipe": {
-            key: Setting(value=value, origin="default") for key, value in Recipe().model_dump(mode="json").items()
+            key: ResolvedValue(value=value, origin="default") for key, value in Recipe().model_dump(mode="json").items()
         },
         "schemes": tuple(dict.fromkeys(record.trial.scheme for record in records)),
         "baseline": "torch_default",
@@ -34,6 +34,5 @@ def a_folder(out, records, **fields):
         "command": "initbench compare",
         "trials": tuple(record.trial.id for record in records),
     }
-    asked = Asked(**(parts | fields))
-    stamp(out / "compare-x", asked)
+    write_manifest(out / "compare-x", Manifest(**(parts | fields)))
     return out / "compare-x"

@@ -842,13 +842,13 @@ def test_the_library_face_and_the_command_line_ask_the_same_trials(made, stored)
 
 
 def test_the_library_face_warns_where_the_command_line_notes(tmp_path, monkeypatch):
-    monkeypatch.setattr("initbench.api.carry_out", lambda prepared, _observer: prepared)
+    monkeypatch.setattr("initbench.api.carry_out", lambda study, *_: study)
     with pytest.warns(initbench.errors.InitbenchWarning, match="dirac fills Conv only"):
         initbench.compare(["dirac"], "cnn(depth=1, width=2)", steps=2, out=tmp_path / "o")
 
 
 def test_the_library_face_takes_any_sequence_for_an_axis(monkeypatch):
-    monkeypatch.setattr("initbench.api.carry_out", lambda prepared, _observer: prepared.plan.recipe)
+    monkeypatch.setattr("initbench.api.carry_out", lambda study, *_: study.recipe)
     recipe = initbench.compare(("kaiming",), ["linear"], lr=(0.1, 0.2), seeds=range(2, 4), steps=3)
     assert recipe.schemes == ("kaiming_uniform",)
     assert recipe.lr == (0.1, 0.2)

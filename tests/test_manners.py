@@ -97,7 +97,7 @@ def test_every_example_names_what_there_is(line):
 
 def test_what_nobody_foresaw_is_said_to_be_a_bug_with_its_traceback_and_leaves_with_1(tmp_path):
     fault = (
-        "import initbench.running.study as c\n"
+        "import initbench.running.runner as c\n"
         "def carry_out(*_):\n"
         "    raise KeyError('a key [red]nobody[/red] \\x1b[31m missed')\n"
         "c.carry_out = carry_out\n"

@@ -29,7 +29,7 @@ from initbench.records.recipe import (
     merge,
     read_toml,
 )
-from initbench.running.study import draft_of
+from initbench.running.plan import draft_of
 
 KEYS = list(Recipe.model_fields)
 TRIAL = {

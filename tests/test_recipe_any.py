@@ -11,9 +11,9 @@ from long_form import examples
 
 from initbench.errors import ConfigurationError, InitbenchError
 from initbench.networks.models import MODELS
-from initbench.records.manifest import Asked
+from initbench.records.manifest import Manifest
 from initbench.records.recipe import Recipe, check, merge, read_toml
-from initbench.running.study import Place, prepare
+from initbench.running.plan import plan_study
 from initbench.schemes import SCHEMES, parse_scheme
 from initbench.training.optimizers import OPTIMIZERS
 
@@ -101,11 +101,11 @@ def test_a_plan_of_any_values_is_laid_out_or_our_error(tmp_path, scheme, model, 
     table = {"schemes": scheme, "model": model, "optimizer": optimizer, "lr": lr, "steps": 2, "seeds": 1}
     draft = merge([("default", Recipe().model_dump()), ("r.toml", table)])
     try:
-        asked = prepare(draft, Place(tmp_path), "compare").asked
+        manifest = plan_study(draft, tmp_path).manifest()
     except InitbenchError as error:
         assert str(error)  # noqa: PT017 - either outcome is right
     else:
-        assert Asked.model_validate_json(json.dumps(asked.model_dump(mode="json", by_alias=True))) == asked
+        assert Manifest.model_validate_json(json.dumps(manifest.model_dump(mode="json", by_alias=True))) == manifest
 
 
 @pytest.mark.parametrize("length", [79, 80, 81, 5000])

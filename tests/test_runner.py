@@ -15,8 +15,9 @@ from stored import payloads
 from initbench.errors import ConfigurationError
 from initbench.records import store
 from initbench.running import runner
-from initbench.running.runner import Silent
-from initbench.running.study import Place, carry_out, draft_of, prepare
+from initbench.running.observer import Silent
+from initbench.running.plan import draft_of, plan_study
+from initbench.running.pool import LocalPool
 from initbench.schemes import SCHEMES, Rule
 
 SMALL = {
@@ -31,13 +32,21 @@ COMMAND = [
 ]  # fmt: skip
 
 
-def prepared(out, jobs=1, **changes):
-    return prepare(draft_of(None, SMALL | changes, "argument"), Place(Path(out), jobs=jobs), "compare")
+def planned(out, **changes):
+    return plan_study(draft_of(None, SMALL | changes, "argument"), Path(out))
+
+
+def ids(study):
+    return {trial.id for trial in study.trials}
+
+
+def carry_out(study, observer=None):
+    return runner.carry_out(study, LocalPool(jobs=1), observer)
 
 
 def test_other_schemes_and_their_order_change_no_byte(tmp_path):
-    carry_out(prepared(tmp_path / "a", schemes=["kaiming"]))
-    carry_out(prepared(tmp_path / "b", schemes=["ones", "orthogonal", "he_uniform"]))
+    carry_out(planned(tmp_path / "a", schemes=["kaiming"]))
+    carry_out(planned(tmp_path / "b", schemes=["ones", "orthogonal", "he_uniform"]))
     alone, among = payloads(tmp_path / "a"), payloads(tmp_path / "b")
     assert alone.items() <= among.items()
 
@@ -50,9 +59,9 @@ def test_what_is_stored_is_not_trained_again(tmp_path):
             counts.append((len(todo), stored))
 
     observer = Counting()
-    carry_out(prepared(tmp_path, schemes=["kaiming"]), observer)
-    carry_out(prepared(tmp_path), observer)
-    comparison = carry_out(prepared(tmp_path), observer)
+    carry_out(planned(tmp_path, schemes=["kaiming"]), observer)
+    carry_out(planned(tmp_path), observer)
+    comparison = carry_out(planned(tmp_path), observer)
     assert counts == [(2, 0), (4, 2), (0, 6)]
     assert len(comparison.trials) == 6
     assert comparison.missing == 0
@@ -64,13 +73,13 @@ def test_what_is_stored_is_not_trained_again(tmp_path):
      {"model": "mlp(depth=3, width=16)"}, {"schemes": ["kaiming(a=0.1)", "ones", "zeros"]}],
 )  # fmt: skip
 def test_whatever_can_change_the_numbers_makes_another_trial(tmp_path, change):
-    before, after = prepared(tmp_path), prepared(tmp_path, **change)
-    assert not set(before.asked.trials) & set(after.asked.trials)
+    before, after = planned(tmp_path), planned(tmp_path, **change)
+    assert not ids(before) & ids(after)
 
 
 def test_target_and_baseline_change_no_trial(tmp_path):
-    before, after = prepared(tmp_path), prepared(tmp_path, target=0.8, baseline="kaiming")
-    assert before.asked.trials == after.asked.trials
+    before, after = planned(tmp_path), planned(tmp_path, target=0.8, baseline="kaiming")
+    assert ids(before) == ids(after)
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path):
@@ -89,7 +98,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path):
 
 
 def test_a_dead_worker_is_replaced_and_every_trial_gets_done(tmp_path):
-    work = prepared(tmp_path, jobs=2, steps=100, seeds=4)
+    study = planned(tmp_path, steps=100, seeds=4)
 
     class Killer(Silent):
         done = 0
@@ -99,7 +108,7 @@ def test_a_dead_worker_is_replaced_and_every_trial_gets_done(tmp_path):
             if self.done == 2:
                 os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
 
-    records = runner.run(work.plan, work.plan.trials, tmp_path, 2, Killer())
+    records = runner.train_missing(study, study.trials, LocalPool(jobs=2), Killer())
     assert [record.outcome.status for record in records] == ["finished"] * 12
     assert multiprocessing.active_children() == []
 
@@ -116,13 +125,13 @@ def test_a_scheme_that_raises_fails_alone_and_is_tried_again_next_time(tmp_path)
     entries = dict(SCHEMES._entries)
     SCHEMES.register()(broken)
     try:
-        work = prepared(tmp_path, schemes=["kaiming", "broken"])
-        comparison = carry_out(work)
+        study = planned(tmp_path, schemes=["kaiming", "broken"])
+        comparison = carry_out(study)
         outcomes = [record.outcome for record in comparison.records]
         assert [outcome.status for outcome in outcomes] == ["finished", "failed"] * 2
         assert "RuntimeError: it broke" in outcomes[1].reason
         assert "test_runner.py" in outcomes[1].reason
-        assert work.stored == 2
+        assert study.stored == 2
     finally:
         SCHEMES._entries.clear()
         SCHEMES._entries.update(entries)
@@ -133,18 +142,18 @@ def test_one_job_stops_within_a_step_when_the_caller_stops(tmp_path):
         def finished(self, record):
             raise KeyboardInterrupt
 
-    work = prepared(tmp_path, steps=300)
+    study = planned(tmp_path, steps=300)
     with pytest.raises(KeyboardInterrupt):
-        runner.run(work.plan, work.plan.trials, tmp_path, 1, Impatient())
+        runner.train_missing(study, study.trials, LocalPool(jobs=1), Impatient())
     assert len(payloads(tmp_path)) == 1
     assert not any(thread.name.startswith("initbench") for thread in threading.enumerate())
 
 
 def test_a_damaged_trial_is_set_aside_and_computed_again(tmp_path):
-    work = prepared(tmp_path, schemes=["kaiming"])
-    carry_out(work)
+    study = planned(tmp_path, schemes=["kaiming"])
+    carry_out(study)
     before = payloads(tmp_path)
-    path = store.path_of(tmp_path, work.asked.trials[0])
+    path = store.path_of(tmp_path, study.trials[0].id)
     path.write_bytes(path.read_bytes()[:-100])
 
     heard = []
@@ -153,7 +162,7 @@ def test_a_damaged_trial_is_set_aside_and_computed_again(tmp_path):
         def damaged(self, path, reason):
             heard.append((path, reason))
 
-    carry_out(work, Listening())
+    carry_out(study, Listening())
     assert payloads(tmp_path) == before
     assert [aside.name for aside, _ in heard] == [f"{path.name}.corrupt-1"]
 
@@ -162,6 +171,6 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigurationError, match="did not write"):
-        carry_out(prepared(tmp_path, name="mine"))
+        carry_out(planned(tmp_path, name="mine"))
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     assert not payloads(tmp_path)

@@ -15,15 +15,21 @@ from initbench.errors import UsageError
 from initbench.networks.models import build_model
 from initbench.records.recipe import FIRST_TUNING_SEED, Trial
 from initbench.records.record import EARLY_STEPS
-from initbench.running.study import Place, carry_out, draft_of, prepare
+from initbench.running import runner
+from initbench.running.plan import draft_of, plan_study
+from initbench.running.pool import LocalPool
 from initbench.schemes import initialize
 from initbench.training.environment import reproducible
 
 SMALL = {"model": "mlp(depth=1, width=8)", "steps": 8, "seeds": 2, "schemes": ["kaiming", "normal(std=0.01)"]}
 
 
-def prepared(out, **changes):
-    return prepare(draft_of(None, SMALL | changes, "argument"), Place(Path(out), jobs=1), "compare")
+def planned(out, **changes):
+    return plan_study(draft_of(None, SMALL | changes, "argument"), Path(out))
+
+
+def carry_out(study):
+    return runner.carry_out(study, LocalPool(jobs=1))
 
 
 def asked(comparison_folder):
@@ -31,9 +37,9 @@ def asked(comparison_folder):
 
 
 def test_rates_are_tuned_on_seeds_that_are_never_scored(tmp_path):
-    work = prepared(tmp_path, lr=[0.01, 0.1, 1.0], tuning_seeds=2)
-    assert work.plan.trials == ()
-    comparison = carry_out(work)
+    study = planned(tmp_path, lr=[0.01, 0.1, 1.0], tuning_seeds=2)
+    assert study.trials == ()
+    comparison = carry_out(study)
     scored = {record.trial.seed for record in comparison.records}
     tuned = {record.trial.seed for record in comparison.tuning}
     assert scored == {0, 1}
@@ -43,7 +49,7 @@ def test_rates_are_tuned_on_seeds_that_are_never_scored(tmp_path):
 
 
 def test_every_scheme_gets_the_same_grid_and_is_scored_at_its_own_and_at_the_common_rate(tmp_path):
-    comparison = carry_out(prepared(tmp_path, lr=[0.01, 0.1, 1.0], tuning_seeds=2))
+    comparison = carry_out(planned(tmp_path, lr=[0.01, 0.1, 1.0], tuning_seeds=2))
     grids = {}
     for record in comparison.tuning:
         grids.setdefault(record.trial.scheme, set()).add(record.trial.lr)
@@ -55,28 +61,28 @@ def test_every_scheme_gets_the_same_grid_and_is_scored_at_its_own_and_at_the_com
 
 
 def test_a_grid_is_extended_once_where_the_best_rate_stands_at_its_edge(tmp_path):
-    comparison = carry_out(prepared(tmp_path, lr=[0.0001, 0.001], tuning_seeds=1, schemes=["kaiming"]))
+    comparison = carry_out(planned(tmp_path, lr=[0.0001, 0.001], tuning_seeds=1, schemes=["kaiming"]))
     rates = sorted({record.trial.lr for record in comparison.tuning})
     assert rates == [0.0001, 0.001, 0.01]
 
 
 def test_a_tuned_comparison_is_not_trained_again(tmp_path, monkeypatch):
     changes = {"lr": [0.01, 0.1], "tuning_seeds": 1}
-    first = carry_out(prepared(tmp_path, **changes))
+    first = carry_out(planned(tmp_path, **changes))
     monkeypatch.setattr(training, "train", None)  # training again would fail
-    second = carry_out(prepared(tmp_path, **changes))
+    second = carry_out(planned(tmp_path, **changes))
     assert second.records == first.records
     assert second.tuning == first.tuning
 
 
 def test_tuning_and_scoring_seeds_may_not_meet(tmp_path):
     with pytest.raises(UsageError, match=r"seeds: .1. are tuning seeds too"):
-        prepared(tmp_path, lr=[0.1, 0.2], tuning_seeds=[1, 7])
-    prepared(tmp_path, lr=0.1, tuning_seeds=[1, 7])  # without a grid nothing is tuned
+        planned(tmp_path, lr=[0.1, 0.2], tuning_seeds=[1, 7])
+    planned(tmp_path, lr=0.1, tuning_seeds=[1, 7])  # without a grid nothing is tuned
 
 
 def test_crossed_seeds_share_weights_along_a_row_and_batches_along_a_column(tmp_path):
-    comparison = carry_out(prepared(tmp_path, vary="init,order", seeds=3, schemes=["kaiming"]))
+    comparison = carry_out(planned(tmp_path, vary="init,order", seeds=3, schemes=["kaiming"]))
     assert len(comparison.records) == 3
     assert len(comparison.crossed) == 6
     cells = {(r.trial.seed, r.trial.order_seed): r for r in comparison.crossed}
@@ -123,14 +129,14 @@ CLAIM = {"text": "Kaiming wins.", "metric": "test_accuracy", "better": "he_unifo
 
 
 def test_what_is_asked_is_stamped_before_the_first_trial(tmp_path, monkeypatch):
-    work = prepared(tmp_path, claims=[CLAIM], name="claimed")
+    study = planned(tmp_path, claims=[CLAIM], name="claimed")
 
     def stop(*_arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("initbench.running.study.run", stop)
+    monkeypatch.setattr("initbench.running.runner.train_missing", stop)
     with pytest.raises(KeyboardInterrupt):
-        carry_out(work)
+        carry_out(study)
     stamped = asked(tmp_path / "claimed")
     assert stamped["claims"][0]["better"] == "kaiming_uniform"
     assert stamped["claims"][0]["than"] == "normal(std=0.01)"
@@ -138,18 +144,18 @@ def test_what_is_asked_is_stamped_before_the_first_trial(tmp_path, monkeypatch):
 
 
 def test_seeds_added_after_a_look_are_on_record(tmp_path):
-    carry_out(prepared(tmp_path, name="named"))
+    carry_out(planned(tmp_path, name="named"))
     assert asked(tmp_path / "named")["looks"] == []
-    carry_out(prepared(tmp_path, name="named"))
+    carry_out(planned(tmp_path, name="named"))
     assert asked(tmp_path / "named")["looks"] == []
-    carry_out(prepared(tmp_path, name="named", seeds=3))
+    carry_out(planned(tmp_path, name="named", seeds=3))
     assert asked(tmp_path / "named")["looks"] == [[0, 1]]
     assert load(tmp_path / "named").looks == ((0, 1),)
 
 
 def test_another_question_under_an_old_name_has_not_been_looked_at(tmp_path):
-    carry_out(prepared(tmp_path, name="named"))
-    carry_out(prepared(tmp_path, name="named", schemes=["orthogonal"], seeds=3))
+    carry_out(planned(tmp_path, name="named"))
+    carry_out(planned(tmp_path, name="named", schemes=["orthogonal"], seeds=3))
     assert asked(tmp_path / "named")["looks"] == []
 
 
@@ -169,21 +175,21 @@ def test_another_question_under_an_old_name_has_not_been_looked_at(tmp_path):
 )
 def test_a_claim_about_nothing_is_a_mistake(tmp_path, claim, message):
     with pytest.raises(UsageError, match=message):
-        prepared(tmp_path, claims=[claim])
+        planned(tmp_path, claims=[claim])
 
 
 def test_a_claim_may_say_where_in_any_spelling(tmp_path):
-    work = prepared(tmp_path, claims=[CLAIM | {"where": {"model": "mlp(1, 8)", "lr": 0.02}}])
-    where = work.plan.recipe.claims[0].where
+    study = planned(tmp_path, claims=[CLAIM | {"where": {"model": "mlp(1, 8)", "lr": 0.02}}])
+    where = study.recipe.claims[0].where
     assert where == {"model": "mlp(depth=1, width=8, activation='relu')", "lr": 0.02}
-    assert set(carry_out(work).trials["model"]) == {where["model"]}
+    assert set(carry_out(study).trials["model"]) == {where["model"]}
 
 
 def test_mistakes_in_claims_are_named_with_all_others(tmp_path):
     with pytest.raises(UsageError) as caught:
-        prepared(tmp_path, claims=[CLAIM | {"better": "kaimin"}, CLAIM | {"than": "ones"}], optimizer="sdg")
+        planned(tmp_path, claims=[CLAIM | {"better": "kaimin"}, CLAIM | {"than": "ones"}], optimizer="sdg")
     assert len(str(caught.value).splitlines()) == 3
 
 
 def test_crossed_seeds_do_not_share_a_folder_with_the_plain_comparison(tmp_path):
-    assert prepared(tmp_path).folder != prepared(tmp_path, vary="init,order").folder
+    assert planned(tmp_path).folder != planned(tmp_path, vary="init,order").folder

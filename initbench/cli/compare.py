@@ -35,9 +35,6 @@ def compare(
         import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
 
         from initbench.cli.grid import run_grid
-        from initbench.running.cluster import cluster_of
-        from initbench.running.study import Place, draft_of
+        from initbench.running.plan import draft_of
 
-    cluster = cluster_of(where.executor, where.jobs, shared=where.shared_folder) if where.executor else None
-    place = Place(where.out, where.data_dir, where.jobs, where.trial_timeout, cluster)
-    run_grid("compare", draft_of(recipe, axes, origin="--"), place, output)
+    run_grid("compare", draft_of(recipe, axes, origin="--"), where, output)

@@ -11,29 +11,22 @@ import pandas as pd
 from initbench.cli import options
 from initbench.comparison import Comparison
 from initbench.report.sentences import describe_spikes
-from initbench.running.study import Prepared
-from initbench.training.environment import cores, device_name
+from initbench.running.backend import Backend
+from initbench.running.study import Study
 
 TIMES = ("seconds_init", "seconds_train")
 
 
-def before(prepared: Prepared) -> Iterator[tuple[str, str]]:
+def before(study: Study, backend: Backend) -> Iterator[tuple[str, str]]:
     """Yield (label, text) of what is about to happen."""
-    plan, place = prepared.plan, prepared.place
-    if place.cluster is None:
-        yield "device", f"{plan.device}: {device_name(plan.device)}"
-        workers = place.jobs or (cores() if plan.device == "cpu" else 1)
-        yield "workers", f"up to {workers}, of one thread each" if plan.device == "cpu" else f"up to {workers}"
-    else:
-        yield "device", plan.device
-        yield "workers", f"of the Dask cluster {place.cluster}"
-    for dataset in plan.datasets.values():
+    yield from backend.describe(study.device)
+    for dataset in study.datasets.values():
         sizes = f"{dataset.train_size} train, {dataset.val_size} validation, {dataset.test_size} test"
         yield "data", f"{dataset.name}: {sizes}, fingerprint {dataset.fingerprint}"
-    yield "stored", f"{prepared.stored} of {len(prepared.asked.every)} trials, in {place.out / 'trials'}"
+    yield "stored", f"{study.stored} of {len(study.all_trials)} trials, in {study.out / 'trials'}"
 
 
-def after(comparison: Comparison, prepared: Prepared) -> Iterator[tuple[str, str]]:
+def after(comparison: Comparison, study: Study) -> Iterator[tuple[str, str]]:
     """Yield (label, text) of what has happened."""
     engines = Counter(record.environment.engine for record in comparison.records)
     for engine, count in engines.most_common():
@@ -43,7 +36,7 @@ def after(comparison: Comparison, prepared: Prepared) -> Iterator[tuple[str, str
         yield "spikes", spiked
     for scheme, trials in comparison.trials.groupby("scheme", sort=False):
         yield "time", f"{scheme}: {_times(trials)}"
-    for path in sorted(path for path in prepared.folder.iterdir() if not path.name.startswith(".")):
+    for path in sorted(path for path in study.folder.iterdir() if not path.name.startswith(".")):
         yield "file", str(path)
 
 

@@ -165,7 +165,7 @@ def _workers() -> Finding:
     """Start a worker process, as a comparison does."""
     from concurrent.futures import BrokenExecutor
 
-    from initbench.running.pool import open_processes
+    from initbench.running.workers import open_processes
     from initbench.training.environment import cores
 
     workers = open_processes(1)

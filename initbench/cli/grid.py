@@ -1,4 +1,4 @@
-"""The main path of `run` and `compare`: prepare, train with progress, write the folder, show it."""
+"""The main path of `run` and `compare`: plan, train with progress, write the folder, show it."""
 
 import sys
 from collections import Counter
@@ -13,7 +13,7 @@ from initbench.analysis.conditions import Condition, check_condition, parse_cond
 from initbench.analysis.summary import SETTING
 from initbench.cli import console, details
 from initbench.cli.details import next_commands
-from initbench.cli.options import Output
+from initbench.cli.options import Output, Where
 from initbench.cli.present import show_all_pairs, show_comparison, summary_document
 from initbench.cli.progress import progress_on
 from initbench.comparison import Comparison, load
@@ -21,82 +21,87 @@ from initbench.core.interrupts import command_line
 from initbench.errors import ConditionMet, ConfigurationError, TrialsFailed
 from initbench.records.recipe import Draft
 from initbench.report.freshness import is_fresh
-from initbench.running.study import Place, Prepared, carry_out, prepare
+from initbench.running.backend import Backend
+from initbench.running.executor import choose_backend
+from initbench.running.plan import plan_study
+from initbench.running.runner import carry_out
+from initbench.running.study import Study
 from initbench.schemes import parse_scheme
 
 
-def run_grid(verb: str, draft: Draft, place: Place, output: Output) -> None:
+def run_grid(verb: str, draft: Draft, where: Where, output: Output) -> None:
     """Carry out a grid of trials and show what came of it."""
-    conditions, prepared = _prepared(verb, draft, place, output)
+    backend = choose_backend(where.executor, where.jobs, where.trial_timeout, shared_folder=where.shared_folder)
+    conditions, study = _plan(verb, draft, where, output, remote=backend.remote)
     if output.dry_run:
-        _show_plan(prepared, output)
+        _show_plan(study, output)
         return
-    _tell(details.before(prepared), output)
-    comparison = _carried_out(prepared, output)
-    _say_more(comparison, prepared, output)
+    _tell(details.before(study, backend), output)
+    comparison = _carried_out(study, backend, output)
+    _say_more(comparison, study, output)
     _require_none_failed(comparison)
     _require_unmet(conditions, comparison)
 
 
-def _say_more(comparison: Comparison, prepared: Prepared, output: Output) -> None:
+def _say_more(comparison: Comparison, study: Study, output: Output) -> None:
     """Say the details that were asked for and what to do next; Ctrl-C has its answer here too, after the table."""
     try:
-        _tell(details.after(comparison, prepared), output)
-        _say_what_is_next(comparison, prepared, output)
+        _tell(details.after(comparison, study), output)
+        _say_what_is_next(comparison, study, output)
     except KeyboardInterrupt:
-        _say_how_to_continue(prepared)
+        _say_how_to_continue(study)
         raise
 
 
-def _prepared(verb: str, draft: Draft, place: Place, output: Output) -> tuple[list[Condition], Prepared]:
+def _plan(verb: str, draft: Draft, where: Where, output: Output, *, remote: bool) -> tuple[list[Condition], Study]:
     """Check everything that was typed, before anything is trained or written."""
     try:
         with redirect_stdout(sys.stderr):  # the user's own code may print, and stdout is for data
             texts = output.fail_if or ()
             conditions = [parse_condition(text, lambda scheme: str(parse_scheme(scheme))) for text in texts]
-            prepared = prepare(draft, place, verb, command=command_line())
+            study = plan_study(draft, where.out, where.data_dir, verb=verb, command=command_line(), remote=remote)
     except KeyboardInterrupt:
         console.say(f"Interrupted before training began. To continue: {command_line()}")
         raise
-    for notice in prepared.plan.notices if not output.quiet else ():
+    for notice in study.notices if not output.quiet else ():
         console.notice(notice)
-    return conditions, prepared
+    return conditions, study
 
 
-def _carried_out(prepared: Prepared, output: Output) -> Comparison:
+def _carried_out(study: Study, backend: Backend, output: Output) -> Comparison:
     """Train, write the folder and show it; after Ctrl-C, show what is finished."""
     try:
         with redirect_stdout(sys.stderr), progress_on(quiet=output.quiet) as observer:
-            comparison = carry_out(prepared, observer)
+            comparison = carry_out(study, backend, observer)
         with console.status_on(quiet=output.quiet) as told:
             told("drawing plots and the report")
-            _refresh(prepared, comparison)
-        _show(comparison, prepared, output)
+            _refresh(study, comparison)
+        _show(comparison, study, output)
     except KeyboardInterrupt:
-        _show_what_is_stored(prepared, output)
+        _show_what_is_stored(study, output)
         raise
     return comparison
 
 
-def _refresh(prepared: Prepared, comparison: Comparison, *, draw: bool = True) -> None:
+def _refresh(study: Study, comparison: Comparison, *, draw: bool = True) -> None:
     """Write the comparison's folder, unless it holds all that already: drawing costs seconds."""
-    if not is_fresh(prepared.folder, comparison):
+    if not is_fresh(study.folder, comparison):
         from initbench.report.folder import write_folder  # loads matplotlib
 
-        write_folder(prepared.folder, comparison, draw=draw)
+        write_folder(study.folder, comparison, draw=draw)
 
 
-def _show(comparison: Comparison, prepared: Prepared, output: Output) -> None:
-    report = prepared.folder / "report.html"
+def _show(comparison: Comparison, study: Study, output: Output) -> None:
+    report = study.folder / "report.html"
     if output.json:
-        console.show_json(summary_document(comparison, prepared.folder))
+        console.show_json(summary_document(comparison, study.folder))
     else:
         show_comparison(comparison)
         if output.all_pairs:
             show_all_pairs(comparison)
     if not output.quiet:
-        if any((prepared.folder / "plots").glob("*")):
-            console.show_path("plots", prepared.folder / "plots")
+        if any((study.folder / "plots").glob("*")):
+            console.show_path("plots", study.folder / "plots")
         console.show_path("report", report)
     if output.open_report:
         typer.launch(report.resolve().as_uri())
@@ -108,41 +113,45 @@ def _tell(facts: Iterator[tuple[str, str]], output: Output) -> None:
         console.show_fact(label, text)
 
 
-def _say_what_is_next(comparison: Comparison, prepared: Prepared, output: Output) -> None:
-    commands = next_commands(comparison, prepared.folder) if comparison.records and not output.quiet else ()
+def _say_what_is_next(comparison: Comparison, study: Study, output: Output) -> None:
+    commands = next_commands(comparison, study.folder) if comparison.records and not output.quiet else ()
     for i, (command, purpose) in enumerate(commands):
         console.show_fact("" if i else "next", command, f"  # {purpose}")
 
 
-def _show_plan(prepared: Prepared, output: Output) -> None:
+def _show_plan(study: Study, output: Output) -> None:
     """Show the grid of a dry run, on stdout."""
-    plan, stored = prepared.plan, prepared.stored
-    recipe, trials = plan.recipe, (*plan.tuning, *plan.trials, *plan.crossed)
+    stored, recipe, trials = study.stored, study.recipe, study.all_trials
     axes: dict[str, Any] = {
         "schemes": list(recipe.schemes),
         "model": list(recipe.model),
-        "dataset": [f"{d.name} ({d.train_size} train)" for d in plan.datasets.values()],
+        "dataset": [f"{d.name} ({d.train_size} train)" for d in study.datasets.values()],
         "optimizer": list(recipe.optimizer),
         "lr": list(recipe.lr),
-        **({"tuning_seeds": list(recipe.tuning_seeds)} if plan.tuning else {}),
+        **({"tuning_seeds": list(recipe.tuning_seeds)} if study.tuning else {}),
         "seeds": list(recipe.seeds),
         "batch_size": recipe.batch_size,
         "steps": sorted({trial.steps for trial in trials}),
-        "baseline": plan.baseline,
-        "device": plan.device,
-        "folder": str(prepared.folder),
+        "baseline": study.baseline,
+        "device": study.device,
+        "folder": str(study.folder),
     }
     if output.json:
         console.show_json({"schema": 1, **axes, "trials": len(trials), "stored": stored})
         return
-    rows = [(key, *_cells(value, plan.origins.get(key, ""))) for key, value in axes.items()]
+    rows = [(key, *_cells(value, study.origins.get(key, ""))) for key, value in axes.items()]
     console.show_table("", ("axis", "values", "from"), rows)
     console.show_text(
         f"{len(trials)} trial{'s'[: len(trials) > 1]}, {stored} of them stored: {len(trials) - stored} to train."
     )
-    if plan.tuning:
+    if study.tuning:
         most = (
-            2 * len(recipe.schemes) * len(recipe.seeds) * len(plan.datasets) * len(recipe.model) * len(recipe.optimizer)
+            2
+            * len(recipe.schemes)
+            * len(recipe.seeds)
+            * len(study.datasets)
+            * len(recipe.model)
+            * len(recipe.optimizer)
         )
         console.show_text(
             f"These tune the learning rate; at most {most} more are then scored, at each scheme's own best rate and at "
@@ -156,23 +165,23 @@ def _cells(value: Any, origin: str) -> tuple[str, str]:  # noqa: ANN401 - any va
     return separator.join(texts), origin
 
 
-def _show_what_is_stored(prepared: Prepared, output: Output) -> None:
+def _show_what_is_stored(study: Study, output: Output) -> None:
     """After Ctrl-C: summarize what is finished, all but the figures, which take seconds; and say how to go on."""
     try:
-        comparison = load(prepared.folder)
+        comparison = load(study.folder)
     except ConfigurationError:  # stopped before the folder was begun
-        console.say(f"Interrupted before training began. To continue: {prepared.asked.command}")
+        console.say(f"Interrupted before training began. To continue: {study.command}")
         return
     console.say()
     if comparison.records:
-        _refresh(prepared, comparison, draw=False)
-        _show(comparison, prepared, output)
-    _say_how_to_continue(prepared)
+        _refresh(study, comparison, draw=False)
+        _show(comparison, study, output)
+    _say_how_to_continue(study)
 
 
-def _say_how_to_continue(prepared: Prepared) -> None:
-    planned = len({*prepared.asked.tuning, *prepared.asked.trials, *prepared.asked.crossed})
-    console.say(f"Interrupted with {prepared.stored} of {planned} trials stored. To continue: {prepared.asked.command}")
+def _say_how_to_continue(study: Study) -> None:
+    planned = len({trial.id for trial in study.all_trials})
+    console.say(f"Interrupted with {study.stored} of {planned} trials stored. To continue: {study.command}")
 
 
 def _require_unmet(conditions: list[Condition], comparison: Comparison) -> None:

@@ -16,7 +16,7 @@ from initbench.cli.console import spark
 from initbench.core.text import printable
 from initbench.records.recipe import Trial
 from initbench.records.record import Record
-from initbench.running.runner import Observer
+from initbench.running.observer import Observer
 
 REFRESH_EVERY = 0.25  # seconds
 AXES = ("dataset", "model", "optimizer", "lr")

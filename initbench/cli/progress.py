@@ -11,7 +11,7 @@ from initbench.cli import console
 from initbench.cli.live import Board, Tally
 from initbench.records.recipe import Trial
 from initbench.records.record import Record
-from initbench.running.runner import Observer, Silent
+from initbench.running.observer import Observer, Silent
 
 LINE_EVERY = 10.0  # seconds between two lines where stderr is no terminal
 

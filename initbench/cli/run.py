@@ -23,11 +23,8 @@ def run(
 
         from initbench.cli.grid import run_grid
         from initbench.errors import UsageError
-        from initbench.running.cluster import cluster_of
-        from initbench.running.study import Place, draft_of
+        from initbench.running.plan import draft_of
 
     if "schemes" not in axes:
         raise UsageError("run needs a scheme: write --scheme kaiming, or `initbench compare` for a set of them.")
-    cluster = cluster_of(where.executor, where.jobs, shared=where.shared_folder) if where.executor else None
-    place = Place(where.out, where.data_dir, where.jobs, where.trial_timeout, cluster)
-    run_grid("run", draft_of(None, axes, origin="--"), place, output)
+    run_grid("run", draft_of(None, axes, origin="--"), where, output)

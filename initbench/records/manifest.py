@@ -19,14 +19,14 @@ RECIPE_FILE = "recipe.json"
 OPENING = b'{\n "schema":'  # how every stamp of ours begins, even one that was cut
 
 
-class Setting(Frozen):
+class ResolvedValue(Frozen):
     """One resolved value of a recipe and where it came from: a flag, a recipe file, an argument or `default`."""
 
     value: Any
     origin: str
 
 
-def _with_axes(recipe: dict[str, Setting]) -> dict[str, Setting]:
+def _with_axes(recipe: dict[str, ResolvedValue]) -> dict[str, ResolvedValue]:
     """Pass where readers find the axes that they look at: a stamp may come from anywhere."""
     for key, kind in (("lr", Rates), ("seeds", Seeds)):
         try:
@@ -40,7 +40,7 @@ def _with_axes(recipe: dict[str, Setting]) -> dict[str, Setting]:
 TrialId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]  # part of a path
 
 
-class Asked(Frozen):
+class Manifest(Frozen):
     """What a comparison asked, written into its folder before its first result exists.
 
     `target` is None where the default rule decides, which depends on the dataset's number of classes. `trials` are the
@@ -52,7 +52,7 @@ class Asked(Frozen):
     schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
     name: str
     question: str
-    recipe: Annotated[dict[str, Setting], AfterValidator(_with_axes)]
+    recipe: Annotated[dict[str, ResolvedValue], AfterValidator(_with_axes)]
     schemes: tuple[str, ...]
     baseline: str
     target: float | None
@@ -71,13 +71,13 @@ class Asked(Frozen):
         return (*self.trials, *self.tuning, *self.crossed)
 
 
-def stamp(folder: Path, asked: Asked) -> None:
-    """Write what is asked into its folder.
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write a manifest into its folder.
 
     Raises:
         ConfigurationError: the folder holds something else, or cannot be written.
     """
-    write_stamp(folder, RECIPE_FILE, asked.model_dump(mode="json", by_alias=True))
+    write_stamp(folder, RECIPE_FILE, manifest.model_dump(mode="json", by_alias=True))
 
 
 def write_stamp(folder: Path, file: str, document: dict[str, Any]) -> None:
@@ -114,10 +114,10 @@ def _is_ours(folder: Path, file: str) -> bool:
         raise ConfigurationError(f"Cannot read {folder}: {error.strerror}.") from None
 
 
-def read_earlier(folder: Path) -> Asked | None:
+def read_earlier(folder: Path) -> Manifest | None:
     """Return what a folder was asked before, or None where it is new or damaged."""
     try:
-        return read_asked(folder)
+        return read_manifest(folder)
     except ConfigurationError:
         return None
 
@@ -135,7 +135,7 @@ def latest(out: Path) -> Path:
     return stamps[-1].parent
 
 
-def read_asked(folder: Path) -> Asked:
+def read_manifest(folder: Path) -> Manifest:
     """Return what a folder was asked.
 
     Raises:
@@ -143,7 +143,7 @@ def read_asked(folder: Path) -> Asked:
     """
     path = folder / RECIPE_FILE
     try:
-        return Asked.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         others = [stamp.parent.name for stamp in folder.parent.glob(f"*/{RECIPE_FILE}")]
         near = did_you_mean(folder.name, others) or f": it has no {RECIPE_FILE}."

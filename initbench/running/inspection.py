@@ -31,7 +31,7 @@ from initbench.networks.layers import weighted_layers
 from initbench.networks.models import MODELS, build_model
 from initbench.records.manifest import refuse_foreign, write_stamp
 from initbench.records.recipe import DEFAULT_SCHEMES
-from initbench.running import pool
+from initbench.running.workers import processes
 from initbench.schemes import Sample, assign, fill_scheme, parse_scheme
 from initbench.signals import Batch, batch_of, batch_size, observe, weight_laws
 from initbench.training.environment import cores
@@ -235,7 +235,7 @@ def _shared(
 ) -> Iterator[tuple[Observed, list[str]]]:
     """Look from the front while other processes, once they have started, look from the back."""
     key = again.args, tuple(sorted(again.keywords.items()))
-    with pool.processes(max(1, cores() - 1)) as workers:
+    with processes(max(1, cores() - 1)) as workers:
         futures = [workers.executor.submit(_elsewhere, *key, place) for place in reversed(places)]
         for place, future in zip(places, reversed(futures), strict=True):
             told(f"{place[0]}: {place[1]}")

@@ -1,80 +1,90 @@
-"""A recipe held against the registries and the data: every mistake named before the first trial, trials out."""
+"""From a draft to a study: the recipe is checked, its trials are laid out and its folder is named."""
 
+import hashlib
 import itertools
+import json
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from initbench import datasets
+from initbench.analysis.tuning import TunedRates, extended_grid, tune_rates
 from initbench.core import usercode
-from initbench.core.spec import is_reference
 from initbench.datasets import Dataset
-from initbench.errors import ConfigurationError, InitbenchError, UsageError
-from initbench.networks.layers import weighted_layers
-from initbench.networks.models import MODELS, build_model
-from initbench.records.recipe import DEFAULT_BASELINE, Claim, Draft, Mistake, Recipe, Trial, check
-from initbench.schemes import SCHEMES, assign, parse_scheme
-from initbench.training.environment import check_precision, choose_device
-from initbench.training.optimizers import OPTIMIZERS
+from initbench.networks.models import MODELS
+from initbench.records.manifest import read_earlier
+from initbench.records.recipe import Draft, Recipe, Trial, merge, read_toml
+from initbench.records.record import Record
+from initbench.running.checking import baseline_of, canonical_recipe, checked_device, layer_notices, require_fit
+from initbench.running.study import Study
+from initbench.schemes import SCHEMES, parse_scheme
 
 SettingKey = tuple[str, str, str]  # dataset, model, optimizer
-CODE_IN_FILE = "code is imported when a flag names it, never because a file does: give it with -s or -m."
-SMALL_MODEL = 20_000_000  # parameters, 80 MB
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything that a run needs: the recipe in canonical form, its datasets by fingerprint, and the trials.
-
-    `trials` are scored. `tuning` are those that a grid of learning rates is tuned with; where there are any, `trials`
-    is empty until rates are chosen. `crossed` are those off the diagonal of init seeds × order seeds. `notices` are
-    sentences about layers that a scheme does not fit.
-    """
-
-    recipe: Recipe
-    origins: Mapping[str, str]
-    baseline: str
-    device: str
-    datasets: Mapping[str, Dataset]
-    trials: tuple[Trial, ...]
-    tuning: tuple[Trial, ...]
-    crossed: tuple[Trial, ...]
-    notices: tuple[str, ...]
+def draft_of(recipe: Path | None, given: Mapping[str, Any], origin: str) -> Draft:
+    """Merge the defaults, a recipe file and what was given as flags or arguments, the last winning."""
+    layers: list[tuple[str, Mapping[str, Any]]] = [("default", Recipe().model_dump())]
+    if recipe is not None:
+        layers.append((str(recipe), {"name": _name_after(recipe)} | read_toml(recipe)))
+    return merge([*layers, (origin, given)])
 
 
-def make_plan(draft: Draft, data_dir: Path | None = None, *, elsewhere: bool = False) -> Plan:
-    """Check a draft in full and lay out its trials; with `elsewhere`, they are trained on machines with other devices.
+def _name_after(recipe: Path) -> str:
+    """Return a folder's name after the recipe file's."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", recipe.stem).strip(".-")[:64] or "recipe"
+
+
+def plan_study(
+    draft: Draft,
+    out: Path,
+    data_dir: Path | None = None,
+    *,
+    verb: str = "compare",
+    command: str = "",
+    remote: bool = False,
+) -> Study:
+    """Check a draft in full, lay out its trials and name its folder; nothing is written.
+
+    Args:
+        draft: what is to be compared.
+        out: the results folder.
+        data_dir: where datasets lie.
+        verb: the folder is `<verb>-<digest>` unless the draft names it.
+        command: what repeats the run.
+        remote: whether other machines train, which may have devices that this one lacks.
 
     Raises:
-        UsageError: flags that do not hold; all of them, a line each.
-        ConfigurationError: a recipe file that does not hold, likewise; a device or dataset that is not there.
+        UsageError: invalid flags; all of them, one per line.
+        ConfigurationError: an invalid recipe file, likewise; a device or dataset that is not available.
     """
-    recipe = _canonical(draft)
-    device = recipe.device if elsewhere and recipe.device != "auto" else _device(draft, recipe)
-    baseline = _baseline(recipe)
+    recipe = canonical_recipe(draft)
+    device = recipe.device if remote and recipe.device != "auto" else checked_device(draft, recipe)
+    baseline = baseline_of(recipe)
     if baseline not in recipe.schemes:
         recipe = recipe.model_copy(update={"schemes": (*recipe.schemes, baseline)})
     described = (datasets.prepare(text, data_dir) for text in recipe.dataset)
-    prepared = list({dataset.fingerprint: dataset for dataset in described}.values())
-    _raise_all(_misfits(draft, recipe, prepared))
-    grid, tuned = _Grid(recipe, prepared, device), len(recipe.lr) > 1
-    return Plan(
+    prepared = {dataset.fingerprint: dataset for dataset in described}
+    require_fit(draft, recipe, list(prepared.values()))
+    study = Study(
+        name=recipe.name or "",
+        out=out,
+        command=command,
         recipe=recipe,
         origins=draft.origins,
         baseline=baseline,
         device=device,
-        datasets={dataset.fingerprint: dataset for dataset in prepared},
-        trials=() if tuned else tuple(_lay_out(grid, recipe.seeds, recipe.lr)),
-        tuning=tuple(_lay_out(grid, recipe.tuning_seeds, recipe.lr)) if tuned else (),
-        crossed=tuple(_crossed(grid)) if recipe.vary else (),
-        notices=tuple(_notices(recipe, prepared)),
+        datasets=prepared,
+        notices=tuple(layer_notices(recipe, list(prepared.values()))),
     )
+    study = _with_trials(study)
+    if not study.name:
+        study = replace(study, name=f"{verb}-{_digest(study)}")
+    return replace(study, earlier_seeds=_earlier_seeds(study))
 
 
 def steps_of(recipe: Recipe, dataset: Dataset) -> int:
@@ -85,221 +95,107 @@ def steps_of(recipe: Recipe, dataset: Dataset) -> int:
     return max(1, math.ceil((recipe.epochs or 0) * per_epoch))
 
 
-def _canonical(draft: Draft) -> Recipe:
-    """Check structure and names together, so that one reading shows every mistake."""
-    recipe, mistakes = check(draft)
-    resolvers: dict[str, Callable[[str], object]] = {
-        "schemes": parse_scheme,
-        "model": MODELS.resolve,
-        "dataset": datasets.resolve,
-        "optimizer": OPTIMIZERS.resolve,
-        "baseline": parse_scheme,
-    }
-    canonical: dict[str, Any] = {}
-    for key, resolve in resolvers.items():
-        values, wrong = _resolve_all(draft, key, resolve)
-        mistakes += wrong
-        canonical[key] = tuple(dict.fromkeys(values))
-    for i, claim in enumerate(recipe.claims if recipe else ()):
-        if any(map(names_code, (claim.better, claim.than, str(claim.where.get("model", ""))))):
-            mistakes.append(draft.mistake("claims", CODE_IN_FILE, f"[{i}]"))
-            continue
-        try:
-            canonical.setdefault("claims", []).append(_claim(claim, canonical))
-        except UsageError as error:
-            mistakes.append(draft.mistake("claims", str(error), f"[{i}]"))
-    _raise_all(mistakes)
-    assert recipe is not None
-    canonical["baseline"] = next(iter(canonical["baseline"]), None)
-    canonical["claims"] = tuple(canonical.get("claims", ()))
-    return recipe.model_copy(update=canonical)
+def extend_grids(study: Study, records: Sequence[Record]) -> Study:
+    """Return the study with more tuning trials where a best learning rate is at the edge of its grid.
 
-
-def names_code(text: str) -> bool:
-    """Say whether a scheme or a model names code of the user's in any of its parts."""
-    return ".py:" in text or any(is_reference(part.rpartition("=")[2]) for part in text.split(";"))
-
-
-def _claim(claim: Claim, canonical: Mapping[str, Sequence[str]]) -> Claim:
-    """Give the names in a claim their canonical text; a claim is about what the recipe compares."""
-    sides = {"better": str(parse_scheme(claim.better)), "than": str(parse_scheme(claim.than))}
-    for scheme in sides.values():
-        if scheme not in canonical["schemes"]:
-            raise UsageError(f"'{scheme}' is not among the schemes: add it.")
-    where = dict(claim.where)
-    if "model" in where:
-        where["model"] = _one_of("model", str(MODELS.resolve(str(where["model"]))), canonical["model"])
-    if "optimizer" in where:
-        where["optimizer"] = _one_of(
-            "optimizer", str(OPTIMIZERS.resolve(str(where["optimizer"]))), canonical["optimizer"]
-        )
-    return claim.model_copy(update={**sides, "where": where})
-
-
-def _one_of(key: str, value: str | float, known: Sequence[str | float]) -> str | float:
-    """Return a place that a claim names, if anything is trained there: elsewhere it would never be decided."""
-    if value not in known:
-        raise UsageError(f"where.{key}: {value!r} is not among the recipe's ({', '.join(map(str, known))}).")
-    return value
-
-
-def _resolve_all(draft: Draft, key: str, resolve: Callable[[str], object]) -> tuple[list[str], list[Mistake]]:
-    """Give each name of an axis its canonical text; what is no text is the structure check's to name."""
-    value = draft.values.get(key)
-    texts = value if isinstance(value, list | tuple) else [value]
-    values, mistakes = [], []
-    for text in texts:
-        if not isinstance(text, str):
-            continue
-        if names_code(text) and draft.mistake(key, "").in_file:
-            mistakes.append(draft.mistake(key, f"'{text}': {CODE_IN_FILE}"))
-            continue
-        try:
-            values.append(str(resolve(text)))
-        except UsageError as error:
-            mistakes.append(draft.mistake(key, str(error)))
-    return values, mistakes
-
-
-def _raise_all(mistakes: Iterable[Mistake]) -> None:
-    """Raise all mistakes as one error: a configuration's if any of them stands in a file, else a usage error."""
-    unique = list(dict.fromkeys(mistakes))
-    if unique:
-        error = ConfigurationError if any(mistake.in_file for mistake in unique) else UsageError
-        raise error("\n".join(map(str, unique)))
-
-
-def _baseline(recipe: Recipe) -> str:
-    """Return the declared baseline; undeclared, torch_default where it takes part, else the first scheme."""
-    if recipe.baseline is not None:
-        return recipe.baseline
-    return DEFAULT_BASELINE if DEFAULT_BASELINE in recipe.schemes else recipe.schemes[0]
-
-
-def _device(draft: Draft, recipe: Recipe) -> str:
-    try:
-        device = choose_device(recipe.device)
-    except ConfigurationError as error:
-        raise ConfigurationError(str(draft.mistake("device", str(error)))) from None
-    try:
-        check_precision(recipe.precision, device)
-    except ConfigurationError as error:
-        raise ConfigurationError(str(draft.mistake("precision", str(error)))) from None
-    return device
-
-
-def _misfits(draft: Draft, recipe: Recipe, prepared: list[Dataset]) -> list[Mistake]:
-    """Try everything that could fail to fit; one message stands once, however many pairs it is true of."""
-    mistakes: dict[str, Mistake] = {}
-    for key, attempt in _attempts(recipe, prepared):
-        try:
-            attempt()
-        except (InitbenchError, ValueError) as error:
-            mistakes.setdefault(str(error), draft.mistake(key, str(error)))
-    return list(mistakes.values())
-
-
-def _attempts(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield each pair that must fit, with the key of the recipe that would be to blame."""
-    yield "dataset", partial(_require_names, prepared)
-    yield "claims", partial(_require_places, recipe, prepared)
-    for dataset in prepared:
-        yield "batch_size", partial(_require_batch, recipe, dataset)
-        for model in recipe.model:
-            yield "model", partial(_require_logits, model, dataset)
-            for scheme in recipe.schemes:
-                yield "schemes", partial(_notices_of, model, scheme, dataset)
-    for optimizer in recipe.optimizer:
-        yield "optimizer", partial(OPTIMIZERS.build, optimizer)
-
-
-def _require_names(prepared: list[Dataset]) -> None:
-    """Two datasets of one name would share the rows of every table."""
-    counts = Counter(dataset.name for dataset in prepared)
-    for name, count in counts.items():
-        if count > 1:
-            raise UsageError(f"{count} different datasets are called '{name}': rename a file or folder.")
-
-
-def _require_places(recipe: Recipe, prepared: list[Dataset]) -> None:
-    for claim in recipe.claims:
-        if "dataset" in claim.where:
-            _one_of("dataset", claim.where["dataset"], [dataset.name for dataset in prepared])
-        if "lr" in claim.where:
-            _one_of("lr", claim.where["lr"], recipe.lr)
-
-
-def _require_batch(recipe: Recipe, dataset: Dataset) -> None:
-    if recipe.batch_size > dataset.train_size:
-        raise UsageError(
-            f"a batch of {recipe.batch_size} is larger than the training split of {dataset.name} "
-            f"({dataset.train_size} images): choose a smaller one."
-        )
-
-
-def _require_logits(model: str, dataset: Dataset) -> None:
-    """Run the model once on two black images.
-
-    A large one runs on the meta device, where it takes no memory; a small one does not, because torch would import its
-    compiler for that (1.3 s).
+    Args:
+        study: has tuning trials.
+        records: those of its tuning trials.
     """
-    where = "cpu" if names_code(model) else "meta"  # what the user's code does on meta tensors is not ours to say
-    meta = build_model(model, dataset.shape, dataset.classes, device=where).eval()
-    small = sum(parameter.numel() for parameter in meta.parameters()) <= SMALL_MODEL
-    built = build_model(model, dataset.shape, dataset.classes).eval() if small else meta
-    try:
-        with torch.no_grad():
-            logits = built(torch.zeros(2, *dataset.shape, device="cpu" if small else where))
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError) as error:
-        said = usercode.describe_error(error) if names_code(model) else error
-        raise UsageError(f"The model '{model}' does not fit {dataset.name}: {said}") from None
-    if not isinstance(logits, torch.Tensor):
-        raise UsageError(f"The model '{model}' gives {type(logits).__name__}, not a tensor of logits.")
-    if logits.shape != (2, dataset.classes):
-        raise UsageError(f"The model '{model}' gives {tuple(logits.shape)}, not (2, {dataset.classes}) logits.")
+    every = tune_rates(records)
+    grids = {_key(tuned): extended_grid(tuned.grid, tuned.edge_low, tuned.edge_high) for tuned in every}
+    if all(len(grids[_key(tuned)]) == len(tuned.grid) for tuned in every):
+        return study
+    layout, recipe = _Layout(study), study.recipe
+    return replace(
+        study,
+        tuning=tuple(
+            layout.trial(dataset, model, optimizer, lr=lr, seed=seed, scheme=scheme)
+            for dataset, model, optimizer in layout.settings()
+            for lr in grids[dataset.name, model, optimizer]
+            for seed in recipe.tuning_seeds
+            for scheme in recipe.schemes
+        ),
+    )
 
 
-def _notices_of(model: str, scheme: str, dataset: Dataset) -> list[str]:
-    """Return what a scheme does not fit in a model, as sentences."""
-    built = build_model(model, dataset.shape, dataset.classes, device="cpu" if names_code(model) else "meta")
-    assignments = assign(parse_scheme(scheme), weighted_layers(built))
-    return [f"{model}: {notice}" for notice in dict.fromkeys(item.notice for item in assignments) if notice]
+def score_tuned(study: Study, records: Sequence[Record]) -> Study:
+    """Return the study with its scored trials: each scheme at its own best learning rate and at the common one."""
+    every = tune_rates(records)
+    rates = {_key(tuned): {scheme: (own, tuned.common) for scheme, own in tuned.own.items()} for tuned in every}
+    layout, recipe = _Layout(study), study.recipe
+    return replace(
+        study,
+        trials=tuple(
+            layout.trial(dataset, model, optimizer, lr=lr, seed=seed, scheme=scheme)
+            for dataset, model, optimizer in layout.settings()
+            for seed in recipe.seeds
+            for scheme in recipe.schemes
+            for lr in dict.fromkeys(rates[dataset.name, model, optimizer][scheme])
+        ),
+    )
 
 
-def _notices(recipe: Recipe, prepared: list[Dataset]) -> list[str]:
-    combinations = itertools.product(recipe.model, recipe.schemes, prepared)
-    return list(dict.fromkeys(itertools.chain.from_iterable(itertools.starmap(_notices_of, combinations))))
+def _key(tuned: TunedRates) -> SettingKey:
+    return tuned.dataset, tuned.model, tuned.optimizer
+
+
+def _with_trials(study: Study) -> Study:
+    """Lay out the trials that are known before training: with a grid of learning rates, those that tune."""
+    layout, recipe = _Layout(study), study.recipe
+    tuned = len(recipe.lr) > 1
+    return replace(
+        study,
+        trials=() if tuned else tuple(_by_seed(layout, recipe.seeds)),
+        tuning=tuple(_by_seed(layout, recipe.tuning_seeds)) if tuned else (),
+        crossed=tuple(_crossed(layout)) if recipe.vary else (),
+    )
+
+
+def _digest(study: Study) -> str:
+    """Return 8 hexadecimal digits of what is asked: trials, seeds, baseline and target."""
+    trials = (trial.id for trial in study.all_trials)
+    identity = [*trials, study.recipe.seeds, study.baseline, study.recipe.target]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
+
+
+def _earlier_seeds(study: Study) -> tuple[tuple[int, ...], ...]:
+    """Return the seeds of earlier runs of this question, where they were others: their results may have been seen."""
+    earlier = read_earlier(study.folder)
+    if earlier is None or not {*earlier.trials, *earlier.tuning} & {trial.id for trial in study.all_trials}:
+        return ()
+    before = tuple(earlier.recipe["seeds"].value)
+    return (*earlier.looks, *([before] if before != study.recipe.seeds else []))
 
 
 @dataclass(frozen=True)
-class _Grid:
+class _Layout:
     """What is crossed with seeds and learning rates."""
 
-    recipe: Recipe
-    prepared: list[Dataset]
-    device: str
+    study: Study
 
     def settings(self) -> Iterator[tuple[Dataset, str, str]]:
         """Yield (dataset, model, optimizer)."""
-        return itertools.product(self.prepared, self.recipe.model, self.recipe.optimizer)
+        return itertools.product(self.study.datasets.values(), self.study.recipe.model, self.study.recipe.optimizer)
 
     @cached_property
     def codes(self) -> Mapping[tuple[str, str], tuple[tuple[str, str], ...] | None]:
         """A hash of each piece of the user's own code by (model, scheme), which thousands of trials share."""
-        return {pair: _code(*pair) for pair in itertools.product(self.recipe.model, self.recipe.schemes)}
+        return {pair: _code(*pair) for pair in itertools.product(self.study.recipe.model, self.study.recipe.schemes)}
 
     def trial(self, dataset: Dataset, model: str, optimizer: str, **rest: Any) -> Trial:  # noqa: ANN401 - Trial checks
         """Return one cell."""
+        recipe = self.study.recipe
         return Trial(
             model=model,
             code=self.codes[model, rest["scheme"]],
             dataset=dataset.name,
             fingerprint=dataset.fingerprint,
             optimizer=optimizer,
-            batch_size=self.recipe.batch_size,
-            steps=steps_of(self.recipe, dataset),
-            device=self.device,
-            precision=self.recipe.precision,
+            batch_size=recipe.batch_size,
+            steps=steps_of(recipe, dataset),
+            device=self.study.device,
+            precision=recipe.precision,
             **rest,
         )
 
@@ -310,41 +206,17 @@ def _code(model: str, scheme: str) -> tuple[tuple[str, str], ...] | None:
     return tuple(sorted(code.items())) or None
 
 
-def _lay_out(grid: _Grid, seeds: Sequence[int], rates: Sequence[float]) -> Iterator[Trial]:
+def _by_seed(layout: _Layout, seeds: Iterable[int]) -> Iterator[Trial]:
     """Lay out the grid, seed after seed, so that an interrupted run holds all schemes for the seeds it did."""
-    for setting, lr in itertools.product(grid.settings(), rates):
-        for seed, scheme in itertools.product(seeds, grid.recipe.schemes):
-            yield grid.trial(*setting, lr=lr, seed=seed, scheme=scheme)
+    recipe = layout.study.recipe
+    for setting, lr in itertools.product(layout.settings(), recipe.lr):
+        for seed, scheme in itertools.product(seeds, recipe.schemes):
+            yield layout.trial(*setting, lr=lr, seed=seed, scheme=scheme)
 
 
-def _crossed(grid: _Grid) -> Iterator[Trial]:
+def _crossed(layout: _Layout) -> Iterator[Trial]:
     """Lay out init seeds × order seeds off the diagonal; on it, a trial's own seed governs both."""
-    for setting, lr in itertools.product(grid.settings(), grid.recipe.lr):
-        for (seed, order_seed), scheme in itertools.product(
-            itertools.permutations(grid.recipe.seeds, 2), grid.recipe.schemes
-        ):
-            yield grid.trial(*setting, lr=lr, seed=seed, order_seed=order_seed, scheme=scheme)
-
-
-def tuning_at(plan: Plan, grids: Mapping[SettingKey, Sequence[float]]) -> tuple[Trial, ...]:
-    """Return the tuning trials of each (dataset, model, optimizer) over a grid of its own."""
-    grid = _Grid(plan.recipe, list(plan.datasets.values()), plan.device)
-    return tuple(
-        grid.trial(dataset, model, optimizer, lr=lr, seed=seed, scheme=scheme)
-        for dataset, model, optimizer in grid.settings()
-        for lr in grids[dataset.name, model, optimizer]
-        for seed in plan.recipe.tuning_seeds
-        for scheme in plan.recipe.schemes
-    )
-
-
-def scored_at(plan: Plan, rates: Mapping[SettingKey, Mapping[str, Sequence[float]]]) -> tuple[Trial, ...]:
-    """Return the scored trials where each scheme has learning rates of its own in each (dataset, model, optimizer)."""
-    grid = _Grid(plan.recipe, list(plan.datasets.values()), plan.device)
-    return tuple(
-        grid.trial(dataset, model, optimizer, lr=lr, seed=seed, scheme=scheme)
-        for dataset, model, optimizer in grid.settings()
-        for seed in plan.recipe.seeds
-        for scheme in plan.recipe.schemes
-        for lr in dict.fromkeys(rates[dataset.name, model, optimizer][scheme])
-    )
+    recipe = layout.study.recipe
+    for setting, lr in itertools.product(layout.settings(), recipe.lr):
+        for (seed, order_seed), scheme in itertools.product(itertools.permutations(recipe.seeds, 2), recipe.schemes):
+            yield layout.trial(*setting, lr=lr, seed=seed, order_seed=order_seed, scheme=scheme)

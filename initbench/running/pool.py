@@ -1,195 +1,85 @@
-"""Where groups are trained: `concurrent.futures` executors on this machine."""
+"""The pool of this machine: one worker per slot, so a crash is attributed to the group being trained alone."""
 
-import contextlib
-import multiprocessing
-import os
-import queue
-import signal
-import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
-from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from initbench.datasets import Dataset
 from initbench.errors import ConfigurationError
 from initbench.records.record import Record
-from initbench.running import bootstrap, worker
+from initbench.running.backend import Lost, Results, Trained, died, is_overdue, timed_out
+from initbench.running.observer import Observer
+from initbench.running.study import Study
 from initbench.running.worker import train_group
+from initbench.running.workers import POLL, Workers, open_processes, open_thread
 from initbench.training import Group
+from initbench.training.environment import cores, device_name
 
-PATIENCE = 1.0  # seconds for a thread to reach its next step once it was asked to stop
-
-
-@dataclass(frozen=True)
-class Workers:
-    """An executor, its processes (none where it is a thread), and the queue on which they report (trial id, step).
-
-    `begun` is done when the first of them has started.
-    """
-
-    executor: Executor
-    reports: Any
-    begun: Future[int]
-    processes: tuple[BaseProcess, ...] = ()
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def drain(self) -> dict[str, int]:
-        """Return the newest step of each trial reported since the last call."""
-        newest: dict[str, int] = {}
-        with contextlib.suppress(queue.Empty):
-            while True:
-                trial_id, step = self.reports.get_nowait()
-                newest[trial_id] = step
-        return newest
-
-    def close(self) -> None:
-        """End workers that have nothing left to do."""
-        self.executor.shutdown()
-        for process in self.processes:  # who said before that the executor may end is not waited for by it
-            process.join()
-        self._close_reports()
-
-    def kill(self, unfinished: Iterable[Future[Any]] = ()) -> None:
-        """End workers at once, whatever they are at: processes are killed, a thread stops at its next step."""
-        self.stop.set()
-        for process in self.processes:
-            process.kill()
-        # A thread that makes no step is left behind; the program does not wait for it when it ends.
-        stuck = not self.processes and wait([f for f in unfinished if f.running()], PATIENCE).not_done
-        self.executor.shutdown(wait=not stuck, cancel_futures=True)
-        self._close_reports()
-
-    def cause_of_death(self) -> str:
-        """Say how a process ended whose executor is broken."""
-        self.executor.shutdown()  # until then the process may not have been waited for
-        codes = [process.exitcode for process in self.processes if process.exitcode is not None]
-        self._close_reports()
-        if codes and codes[0] < 0:
-            name = signal.Signals(-codes[0]).name
-            return f"{name}, as when memory runs out" if name == "SIGKILL" else name
-        return f"exit code {codes[0]}" if codes else "no exit code"
-
-    def _close_reports(self) -> None:
-        if self.processes:
-            self.reports.close()
-            self.reports.cancel_join_thread()
-
-
-def open_thread() -> Workers:
-    """Open one worker that is a thread of this process: it starts at once."""
-    reports: queue.Queue[tuple[str, int]] = queue.Queue()
-    stop = threading.Event()
-    executor = ThreadPoolExecutor(1, "initbench", worker.start_thread, (reports, stop))
-    return Workers(executor, reports, executor.submit(os.getpid), stop=stop)
-
-
-def open_processes(jobs: int = 1) -> Workers:
-    """Open spawned worker processes; they start while this returns."""
-    # Spawned, never forked: a forked child hangs once OpenMP has run in the parent (pytorch issues 2245, 17199).
-    context = multiprocessing.get_context("spawn")
-    reports = context.Queue()
-    executor = ProcessPoolExecutor(jobs, context, bootstrap.start_process, (reports, str(Path.cwd())))
-    others = set(multiprocessing.active_children())
-    with _single_threaded_children(), main_module_hidden(), no_interrupt_for_children():
-        # A process starts with each submission that finds none idle, and none is before it has imported torch: so
-        # all start here, and inherit what is set here.
-        begun = [executor.submit(os.getpid) for _ in range(jobs)]
-    return Workers(executor, reports, begun[0], tuple(set(multiprocessing.active_children()) - others))
-
-
-@contextmanager
-def processes(jobs: int) -> Iterator[Workers]:
-    """Open worker processes for a block; leaving it early (an exception, Ctrl-C) ends them at once."""
-    workers = open_processes(jobs)
-    try:
-        yield workers
-    except BaseException:
-        workers.kill()
-        raise
-    else:
-        workers.close()
-
-
-@contextmanager
-def _single_threaded_children() -> Iterator[None]:
-    """Have OpenMP start in the children with one thread, before torch is imported there."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
-
-
-@contextmanager
-def no_interrupt_for_children() -> Iterator[None]:
-    """Have children begin with Ctrl-C blocked: it is the parent's to answer, even while they import torch."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # it would lift the block again when it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def main_module_hidden() -> Iterator[None]:
-    """Keep spawned children from running the user's script again.
-
-    They would import `__main__` to find functions pickled from it; ours live in modules. So `initbench.compare(...)`
-    works in a script without an `if __name__ == "__main__"` guard.
-    """
-    main = sys.modules["__main__"]
-    names: list[str] = ["__file__", "__spec__"]
-    hidden = {name: main.__dict__.pop(name) for name in names if name in main.__dict__}
-    main.__spec__ = None
-    try:
-        yield
-    finally:
-        main.__dict__.update(hidden)
-
-
-POLL = 0.1  # seconds between two looks at the workers
-FALSE_STARTS = 3  # workers of a lane in a row that may end before they begin, which is no trial's fault
+FALSE_STARTS = 3  # workers of a slot in a row that may end before they begin, which is no trial's fault
 
 
 @dataclass(frozen=True)
-class Lost:
-    """A group that gave no records: its worker died of a `cause`, or it ran longer than it may."""
+class LocalPool:
+    """Trains with `jobs` workers of this machine: by default one per core on the CPU, and one on a GPU.
 
-    cause: str = ""
+    A group is stopped after `trial_timeout` seconds per trial; None is no limit.
+    """
 
-    @property
-    def overdue(self) -> bool:
-        """Whether it was stopped for taking too long."""
-        return not self.cause
+    jobs: int | None = None
+    trial_timeout: float | None = None
+    remote = False
+
+    def train(self, waiting: deque[Group], study: Study, observer: Observer) -> Results:
+        """See `Backend.train`; ConfigurationError where worker processes end before they begin."""
+        width = min(self._jobs(study.device), max(1, len(waiting)))
+        open_worker = self._opener(waiting, width)
+        slots: list[Slot] = []
+        try:
+            while len(slots) < width:
+                slots.append(Slot(open_worker, open_worker()))
+            while waiting or any(slot.tasks for slot in slots):
+                _assign(waiting, slots, study.datasets)
+                wait([slot.awaited for slot in slots if slot.awaited], timeout=POLL, return_when=FIRST_COMPLETED)
+                observer.progressed({id_: step for slot in slots for id_, step in slot.workers.drain().items()})
+                for slot in slots:
+                    if _has_begun(slot, waiting):
+                        yield from _ended(slot, waiting)
+                        yield from _overdue(slot, waiting, self.trial_timeout)
+        except BaseException:
+            for slot in slots:
+                slot.kill()
+            raise
+        _close(slots)
+
+    def describe(self, device: str) -> Iterator[tuple[str, str]]:
+        """Yield (label, text) of the device and the workers."""
+        yield "device", f"{device}: {device_name(device)}"
+        yield "workers", f"up to {self._jobs(device)}" + (", of one thread each" if device == "cpu" else "")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Do nothing: workers end with the call of `train` that opened them."""
+
+    def _jobs(self, device: str) -> int:
+        return self.jobs or (cores() if device == "cpu" else 1)
+
+    def _opener(self, waiting: deque[Group], width: int) -> Callable[[], Workers]:
+        """Choose a thread, which starts at once, where one worker is enough and none may have to be killed."""
+        safe = self.trial_timeout is None and not any(trial.code for group in waiting for trial in group)
+        return open_thread if width == 1 and safe else open_processes
 
 
 @dataclass
-class Lane:
-    """A worker and the groups it was given: it trains the first, and the next lies ready, so that it never waits.
+class Slot:
+    """A worker and the groups assigned to it: it trains the first, and the next is ready, so that it never waits.
 
     `since` is when the first began, None while the worker still starts; `false_starts` counts workers in a row that
     ended before they began.
@@ -208,16 +98,16 @@ class Lane:
             return self.workers.begun
         return self.tasks[0][0] if self.tasks else None
 
-    def give(self, group: Group, dataset: Dataset) -> bool:
-        """Add a group; say whether it was taken, which a worker that is gone does not."""
+    def assign(self, group: Group, dataset: Dataset) -> bool:
+        """Assign a group; return False where the worker is gone."""
         try:
             self.tasks.append((self.workers.executor.submit(train_group, group, dataset), group))
         except BrokenExecutor:
             return False
         return True
 
-    def reopen(self, waiting: deque[Group]) -> None:
-        """Put a new worker in the place of one that is gone or has to go; what was given to it waits again, first."""
+    def replace_worker(self, waiting: deque[Group]) -> None:
+        """Open a new worker in place of one that is gone or has to go; its groups go back to the head of the queue."""
         self.kill()
         waiting.extendleft(group for _, group in reversed(self.tasks))
         self.tasks.clear()
@@ -228,104 +118,61 @@ class Lane:
         self.workers.kill(future for future, _ in self.tasks)
 
 
-def work(
-    waiting: deque[Group],
-    data: Callable[[Group], Dataset],
-    open_worker: Callable[[], Workers],
-    width: int,
-    limit: float | None,
-    reported: Callable[[Mapping[str, int]], None],
-) -> Generator[tuple[Group, list[Record] | Lost], None, None]:
-    """Train groups in `width` lanes until none is waiting; the caller may put more into `waiting` on the way.
-
-    Args:
-        waiting: groups, taken from the left.
-        data: gives a group's dataset.
-        open_worker: opens one worker.
-        width: how many work at a time.
-        limit: seconds that a trial may take, None for any; a group may take as much for each of its trials.
-        reported: told how far trials are.
-
-    Yields:
-        Each group with its records, or with how it was lost.
-
-    Raises:
-        ConfigurationError: workers end before they begin.
-    """
-    lanes: list[Lane] = []
-    try:
-        while len(lanes) < width:
-            lanes.append(Lane(open_worker, open_worker()))
-        while waiting or any(lane.tasks for lane in lanes):
-            _hand_out(waiting, lanes, data)
-            wait([lane.awaited for lane in lanes if lane.awaited], timeout=POLL, return_when=FIRST_COMPLETED)
-            reported({trial_id: step for lane in lanes for trial_id, step in lane.workers.drain().items()})
-            for lane in lanes:
-                if _has_begun(lane, waiting):
-                    yield from _ended(lane, waiting)
-                    yield from _overdue(lane, waiting, limit)
-    except BaseException:
-        for lane in lanes:
-            lane.kill()
-        raise
-    _close(lanes)
-
-
-def _hand_out(waiting: deque[Group], lanes: list[Lane], data: Callable[[Group], Dataset]) -> None:
-    """Give every lane a group, and another to lie ready while there are enough for all."""
+def _assign(waiting: deque[Group], slots: list[Slot], datasets: Mapping[str, Dataset]) -> None:
+    """Assign a group to every slot, and another that is ready next while there are enough for all."""
     for depth in (1, 2):
-        for lane in lanes:
-            if len(lane.tasks) < depth and len(waiting) > (0 if depth == 1 else len(lanes)):
+        for slot in slots:
+            if len(slot.tasks) < depth and len(waiting) > (0 if depth == 1 else len(slots)):
                 group = waiting.popleft()
-                if not lane.give(group, data(group)):
+                if not slot.assign(group, datasets[group[0].fingerprint]):
                     waiting.appendleft(group)
-                    if not lane.tasks:  # else its first group tells of the death
-                        lane.reopen(waiting)
+                    if not slot.tasks:  # else the death shows in the future of its first group
+                        slot.replace_worker(waiting)
 
 
-def _has_begun(lane: Lane, waiting: deque[Group]) -> bool:
-    """Say whether a worker has started; one that died over it is replaced, a few times."""
-    if lane.since is None and lane.workers.begun.done():
-        if lane.workers.begun.exception() is None:
-            lane.since, lane.false_starts = time.monotonic(), 0
-        elif lane.false_starts == FALSE_STARTS:
-            cause = lane.workers.cause_of_death()
+def _has_begun(slot: Slot, waiting: deque[Group]) -> bool:
+    """Return whether a worker has started; one that died while starting is replaced, a few times."""
+    if slot.since is None and slot.workers.begun.done():
+        if slot.workers.begun.exception() is None:
+            slot.since, slot.false_starts = time.monotonic(), 0
+        elif slot.false_starts == FALSE_STARTS:
+            cause = slot.workers.cause_of_death()
             raise ConfigurationError(f"Worker processes end before they begin ({cause}): free memory, or lower --jobs.")
         else:
-            lane.false_starts += 1
-            lane.reopen(waiting)
-    return lane.since is not None
+            slot.false_starts += 1
+            slot.replace_worker(waiting)
+    return slot.since is not None
 
 
-def _ended(lane: Lane, waiting: deque[Group]) -> Iterator[tuple[Group, list[Record] | Lost]]:
-    """Yield the groups that a lane has trained; the one that its worker died of is the first of the others."""
-    while lane.tasks and lane.tasks[0][0].done():
-        future, group = lane.tasks.popleft()
-        lane.since = time.monotonic()
+def _ended(slot: Slot, waiting: deque[Group]) -> Iterator[tuple[Group, Trained | Lost]]:
+    """Yield the groups that a slot has trained; the one that its worker died of is the first of the others."""
+    while slot.tasks and slot.tasks[0][0].done():
+        future, group = slot.tasks.popleft()
+        slot.since = time.monotonic()
         if isinstance(future.exception(), BrokenExecutor):
-            cause = lane.workers.cause_of_death()
-            lane.reopen(waiting)
-            yield group, Lost(cause)
+            cause = slot.workers.cause_of_death()
+            slot.replace_worker(waiting)
+            yield group, died(cause)
         else:
-            yield group, future.result()
+            yield group, Trained(future.result())
 
 
-def _overdue(lane: Lane, waiting: deque[Group], limit: float | None) -> Iterator[tuple[Group, list[Record] | Lost]]:
-    """End a worker whose group has had its time, and yield that group."""
-    if limit is None or lane.since is None or not lane.tasks or lane.tasks[0][0].done():
+def _overdue(slot: Slot, waiting: deque[Group], limit: float | None) -> Iterator[tuple[Group, Lost]]:
+    """End a worker whose group has exceeded the time limit, and yield that group."""
+    if slot.since is None or not slot.tasks or slot.tasks[0][0].done():
         return
-    group = lane.tasks[0][1]
-    if time.monotonic() - lane.since > limit * len(group):
-        lane.tasks.popleft()
-        lane.reopen(waiting)
-        yield group, Lost()
+    group = slot.tasks[0][1]
+    if is_overdue(group, time.monotonic() - slot.since, limit):
+        slot.tasks.popleft()
+        slot.replace_worker(waiting)
+        yield group, timed_out(limit)
 
 
-def _close(lanes: list[Lane]) -> None:
+def _close(slots: list[Slot]) -> None:
     """End workers that have nothing left to do, all at the same time."""
-    for lane in lanes:
-        if lane.since is None:
-            lane.kill()
-        lane.workers.executor.shutdown(wait=False)
-    for lane in lanes:
-        lane.workers.close()
+    for slot in slots:
+        if slot.since is None:
+            slot.kill()
+        slot.workers.executor.shutdown(wait=False)
+    for slot in slots:
+        slot.workers.close()

@@ -50,7 +50,7 @@ def start_thread(queue: "Queue[tuple[str, int]]", stop: threading.Event) -> None
 
 
 def report_to(queue: Any) -> None:  # noqa: ANN401 - multiprocessing.Queue names no element type at run time
-    """Prepare a worker process (`newborn.start_process`)."""
+    """Prepare a worker process (`bootstrap.start_process`)."""
     _report.queue = queue
 
 

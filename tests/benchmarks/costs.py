@@ -17,8 +17,7 @@ from initbench.datasets import Dataset, default_data_dir
 from initbench.networks.models import ACTIVATIONS
 from initbench.records.recipe import Trial
 from initbench.running import bootstrap
-from initbench.running.plan import make_plan
-from initbench.running.study import draft_of
+from initbench.running.plan import draft_of, plan_study
 from initbench.training.environment import describe
 
 OPTIMIZERS = (
@@ -65,7 +64,7 @@ class Network:
             "seeds": 1,
             "device": "cpu",
         }
-        return make_plan(draft_of(None, flags, "argument"), data_dir).trials[0]
+        return plan_study(draft_of(None, flags, "argument"), Path(), data_dir).trials[0]
 
 
 def main() -> None:

@@ -23,15 +23,15 @@ from initbench.cli.present import show_comparison
 from initbench.cli.progress import progress_on
 from initbench.comparison import Comparison, load
 from initbench.records import store
-from initbench.records.manifest import read_earlier, stamp
+from initbench.records.manifest import read_earlier, write_manifest
 from initbench.records.record import Record
 from initbench.report.document import document_of
 from initbench.report.figures.comparison import pictures
 from initbench.report.markdown import summary_markdown
 from initbench.report.page.comparison import render_report
 from initbench.report.table_files import csv_bytes
-from initbench.running import runner
-from initbench.running.study import Place, draft_of, prepare
+from initbench.running import pool, runner
+from initbench.running.plan import draft_of, plan_study
 from initbench.running.worker import train_group
 
 REPEATS = 7
@@ -84,13 +84,13 @@ def _many(out: Path) -> None:
 def _overhead(out: Path) -> None:
     """Run trials whose records are there at once: what is left is submitting, storing with fsync, and telling."""
     given = {"model": "linear", "steps": 1, "seeds": TRIALS // 8}
-    prepared, took = _timed(lambda: prepare(draft_of(None, given, "argument"), Place(out), "compare"))
-    _say(f"plan of {len(prepared.plan.trials)} trials", *took)
-    trials, (dataset,) = prepared.plan.trials, prepared.plan.datasets.values()
+    study, took = _timed(lambda: plan_study(draft_of(None, given, "argument"), out))
+    _say(f"plan of {len(study.trials)} trials", *took)
+    trials, (dataset,) = study.trials, study.datasets.values()
     made = {trial.id: train_group((trial,), dataset) for trial in trials}
-    runner.train_group = lambda group, _: made[group[0].id]
+    pool.train_group = lambda group, _: made[group[0].id]
     with progress_on(quiet=False) as observer:
-        _, took = _timed(lambda: runner.run(prepared.plan, trials, out, 1, observer))
+        _, took = _timed(lambda: runner.train_missing(study, trials, pool.LocalPool(jobs=1), observer))
     _say("outside training, a trial", *([1000 * seconds / len(trials)] for (seconds,) in took), unit="ms")
     encoded, took = _timed(lambda: [store.write_atomically(out / "same", b"x" * 12_000) for _ in trials])
     _say("  of which a file written and synced", *([1000 * s / len(encoded)] for (s,) in took), unit="ms")
@@ -98,15 +98,15 @@ def _overhead(out: Path) -> None:
 
 def _vary(comparison: Comparison, folder: Path) -> int:
     """Store as many trials as `STORED` beside `folder`, each a real one with measurements moved by up to 3 %."""
-    asked = read_earlier(folder.parent / comparison.name)
-    assert asked is not None
+    earlier = read_earlier(folder.parent / comparison.name)
+    assert earlier is not None
     ids = []
     for record in _varied(comparison.records):
         ids.append(record.trial.id)
         path = store.path_of(folder.parent, record.trial.id)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(store.encode(record))  # a sync for each of so many would take a minute
-    stamp(folder, asked.model_copy(update={"name": folder.name, "trials": tuple(ids)}))
+    write_manifest(folder, earlier.model_copy(update={"name": folder.name, "trials": tuple(ids)}))
     return len(ids)
 
 

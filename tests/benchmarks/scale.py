@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ import matplotlib.pyplot as plt
 from initbench.records import store
 from initbench.records.record import Record
 from initbench.running import runner, worker
-from initbench.running.cluster import Cluster
+from initbench.running.cluster import Cluster, DaskPool
 from initbench.running.cluster import dispatch as working
-from initbench.running.plan import Plan
-from initbench.running.study import Place, draft_of, prepare
+from initbench.running.observer import Silent
+from initbench.running.plan import draft_of, plan_study
+from initbench.running.study import Study
 from initbench.training import Group
 
 WORKERS = 2
@@ -77,7 +78,7 @@ def main() -> None:
 
 def _runs(counts: Sequence[int]) -> Iterator[Measured]:
     """Yield small runs first, since resident memory is that of the largest so far."""
-    with Cluster(None, jobs=WORKERS) as shared:
+    with closing(Cluster(None, jobs=WORKERS)) as shared:
         client = shared.connect()
         record = _a_record()
         client.run(_idle, record)
@@ -91,16 +92,16 @@ def _runs(counts: Sequence[int]) -> Iterator[Measured]:
 
 def _a_record() -> Record:
     """Train once what all trials will have."""
-    plan = _planned(1, Path())
-    (trial,), (dataset,) = plan.trials, plan.datasets.values()
+    study = _planned(1, Path())
+    (trial,), (dataset,) = study.trials, study.datasets.values()
     (record,) = worker.train_group((trial,), dataset)
     return record
 
 
-def _planned(trials: int, out: Path) -> Plan:
+def _planned(trials: int, out: Path) -> Study:
     schemes = [f"normal(std={number / 100})" for number in range(1, 2 + (trials - 1) // MOST_SEEDS)]
     given = {"schemes": schemes, "model": MODEL, "steps": 300, "seeds": trials // len(schemes)}
-    return prepare(draft_of(None, given, "argument"), Place(out), "compare").plan
+    return plan_study(draft_of(None, given, "argument"), out)
 
 
 def _idle(record: Record) -> None:
@@ -115,7 +116,7 @@ def _idle(record: Record) -> None:
 def _run(count: int, cluster: Cluster, size: int | None) -> Measured:
     out = Path(tempfile.mkdtemp(prefix="initbench-scale-"))
     try:
-        plan = _planned(count, out)
+        study = _planned(count, out)
         given: list[int] = []
         chosen = working._next
 
@@ -127,7 +128,7 @@ def _run(count: int, cluster: Cluster, size: int | None) -> Measured:
         fixed = patch.object(working.Run, "size", size) if size else nullcontext()
         with fixed, patch.object(working, "_next", counted):
             began, thread, process = time.perf_counter(), time.thread_time(), time.process_time()
-            records = runner.run(plan, plan.trials, out, cluster=cluster)
+            records = runner.train_missing(study, study.trials, DaskPool(cluster), Silent())
             seconds, client = time.perf_counter() - began, time.thread_time() - thread
             scheduler = time.process_time() - process - client
         length = store.path_of(out, records[0].trial.id).stat().st_size

@@ -7,8 +7,7 @@ import numpy as np
 
 from initbench import datasets
 from initbench.records.recipe import DEFAULT_SCHEMES, Trial
-from initbench.running.plan import make_plan
-from initbench.running.study import draft_of
+from initbench.running.plan import draft_of, plan_study
 
 CONTENDERS = ("tutorial loop", "Lightning", "eager loop", "torch.compile", "JAX")
 FULL_SIZE = {"mnist": (60_000, 10_000, (28, 28, 1)), "cifar10": (10_000, 2_000, (32, 32, 3))}  # train, test, image
@@ -87,8 +86,8 @@ def flags(workload: Workload, dataset: str) -> dict[str, object]:
 
 def lay_out(workload: Workload, dataset: str, data_dir: Path) -> list[Trial]:
     """Return the trials of a workload on a dataset, given by name or path."""
-    plan = make_plan(draft_of(None, flags(workload, dataset), "argument"), data_dir)
-    return [trial.model_copy(update={"evaluations": workload.evaluations}) for trial in plan.trials]
+    study = plan_study(draft_of(None, flags(workload, dataset), "argument"), Path(), data_dir)
+    return [trial.model_copy(update={"evaluations": workload.evaluations}) for trial in study.trials]
 
 
 def find_data(kind: str, root: Path, made: Path) -> tuple[str, str]:

@@ -9,7 +9,9 @@ from fork_server import SCALE, all_gone, children_of
 from stored import payloads
 
 from initbench.running import runner
-from initbench.running.study import Place, draft_of, prepare
+from initbench.running.observer import Silent
+from initbench.running.plan import draft_of, plan_study
+from initbench.running.pool import LocalPool
 
 BAD = '''
 import ctypes, os, resource, signal, sys, time
@@ -153,11 +155,11 @@ def test_of_a_group_that_loses_its_worker_the_guilty_trial_alone_fails(home, mon
     flags = {"model": "linear", "steps": 3, "seeds": 1}
     lost = ["bad.py:quits", "bad.py:raises"]
     draft = draft_of(None, flags | {"schemes": ["kaiming", *lost, "zeros"]}, "--")
-    work = prepare(draft, Place(home / "out"), "compare")
-    alone = prepare(draft_of(None, flags | {"schemes": ["kaiming", "zeros"]}, "--"), Place(home / "alone"), "compare")
-    truth = runner.run(alone.plan, alone.plan.trials, home / "alone", 1)
+    study, pool = plan_study(draft, home / "out"), LocalPool(jobs=1)
+    alone = plan_study(draft_of(None, flags | {"schemes": ["kaiming", "zeros"]}, "--"), home / "alone")
+    truth = runner.train_missing(alone, alone.trials, pool, Silent())
     monkeypatch.setattr(runner, "group_trials", lambda trials, _: [tuple(trials)])
-    records = runner.run(work.plan, work.plan.trials, home / "out", 1)
+    records = runner.train_missing(study, study.trials, pool, Silent())
     assert [record.outcome.status for record in records] == ["finished", "failed", "failed", "finished"]
     assert records[1].outcome.reason == REASONS["quits"]
     assert records[2].outcome.reason.startswith(REASONS["raises"])

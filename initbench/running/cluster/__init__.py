@@ -1,9 +1,10 @@
-"""More machines: the same run on a Dask cluster, embedded or the user's.
+"""More machines: the same study on a Dask cluster, started here or the user's own.
 
-Dask schedules; what is here connects (`opening`), checks the workers before they get a trial (`members`), is what they
-run (`task`), and hands out groups of trials and takes in what came of them (`work`).
+Dask schedules. `connection` connects, `workers` checks the workers before they get a trial, `task` is what runs on a
+worker, `dispatch` hands groups of trials out and takes their records in, and `pool` is the backend made of these.
 """
 
 from initbench.running.cluster.connection import Cluster, cluster_of
+from initbench.running.cluster.pool import DaskPool
 
-__all__ = ["Cluster", "cluster_of"]
+__all__ = ["Cluster", "DaskPool", "cluster_of"]

@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from initbench.core.spec import parse
 from initbench.errors import ConfigurationError, UsageError
-from initbench.running.pool import main_module_hidden, no_interrupt_for_children
+from initbench.running.workers import main_module_hidden, no_interrupt_for_children
 from initbench.training.environment import cores
 
 EMBEDDED = "dask"
@@ -60,12 +60,10 @@ class Cluster:
             self.client = self._open.enter_context(_embedded(self) if self.embedded else _connected(str(self.address)))
         return self.client
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self.embedded:
-            _kill_children()  # whatever they are at; closing in good order takes seconds
+    def close(self, *, kill: bool = False) -> None:
+        """Disconnect, and end an embedded cluster; with `kill`, its workers at once."""
+        if kill and self.embedded:
+            _kill_children()  # an orderly end takes seconds
         self._open.close()
         self.client = None
 

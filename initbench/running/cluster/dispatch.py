@@ -1,9 +1,9 @@
-"""Groups out to a cluster, records in: what `lanes.work` is on one machine, with Dask in the place of lanes."""
+"""Groups of trials out to a cluster, their records in, with tasks large enough to keep Dask's overhead low."""
 
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,15 +17,17 @@ from distributed.scheduler import KilledWorker
 from initbench.errors import ConfigurationError
 from initbench.records import store
 from initbench.records.record import Record
+from initbench.running.backend import Lost, Results, Trained, died, is_overdue, timed_out
 from initbench.running.cluster.connection import Cluster
-from initbench.running.cluster.task import Errand, Trained, train
+from initbench.running.cluster.task import Errand, TaskResult, train
 from initbench.running.cluster.workers import Crew, demands_of
-from initbench.running.plan import Plan
-from initbench.running.pool import POLL, Lost
+from initbench.running.observer import Observer
+from initbench.running.study import Study
 from initbench.running.worker import REPORT_EVERY
+from initbench.running.workers import POLL
 from initbench.training import Group
 
-Result = tuple[Group, list[Record] | Lost]
+Result = tuple[Group, Trained | Lost]
 
 TASK = 4.0  # seconds that a task is to take
 OF_EACH = 0.02  # or so many for each worker: scheduler and client together spend 0.01 on a task, and must keep up
@@ -52,8 +54,8 @@ class Run:
     errand: Errand
     events: "SimpleQueue[Mapping[str, Any]]"
     waiting: deque[Group]
-    ended: "SimpleQueue[Future[Trained]]" = field(default_factory=SimpleQueue)
-    running: dict["Future[Trained]", Task] = field(default_factory=dict)
+    ended: "SimpleQueue[Future[TaskResult]]" = field(default_factory=SimpleQueue)
+    running: dict["Future[TaskResult]", Task] = field(default_factory=dict)
     suspects: set[Group] = field(default_factory=set)  # of a task whose worker died: each is tried alone
     begun: dict[str, tuple[float, str]] = field(default_factory=dict)  # when and where a task's group began, by key
     given: int = 0
@@ -70,25 +72,15 @@ class Run:
         return max(1, int(min(wanted, len(self.waiting) / (TAIL * workers))))
 
 
-def work(
-    waiting: deque[Group],
-    cluster: Cluster,
-    plan: Plan,
-    out: Path,
-    limit: float | None,
-    reported: Callable[[Mapping[str, int]], None],
-    noticed: Callable[[str], None],
-) -> Generator[Result, None, None]:
-    """Train groups on a cluster until none is waiting; the caller may put more into `waiting` on the way.
+def dispatch(waiting: deque[Group], study: Study, cluster: Cluster, limit: float | None, observer: Observer) -> Results:
+    """Train groups on a cluster until none is waiting; the caller may add groups to `waiting` meanwhile.
 
     Args:
         waiting: groups, taken from the left.
-        cluster: where; it is connected here.
-        plan: whose datasets the workers need.
-        out: the store. Where it is shared, workers write into it.
+        study: whose datasets the workers need. Where its results folder is shared, they write into it.
+        cluster: is connected here.
         limit: seconds that a trial may take, None for any; a group may take as much for each of its trials.
-        reported: told how far trials are.
-        noticed: told of what stops nothing.
+        observer: notified of progress and of notices.
 
     Yields:
         Each group with its records, or with how it was lost.
@@ -96,38 +88,33 @@ def work(
     Raises:
         ConfigurationError: no scheduler answers, it goes away, or a worker lacks something before the first trial.
     """
-    with _told_when_gone(cluster), _opened(waiting, cluster, plan, out, limit, noticed) as run:
+    with _scheduler_required(cluster), _opened(waiting, study, cluster, limit, observer) as run:
         while waiting or run.running:
             run.crew.look(now=False)
             _hand_out(run)
             done = _done(run)
-            reported(_heard(run))
+            observer.progressed(_heard(run))
             for future in done:
-                yield from _ended(run, future, out)
+                yield from _ended(run, future, study.out)
             yield from _overdue(run, limit)
 
 
 @contextmanager
 def _opened(
-    waiting: deque[Group],
-    cluster: Cluster,
-    plan: Plan,
-    out: Path,
-    limit: float | None,
-    noticed: Callable[[str], None],
+    waiting: deque[Group], study: Study, cluster: Cluster, limit: float | None, observer: Observer
 ) -> Iterator[Run]:
     """Connect, look at the workers, listen to their reports; at the end, nothing that was asked for is left behind."""
     client = cluster.connect()
     topic = f"initbench-{secrets.token_hex(8)}"
-    with _probing(out, topic) as probe:
+    with _probing(study.out, topic) as probe:
         trials = [trial for group in waiting for trial in group]
-        datasets = [plan.datasets[key] for key in dict.fromkeys(trial.fingerprint for trial in trials)]
+        datasets = [study.datasets[key] for key in dict.fromkeys(trial.fingerprint for trial in trials)]
         shared = probe if cluster.shared else None
-        crew = Crew(client, demands_of(topic, trials, datasets, shared, embedded=cluster.embedded), noticed)
+        crew = Crew(client, demands_of(topic, trials, datasets, shared, embedded=cluster.embedded), observer.noticed)
         crew.gather()
         errand = Errand(
             topic=topic,
-            out=out.resolve() if cluster.shared else None,
+            out=study.out.resolve() if cluster.shared else None,
             report_every=max(REPORT_EVERY, len(crew.ready) / REPORTS),
             told_when_begun=limit is not None,
         )
@@ -143,7 +130,7 @@ def _opened(
 
 
 @contextmanager
-def _told_when_gone(cluster: Cluster) -> Iterator[None]:
+def _scheduler_required(cluster: Cluster) -> Iterator[None]:
     """Turn what Dask raises when it loses its scheduler, futures that were cancelled or a closed line, into a sentence.
 
     Raises:
@@ -172,7 +159,7 @@ def _probing(out: Path, topic: str) -> Iterator[Path]:
             probe.unlink()
 
 
-def _done(run: Run) -> "list[Future[Trained]]":
+def _done(run: Run) -> "list[Future[TaskResult]]":
     """Wait a moment; return what has ended.
 
     Not through `Client.get_executor`: a future of its whose result was lost and whose task then fails is never done
@@ -268,7 +255,7 @@ def _heard(run: Run) -> dict[str, int]:
     return newest
 
 
-def _ended(run: Run, future: "Future[Trained]", out: Path) -> Iterator[Result]:
+def _ended(run: Run, future: "Future[TaskResult]", out: Path) -> Iterator[Result]:
     """Yield what came of a task; one whose worker was not ready, or died, is given again, its groups each alone."""
     task = run.running.pop(future)
     run.begun.pop(task.key, None)
@@ -276,10 +263,10 @@ def _ended(run: Run, future: "Future[Trained]", out: Path) -> Iterator[Result]:
         trained = future.result()
     except KilledWorker as error:
         if task.groups[0] in run.suspects:
-            yield task.groups[0], Lost(f"last on {error.last_worker.address}")
+            yield task.groups[0], died(f"last on {error.last_worker.address}")
             return
         run.suspects.update(task.groups)
-        trained = Trained((), 0.0)
+        trained = TaskResult((), 0.0)
     if trained.records:
         yield from _taken_in(run, task, trained, out)
     else:
@@ -287,7 +274,7 @@ def _ended(run: Run, future: "Future[Trained]", out: Path) -> Iterator[Result]:
         run.crew.look()
 
 
-def _taken_in(run: Run, task: Task, trained: Trained, out: Path) -> Iterator[Result]:
+def _taken_in(run: Run, task: Task, trained: TaskResult, out: Path) -> Iterator[Result]:
     """Yield the records of a task, read from the store where the workers write into it."""
     run.groups_done += len(task.groups)
     run.seconds += trained.seconds
@@ -295,7 +282,7 @@ def _taken_in(run: Run, task: Task, trained: Trained, out: Path) -> Iterator[Res
         trial_id: store.decode(data) if data is not None else _read(out, trial_id) for trial_id, data in trained.records
     }
     for group in task.groups:
-        yield group, [records[trial.id] for trial in group]
+        yield group, Trained([records[trial.id] for trial in group], stored=run.errand.out is not None)
 
 
 def _read(out: Path, trial_id: str) -> Record:
@@ -319,15 +306,13 @@ def _read(out: Path, trial_id: str) -> Record:
 
 def _overdue(run: Run, limit: float | None) -> Iterator[Result]:
     """End the worker of a group that has had its time, and yield that group."""
-    if limit is None:
-        return
     now = time.monotonic()
     for future, task in list(run.running.items()):
         began, worker = run.begun.get(task.key, (now, ""))
-        if now - began > limit * len(task.groups[0]):
+        if is_overdue(task.groups[0], now - began, limit):
             del run.running[future]
             future.cancel()
             # One without a nanny cannot be started again: it trains on, for nobody.
             with suppress(ValueError, TimeoutError):
                 run.crew.client.restart_workers([worker], timeout=POLL, raise_for_error=False)
-            yield task.groups[0], Lost()
+            yield task.groups[0], timed_out(limit)

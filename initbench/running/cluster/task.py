@@ -37,7 +37,7 @@ class Errand:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TaskResult:
     """What came of a task: for each trial its record as it is stored, or None where it is stored already.
 
     None at all from a worker that has joined, or was started again, since the workers were last looked at.
@@ -52,14 +52,14 @@ def prepared(topic: str, datasets: Mapping[str, Dataset]) -> None:
     _datasets.update({(topic, fingerprint): dataset for fingerprint, dataset in datasets.items()})
 
 
-def train(errand: Errand, groups: Sequence[Group]) -> Trained:
+def train(errand: Errand, groups: Sequence[Group]) -> TaskResult:
     """Train groups, one after the other, or none where their data are not known here."""
     if any((errand.topic, group[0].fingerprint) not in _datasets for group in groups):
-        return Trained((), 0.0)
+        return TaskResult((), 0.0)
     with _training:
         began = time.monotonic()
         records = tuple(item for group in groups for item in _train(errand, group))
-        return Trained(records, time.monotonic() - began)
+        return TaskResult(records, time.monotonic() - began)
 
 
 def _train(errand: Errand, group: Group) -> Iterator[tuple[str, bytes | None]]:

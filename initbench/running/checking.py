@@ -1,0 +1,228 @@
+"""Checks of a recipe against the registries and the data: every mistake is named before the first trial."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from initbench import datasets
+from initbench.core import usercode
+from initbench.core.spec import is_reference
+from initbench.datasets import Dataset
+from initbench.errors import ConfigurationError, InitbenchError, UsageError
+from initbench.networks.layers import weighted_layers
+from initbench.networks.models import MODELS, build_model
+from initbench.records.recipe import DEFAULT_BASELINE, Claim, Draft, Mistake, Recipe, check
+from initbench.schemes import assign, parse_scheme
+from initbench.training.environment import check_precision, choose_device
+from initbench.training.optimizers import OPTIMIZERS
+
+CODE_IN_FILE = "code is imported when a flag names it, never because a file does: give it with -s or -m."
+SMALL_MODEL = 20_000_000  # parameters, 80 MB
+
+
+def canonical_recipe(draft: Draft) -> Recipe:
+    """Return the recipe of a draft with every name in canonical form.
+
+    Structure and names are checked together, so that one run shows every mistake.
+
+    Raises:
+        UsageError: mistakes in flags or arguments, one per line.
+        ConfigurationError: mistakes of which one is in a recipe file, likewise.
+    """
+    recipe, mistakes = check(draft)
+    resolvers: dict[str, Callable[[str], object]] = {
+        "schemes": parse_scheme,
+        "model": MODELS.resolve,
+        "dataset": datasets.resolve,
+        "optimizer": OPTIMIZERS.resolve,
+        "baseline": parse_scheme,
+    }
+    canonical: dict[str, Any] = {}
+    for key, resolve in resolvers.items():
+        values, wrong = _resolve_all(draft, key, resolve)
+        mistakes += wrong
+        canonical[key] = tuple(dict.fromkeys(values))
+    for i, claim in enumerate(recipe.claims if recipe else ()):
+        if any(map(names_code, (claim.better, claim.than, str(claim.where.get("model", ""))))):
+            mistakes.append(draft.mistake("claims", CODE_IN_FILE, f"[{i}]"))
+            continue
+        try:
+            canonical.setdefault("claims", []).append(_claim(claim, canonical))
+        except UsageError as error:
+            mistakes.append(draft.mistake("claims", str(error), f"[{i}]"))
+    _raise_all(mistakes)
+    assert recipe is not None
+    canonical["baseline"] = next(iter(canonical["baseline"]), None)
+    canonical["claims"] = tuple(canonical.get("claims", ()))
+    return recipe.model_copy(update=canonical)
+
+
+def names_code(text: str) -> bool:
+    """Say whether a scheme or a model names code of the user's in any of its parts."""
+    return ".py:" in text or any(is_reference(part.rpartition("=")[2]) for part in text.split(";"))
+
+
+def _claim(claim: Claim, canonical: Mapping[str, Sequence[str]]) -> Claim:
+    """Give the names in a claim their canonical text; a claim is about what the recipe compares."""
+    sides = {"better": str(parse_scheme(claim.better)), "than": str(parse_scheme(claim.than))}
+    for scheme in sides.values():
+        if scheme not in canonical["schemes"]:
+            raise UsageError(f"'{scheme}' is not among the schemes: add it.")
+    where = dict(claim.where)
+    if "model" in where:
+        where["model"] = _one_of("model", str(MODELS.resolve(str(where["model"]))), canonical["model"])
+    if "optimizer" in where:
+        where["optimizer"] = _one_of(
+            "optimizer", str(OPTIMIZERS.resolve(str(where["optimizer"]))), canonical["optimizer"]
+        )
+    return claim.model_copy(update={**sides, "where": where})
+
+
+def _one_of(key: str, value: str | float, known: Sequence[str | float]) -> str | float:
+    """Return a place that a claim names, if anything is trained there: elsewhere it would never be decided."""
+    if value not in known:
+        raise UsageError(f"where.{key}: {value!r} is not among the recipe's ({', '.join(map(str, known))}).")
+    return value
+
+
+def _resolve_all(draft: Draft, key: str, resolve: Callable[[str], object]) -> tuple[list[str], list[Mistake]]:
+    """Give each name of an axis its canonical text; what is no text is the structure check's to name."""
+    value = draft.values.get(key)
+    texts = value if isinstance(value, list | tuple) else [value]
+    values, mistakes = [], []
+    for text in texts:
+        if not isinstance(text, str):
+            continue
+        if names_code(text) and draft.mistake(key, "").in_file:
+            mistakes.append(draft.mistake(key, f"'{text}': {CODE_IN_FILE}"))
+            continue
+        try:
+            values.append(str(resolve(text)))
+        except UsageError as error:
+            mistakes.append(draft.mistake(key, str(error)))
+    return values, mistakes
+
+
+def _raise_all(mistakes: Iterable[Mistake]) -> None:
+    """Raise all mistakes as one error: a configuration's if any of them stands in a file, else a usage error."""
+    unique = list(dict.fromkeys(mistakes))
+    if unique:
+        error = ConfigurationError if any(mistake.in_file for mistake in unique) else UsageError
+        raise error("\n".join(map(str, unique)))
+
+
+def baseline_of(recipe: Recipe) -> str:
+    """Return the declared baseline; undeclared, torch_default where it takes part, else the first scheme."""
+    if recipe.baseline is not None:
+        return recipe.baseline
+    return DEFAULT_BASELINE if DEFAULT_BASELINE in recipe.schemes else recipe.schemes[0]
+
+
+def checked_device(draft: Draft, recipe: Recipe) -> str:
+    """Return the device that trains here.
+
+    Raises:
+        ConfigurationError: it is not available, or lacks the precision.
+    """
+    try:
+        device = choose_device(recipe.device)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(draft.mistake("device", str(error)))) from None
+    try:
+        check_precision(recipe.precision, device)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(draft.mistake("precision", str(error)))) from None
+    return device
+
+
+def require_fit(draft: Draft, recipe: Recipe, prepared: list[Dataset]) -> None:
+    """Try every pair of model, dataset, scheme and optimizer; a message is given once for all pairs it applies to.
+
+    Raises:
+        UsageError: a pair does not fit.
+        ConfigurationError: one of them is in a recipe file.
+    """
+    mistakes: dict[str, Mistake] = {}
+    for key, attempt in _attempts(recipe, prepared):
+        try:
+            attempt()
+        except (InitbenchError, ValueError) as error:
+            mistakes.setdefault(str(error), draft.mistake(key, str(error)))
+    _raise_all(mistakes.values())
+
+
+def _attempts(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield each pair that must fit, with the key of the recipe that would be to blame."""
+    yield "dataset", partial(_require_names, prepared)
+    yield "claims", partial(_require_places, recipe, prepared)
+    for dataset in prepared:
+        yield "batch_size", partial(_require_batch, recipe, dataset)
+        for model in recipe.model:
+            yield "model", partial(_require_logits, model, dataset)
+            for scheme in recipe.schemes:
+                yield "schemes", partial(_notices_of, model, scheme, dataset)
+    for optimizer in recipe.optimizer:
+        yield "optimizer", partial(OPTIMIZERS.build, optimizer)
+
+
+def _require_names(prepared: list[Dataset]) -> None:
+    """Two datasets of one name would share the rows of every table."""
+    counts = Counter(dataset.name for dataset in prepared)
+    for name, count in counts.items():
+        if count > 1:
+            raise UsageError(f"{count} different datasets are called '{name}': rename a file or folder.")
+
+
+def _require_places(recipe: Recipe, prepared: list[Dataset]) -> None:
+    for claim in recipe.claims:
+        if "dataset" in claim.where:
+            _one_of("dataset", claim.where["dataset"], [dataset.name for dataset in prepared])
+        if "lr" in claim.where:
+            _one_of("lr", claim.where["lr"], recipe.lr)
+
+
+def _require_batch(recipe: Recipe, dataset: Dataset) -> None:
+    if recipe.batch_size > dataset.train_size:
+        raise UsageError(
+            f"a batch of {recipe.batch_size} is larger than the training split of {dataset.name} "
+            f"({dataset.train_size} images): choose a smaller one."
+        )
+
+
+def _require_logits(model: str, dataset: Dataset) -> None:
+    """Run the model once on two black images.
+
+    A large one runs on the meta device, where it takes no memory; a small one does not, because torch would import its
+    compiler for that (1.3 s).
+    """
+    where = "cpu" if names_code(model) else "meta"  # what the user's code does on meta tensors is not ours to say
+    meta = build_model(model, dataset.shape, dataset.classes, device=where).eval()
+    small = sum(parameter.numel() for parameter in meta.parameters()) <= SMALL_MODEL
+    built = build_model(model, dataset.shape, dataset.classes).eval() if small else meta
+    try:
+        with torch.no_grad():
+            logits = built(torch.zeros(2, *dataset.shape, device="cpu" if small else where))
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError) as error:
+        said = usercode.describe_error(error) if names_code(model) else error
+        raise UsageError(f"The model '{model}' does not fit {dataset.name}: {said}") from None
+    if not isinstance(logits, torch.Tensor):
+        raise UsageError(f"The model '{model}' gives {type(logits).__name__}, not a tensor of logits.")
+    if logits.shape != (2, dataset.classes):
+        raise UsageError(f"The model '{model}' gives {tuple(logits.shape)}, not (2, {dataset.classes}) logits.")
+
+
+def _notices_of(model: str, scheme: str, dataset: Dataset) -> list[str]:
+    """Return what a scheme does not fit in a model, as sentences."""
+    built = build_model(model, dataset.shape, dataset.classes, device="cpu" if names_code(model) else "meta")
+    assignments = assign(parse_scheme(scheme), weighted_layers(built))
+    return [f"{model}: {notice}" for notice in dict.fromkeys(item.notice for item in assignments) if notice]
+
+
+def layer_notices(recipe: Recipe, prepared: list[Dataset]) -> list[str]:
+    """Return a sentence for each kind of layer that a scheme does not fit."""
+    combinations = itertools.product(recipe.model, recipe.schemes, prepared)
+    return list(dict.fromkeys(itertools.chain.from_iterable(itertools.starmap(_notices_of, combinations))))

@@ -1,0 +1,163 @@
+"""Workers of this machine: how processes, or a thread, are started and ended (`concurrent.futures` executors)."""
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import (
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from initbench.running import bootstrap, worker
+
+POLL = 0.1  # seconds between two checks of the workers
+PATIENCE = 1.0  # seconds for a thread to reach its next step once it was asked to stop
+
+
+@dataclass(frozen=True)
+class Workers:
+    """An executor, its processes (none where it is a thread), and the queue on which they report (trial id, step).
+
+    `begun` is done when the first of them has started.
+    """
+
+    executor: Executor
+    reports: Any
+    begun: Future[int]
+    processes: tuple[BaseProcess, ...] = ()
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def drain(self) -> dict[str, int]:
+        """Return the newest step of each trial reported since the last call."""
+        newest: dict[str, int] = {}
+        with contextlib.suppress(queue.Empty):
+            while True:
+                trial_id, step = self.reports.get_nowait()
+                newest[trial_id] = step
+        return newest
+
+    def close(self) -> None:
+        """End workers that have nothing left to do."""
+        self.executor.shutdown()
+        for process in self.processes:  # who said before that the executor may end is not waited for by it
+            process.join()
+        self._close_reports()
+
+    def kill(self, unfinished: Iterable[Future[Any]] = ()) -> None:
+        """End workers at once, whatever they are at: processes are killed, a thread stops at its next step."""
+        self.stop.set()
+        for process in self.processes:
+            process.kill()
+        # A thread that makes no step is left behind; the program does not wait for it when it ends.
+        stuck = not self.processes and wait([f for f in unfinished if f.running()], PATIENCE).not_done
+        self.executor.shutdown(wait=not stuck, cancel_futures=True)
+        self._close_reports()
+
+    def cause_of_death(self) -> str:
+        """Say how a process ended whose executor is broken."""
+        self.executor.shutdown()  # until then the process may not have been waited for
+        codes = [process.exitcode for process in self.processes if process.exitcode is not None]
+        self._close_reports()
+        if codes and codes[0] < 0:
+            name = signal.Signals(-codes[0]).name
+            return f"{name}, as when memory runs out" if name == "SIGKILL" else name
+        return f"exit code {codes[0]}" if codes else "no exit code"
+
+    def _close_reports(self) -> None:
+        if self.processes:
+            self.reports.close()
+            self.reports.cancel_join_thread()
+
+
+def open_thread() -> Workers:
+    """Open one worker that is a thread of this process: it starts at once."""
+    reports: queue.Queue[tuple[str, int]] = queue.Queue()
+    stop = threading.Event()
+    executor = ThreadPoolExecutor(1, "initbench", worker.start_thread, (reports, stop))
+    return Workers(executor, reports, executor.submit(os.getpid), stop=stop)
+
+
+def open_processes(jobs: int = 1) -> Workers:
+    """Open spawned worker processes; they start while this returns."""
+    # Spawned, never forked: a forked child hangs once OpenMP has run in the parent (pytorch issues 2245, 17199).
+    context = multiprocessing.get_context("spawn")
+    reports = context.Queue()
+    executor = ProcessPoolExecutor(jobs, context, bootstrap.start_process, (reports, str(Path.cwd())))
+    others = set(multiprocessing.active_children())
+    with _single_threaded_children(), main_module_hidden(), no_interrupt_for_children():
+        # A process starts with each submission that finds none idle, and none is before it has imported torch: so
+        # all start here, and inherit what is set here.
+        begun = [executor.submit(os.getpid) for _ in range(jobs)]
+    return Workers(executor, reports, begun[0], tuple(set(multiprocessing.active_children()) - others))
+
+
+@contextmanager
+def processes(jobs: int) -> Iterator[Workers]:
+    """Open worker processes for a block; leaving it early (an exception, Ctrl-C) ends them at once."""
+    workers = open_processes(jobs)
+    try:
+        yield workers
+    except BaseException:
+        workers.kill()
+        raise
+    else:
+        workers.close()
+
+
+@contextmanager
+def _single_threaded_children() -> Iterator[None]:
+    """Have OpenMP start in the children with one thread, before torch is imported there."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+@contextmanager
+def no_interrupt_for_children() -> Iterator[None]:
+    """Have children begin with Ctrl-C blocked: it is the parent's to answer, even while they import torch."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would lift the block again when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def main_module_hidden() -> Iterator[None]:
+    """Keep spawned children from running the user's script again.
+
+    They would import `__main__` to find functions pickled from it; ours live in modules. So `initbench.compare(...)`
+    works in a script without an `if __name__ == "__main__"` guard.
+    """
+    main = sys.modules["__main__"]
+    names: list[str] = ["__file__", "__spec__"]
+    hidden = {name: main.__dict__.pop(name) for name in names if name in main.__dict__}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
