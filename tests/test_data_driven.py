@@ -236,7 +236,7 @@ def test_the_library_face_takes_a_batch_and_labels(scheme, sample):
 
 @pytest.mark.parametrize("scheme", ["lsuv", "data_dependent"])
 def test_inputs_that_are_not_finite_are_named(scheme):
-    with pytest.raises(UsageError, match=f"{scheme} cannot go on.*'linear1'"):
+    with pytest.raises(UsageError, match=f"{scheme} stopped.*'linear1'"):
         filled("mlp(depth=2)", scheme, Sample((torch.full((8, 1, 8, 8), math.nan),), torch.zeros(8, dtype=torch.long)))
 
 
@@ -283,7 +283,7 @@ def test_a_base_is_part_of_the_text_and_a_default_is_left_out():
         ("lsuv(tol=0)", "cannot take tol=0"),
         ("metainit(steps=0)", "cannot take steps=0"),
         ("gradinit(gamma=-1.0)", "cannot take gamma=-1.0"),
-        ("kaiming_normal; head=lsuv", "is for a whole model and cannot be the part 'head'"),
+        ("kaiming_normal; head=lsuv", "fills a whole model and cannot be the part 'head'"),
     ],
 )
 def test_a_mistake_is_named_when_the_scheme_is_read(text, message):
@@ -745,7 +745,7 @@ def test_a_functional_relu_in_place_is_overheard_as_well(sample):
 
 
 def test_sign_flip_says_when_it_found_no_relu(sample):
-    with pytest.warns(InitbenchWarning, match="no layer whose output goes straight into a ReLU"):
+    with pytest.warns(InitbenchWarning, match="no layer whose output goes directly into a ReLU"):
         filled("mlp(depth=2, activation='tanh')", "sign_flip", sample)
 
 

@@ -61,7 +61,7 @@ def test_a_whole_scheme_of_the_users_sees_images_and_its_cost_is_counted(mine):
     comparison = initbench.compare(["mine.py:unit_outputs"], model="mine.py:build", **QUICK)
     assert all(record.initialization_steps > 0 for record in comparison.records)
     assert all(record.outcome.status == "finished" for record in comparison.records)
-    with pytest.raises(UsageError, match="looks at training data"):
+    with pytest.raises(UsageError, match="uses training data"):
         initbench.initialize(build_model("mlp", (1, 8, 8), 10), "mine.py:unit_outputs")
 
 

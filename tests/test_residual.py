@@ -103,7 +103,7 @@ def test_a_wrong_declaration_is_named(wrong):
         def residual_branch(self):
             return wrong
 
-    with pytest.raises(UsageError, match=r"Wrong\.residual_branch\(\) is to return a list"):
+    with pytest.raises(UsageError, match=r"Wrong\.residual_branch\(\) must return a list"):
         filled("kaiming_normal", nn.Sequential(Wrong(2)))
 
 
@@ -268,10 +268,10 @@ def test_inspecting_one_scheme_leaves_no_scale_behind_for_the_next():
 @pytest.mark.parametrize(
     ("scheme", "model", "message"),
     [
-        ("fixup", "mlp", "'fixup' is about residual branches, and this model declares none: use a resnet"),
-        ("kaiming_normal; last=zeros", "cnn", "'last=zeros' is about residual branches"),
-        ("zeros; conv=fixup", "cnn", "'conv=fixup' is about residual branches"),
-        ("scaled('fixup', 0.5)", "mlp", "is about residual branches"),
+        ("fixup", "mlp", "'fixup' needs residual branches, and this model declares none: use a resnet"),
+        ("kaiming_normal; last=zeros", "cnn", "'last=zeros' needs residual branches"),
+        ("zeros; conv=fixup", "cnn", "'conv=fixup' needs residual branches"),
+        ("scaled('fixup', 0.5)", "mlp", "needs residual branches"),
         ("skipinit", "mlp", "sets the scales of residual branches, and this model declares none"),
         (
             "skipinit",
@@ -305,11 +305,11 @@ def test_a_scaled_preset_scales_biases_as_well():
 
 def test_a_scaled_rule_scales_its_law():
     layer = weighted_layers(nn.Linear(40, 30))[0]
-    rule = parse_scheme("scaled('uniform(a=1.0, b=3.0)', 0.5)").makers["weight"]
+    rule = parse_scheme("scaled('uniform(a=1.0, b=3.0)', 0.5)").fillers["weight"]
     assert (rule.mean, rule.variance(layer.block)) == (1.0, pytest.approx(0.25 / 3))
     assert not rule.degenerate
-    assert parse_scheme("scaled('eye', 0.5)").makers["weight"].variance is None
-    nothing = parse_scheme("scaled('kaiming_normal', 0.0)").makers["weight"]
+    assert parse_scheme("scaled('eye', 0.5)").fillers["weight"].variance is None
+    nothing = parse_scheme("scaled('kaiming_normal', 0.0)").fillers["weight"]
     assert nothing.degenerate
     assert nothing.deterministic
 
@@ -336,9 +336,9 @@ def test_a_scaled_scheme_has_one_text(spelling, canonical):
         ("scaled('kaiming')", "needs a value for 'factor'"),
         ("scaled('kaiming', 'half')", "a number"),
         ("scaled(3, 0.1)", "a valid string"),
-        ("scaled('skipinit', 0.1)", "for a whole model"),
+        ("scaled('skipinit', 0.1)", "fills a whole model"),
         ("bias=scaled('kaiming', 0.1)", "cannot fill a bias"),
-        ("head=skipinit", "for a whole model"),
+        ("head=skipinit", "fills a whole model"),
     ],
 )
 def test_a_mistake_is_named_when_the_text_is_read(text, message):

@@ -13,7 +13,7 @@ from initbench.errors import UsageError
 
 if TYPE_CHECKING:
     from initbench.core.registry import Entry, Registry
-    from initbench.schemes.rule import Maker
+    from initbench.schemes.rule import Filler
 
 COMPOSING = (
     "\nCompose by part: 'conv=kaiming_uniform; linear=xavier_uniform; bias=constant(0.1); head=zeros'."
@@ -88,7 +88,7 @@ def _registry(what: What) -> "Registry[Any]":
     return registries[what]
 
 
-def _show_schemes(registry: "Registry[Maker]") -> None:
+def _show_schemes(registry: "Registry[Filler]") -> None:
     rows = []
     for entry in registry.values():
         traits = Traits(registry.build(_example(entry)))
@@ -104,13 +104,13 @@ def _also(entry: "Entry[Any]") -> str:
 class Traits:
     """What a scheme declares of itself, in words."""
 
-    def __init__(self, maker: "Maker") -> None:
+    def __init__(self, filler: "Filler") -> None:
         from initbench.networks.layers import Layer
         from initbench.schemes import Preset, Procedure
 
         layer = Layer("layer", "linear", "layer.weight", "layer.bias", (8, 8))
-        self.procedure = maker if isinstance(maker, Procedure) else None
-        filling = maker.base if isinstance(maker, Procedure) else maker
+        self.procedure = filler if isinstance(filler, Procedure) else None
+        filling = filler.base if isinstance(filler, Procedure) else filler
         self.branches = isinstance(filling, Preset) and filling.branches
         self.rule = filling.weight(layer) if isinstance(filling, Preset) else filling
 

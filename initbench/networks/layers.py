@@ -149,7 +149,7 @@ def _declared(module: nn.Module) -> list[nn.Module | nn.Parameter]:
     own = {id(part) for part in (*module.modules(), *module.parameters())} - {id(module)}
     if not all(id(part) in own for part in parts):
         raise UsageError(
-            f"{type(module).__name__}.residual_branch() is to return a list of the module's own submodules in forward "
+            f"{type(module).__name__}.residual_branch() must return a list of the module's own submodules in forward "
             "order, with the parameters that multiply the branch."
         )
     return parts

@@ -1,7 +1,7 @@
 """Schemes: how the weights of a model are filled.
 
-A scheme is one function in one file of this folder, registered under its name; importing the files fills the registry
-in the order in which `initbench list schemes` shows it.
+A scheme is one registered function in a file of this folder; the order of the imports below is the order of
+`initbench list schemes`.
 """
 
 from initbench.schemes import torch_init as torch_init  # noqa: I001 - the order of definition is the order of the list

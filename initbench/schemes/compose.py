@@ -7,7 +7,8 @@
     torch_default; name:conv1.*=orthogonal(gain='relu')    a glob over parameter names
 
 The most specific part wins: name > head > last > first > conv, linear > weight. A bias is zero unless a `name:` part,
-the `bias` part or a preset (`torch_default`, …) says otherwise. A weight that no part speaks for is torch_default's.
+the `bias` part or a preset (`torch_default`, …) says otherwise. A weight that no part matches is filled by
+torch_default.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from initbench.core.spec import PARTS, Spec, did_you_mean, is_reference, split_o
 from initbench.errors import UsageError
 from initbench.networks.layers import Layer
 from initbench.schemes.presets import torch_default
-from initbench.schemes.rule import SCHEMES, Maker, Preset, Procedure, Rule, where_it_fits
+from initbench.schemes.rule import SCHEMES, Filler, Preset, Procedure, Rule, where_it_fits
 from initbench.schemes.torch_init import zeros
 
 GLOB = "name:"
@@ -26,7 +27,7 @@ GLOB = "name:"
 
 @dataclass(frozen=True)
 class Scheme:
-    """A parsed scheme: a spec for each part. `str(scheme)` is its canonical text, the same for every spelling."""
+    """A parsed scheme: one spec per part. `str(scheme)` is its canonical text, the same for every spelling."""
 
     parts: tuple[tuple[str, Spec], ...]
 
@@ -34,28 +35,28 @@ class Scheme:
         return "; ".join(str(spec) if part == "weight" else f"{part}={spec}" for part, spec in self.parts)
 
     @cached_property
-    def makers(self) -> dict[str, Maker]:
-        """What each part's factory returned."""
+    def fillers(self) -> dict[str, Filler]:
+        """The rule, preset or procedure of each part."""
         return {part: SCHEMES.build(spec) for part, spec in self.parts}
 
     @property
     def names(self) -> list[str]:
-        """The name in each part."""
+        """The name of each part's spec."""
         return [spec.name for _, spec in self.parts]
 
     @property
     def procedure(self) -> Procedure | None:
-        """What adjusts the whole model after it is filled, if anything does."""
-        maker = self.makers.get("weight")
-        return maker if isinstance(maker, Procedure) else None
+        """The procedure that adjusts the filled model, or None."""
+        filler = self.fillers.get("weight")
+        return filler if isinstance(filler, Procedure) else None
 
 
 @dataclass(frozen=True)
 class Assignment:
     """One tensor of a model and the rule that fills it.
 
-    `notice` says where the scheme itself did not fit. What is `adjusted` is only filled by the rule first: a procedure
-    then changes it.
+    `notice` explains why the scheme did not fit this layer, if it did not. If `adjusted`, a procedure changes the
+    tensor after the rule has filled it.
     """
 
     parameter: str
@@ -66,15 +67,18 @@ class Assignment:
 
     @property
     def is_bias(self) -> bool:
-        """Whether the tensor is the layer's bias."""
+        """Whether the tensor is the bias of its layer."""
         return self.parameter == self.layer.bias
 
 
 def parse_scheme(text: str) -> Scheme:
-    """Read a scheme and give it its canonical form.
+    """Parse the text of a scheme.
+
+    >>> str(parse_scheme("he_uniform(a=0.0); bias=constant(val=1)"))
+    'kaiming_uniform; bias=constant(1.0)'
 
     Raises:
-        UsageError: unknown scheme, part or parameter, a part given twice, or a rule that no bias can take.
+        UsageError: unknown scheme, part or parameter, a part given twice, or a bias rule that needs fans.
     """
     parts: dict[str, Spec] = {}
     for piece in split_outside_brackets(text, ";"):
@@ -83,10 +87,10 @@ def parse_scheme(text: str) -> Scheme:
             raise UsageError(f"The scheme '{text}' gives the part '{part}' twice.")
         parts[part] = SCHEMES.resolve(spec_text)
     scheme = Scheme(tuple(sorted(parts.items(), key=lambda item: _rank(item[0]))))
-    for part, maker in scheme.makers.items():
-        if isinstance(maker, Procedure) and part != "weight":
-            raise UsageError(f"'{parts[part]}' is for a whole model and cannot be the part '{part}' of '{text}'.")
-    bias = scheme.makers.get("bias")
+    for part, filler in scheme.fillers.items():
+        if isinstance(filler, Procedure) and part != "weight":
+            raise UsageError(f"'{parts[part]}' fills a whole model and cannot be the part '{part}' of '{text}'.")
+    bias = scheme.fillers.get("bias")
     if isinstance(bias, Rule) and not bias.fits(1):
         raise UsageError(f"'{parts['bias']}' cannot fill a bias, which has no fans: use constant, normal or uniform.")
     return scheme
@@ -95,12 +99,12 @@ def parse_scheme(text: str) -> Scheme:
 def assign(scheme: Scheme, layers: list[Layer]) -> list[Assignment]:
     """Choose the rule of every tensor of `layers`.
 
-    Where a bare scheme does not fit a layer (`eye` on a convolution, `dirac` on a Linear), that layer's weight is
-    torch_default's and the assignment carries a notice.
+    If the weight part does not fit a layer (`eye` on a convolution, `dirac` on a Linear), torch_default fills that
+    layer's weight, and the assignment has a notice.
 
     Raises:
-        UsageError: the scheme fits no layer at all, an explicit part does not fit, a glob matches no parameter, or the
-            scheme is about residual branches that the model does not have.
+        UsageError: the scheme fits no layer, an explicit part does not fit, a glob matches no parameter, or the scheme
+            needs residual branches that the model does not have.
     """
     _require_branches(scheme, layers)
     assignments = [_weight(scheme, layer) for layer in layers]
@@ -131,27 +135,27 @@ def _rank(part: str) -> int:
 
 
 def _parts_for(layer: Layer) -> list[str]:
-    """The parts that speak for a layer, the most specific first."""
+    """Return the parts that apply to a layer, the most specific first."""
     last = layer.branch is not None and layer.branch.last
     return ["head"] * layer.head + ["last"] * last + ["first"] * layer.first + [layer.kind, "weight"]
 
 
 def _globs_for(scheme: Scheme, parameter: str) -> list[str]:
-    """The name parts that match a parameter, the last written first."""
-    globs = [part for part in scheme.makers if part.startswith(GLOB)]
+    """Return the `name:` parts that match a parameter, in reverse order of writing."""
+    globs = [part for part in scheme.fillers if part.startswith(GLOB)]
     return [part for part in reversed(globs) if fnmatchcase(parameter, part.removeprefix(GLOB))]
 
 
 def _weight(scheme: Scheme, layer: Layer) -> Assignment:
     fallback = torch_default().weight(layer)
     for part in _globs_for(scheme, layer.weight) + _parts_for(layer):
-        maker = scheme.makers.get(part)
-        if maker is None:
+        filler = scheme.fillers.get(part)
+        if filler is None:
             continue
-        filling = maker.base if isinstance(maker, Procedure) else maker
+        filling = filler.base if isinstance(filler, Procedure) else filler
         rule = filling.weight(layer) if isinstance(filling, Preset) else filling
         if rule.fits(len(layer.block)):
-            return Assignment(layer.weight, layer, rule, adjusted=filling is not maker)
+            return Assignment(layer.weight, layer, rule, adjusted=filling is not filler)
         spec = dict(scheme.parts)[part]
         if part != "weight":
             raise UsageError(
@@ -167,14 +171,14 @@ def _weight(scheme: Scheme, layer: Layer) -> Assignment:
 def _bias(scheme: Scheme, layer: Layer) -> Assignment:
     assert layer.bias is not None
     for part in [*_globs_for(scheme, layer.bias), "bias", *_parts_for(layer)]:
-        maker = scheme.makers.get(part)
-        filling = maker.base if isinstance(maker, Procedure) else maker
+        filler = scheme.fillers.get(part)
+        filling = filler.base if isinstance(filler, Procedure) else filler
         if isinstance(filling, Preset):
-            return Assignment(layer.bias, layer, filling.bias(layer), adjusted=filling is not maker)
-        if isinstance(maker, Rule) and (part == "bias" or part.startswith(GLOB)):
-            if not maker.fits(1):
+            return Assignment(layer.bias, layer, filling.bias(layer), adjusted=filling is not filler)
+        if isinstance(filler, Rule) and (part == "bias" or part.startswith(GLOB)):
+            if not filler.fits(1):
                 raise UsageError(f"'{part}={dict(scheme.parts)[part]}' cannot fill the bias '{layer.bias}'.")
-            return Assignment(layer.bias, layer, maker)
+            return Assignment(layer.bias, layer, filler)
     return Assignment(layer.bias, layer, zeros(), adjusted=scheme.procedure is not None)
 
 
@@ -182,16 +186,16 @@ def _require_branches(scheme: Scheme, layers: list[Layer]) -> None:
     branches = [layer.branch for layer in layers if layer.branch]
     without_scale = next((f"the branch of '{branch.name}'" for branch in branches if not branch.scales), "")
     for part, spec in scheme.parts:
-        maker = scheme.makers[part]
-        said = str(spec) if part == "weight" else f"{part}={spec}"
-        if not branches and (part == "last" or (isinstance(maker, Preset) and maker.branches)):
+        filler = scheme.fillers[part]
+        written = str(spec) if part == "weight" else f"{part}={spec}"
+        if not branches and (part == "last" or (isinstance(filler, Preset) and filler.branches)):
             raise UsageError(
-                f"'{said}' is about residual branches, and this model declares none: use a resnet, or give your own "
+                f"'{written}' needs residual branches, and this model declares none: use a resnet, or give your own "
                 "blocks a method residual_branch."
             )
-        if isinstance(maker, Procedure) and maker.scales and (without_scale or not branches):
+        if isinstance(filler, Procedure) and filler.scales and (without_scale or not branches):
             raise UsageError(
-                f"'{said}' sets the scales of residual branches, and {without_scale or 'this model'} declares none: "
+                f"'{written}' sets the scales of residual branches, and {without_scale or 'this model'} declares none: "
                 "use resnet(branch_scale=True), or name the parameter in your own blocks' residual_branch."
             )
 
@@ -203,6 +207,6 @@ def _require_some_fit(scheme: Scheme, assignments: list[Assignment]) -> None:
 
 
 def _require_matches(scheme: Scheme, parameters: list[str]) -> None:
-    for part in scheme.makers:
+    for part in scheme.fillers:
         if part.startswith(GLOB) and not any(fnmatchcase(name, part.removeprefix(GLOB)) for name in parameters):
             raise UsageError(f"'{part}' matches no weight or bias of this model (it has {', '.join(parameters)}).")

@@ -1,4 +1,4 @@
-"""Schemes that look at the outputs of layers on a sample of training data, and set weights by them."""
+"""Schemes that set weights from the outputs of layers on a sample of training data."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -27,10 +27,10 @@ from initbench.schemes.rule import SCHEMES, Passes, Procedure, Sample
 
 Tolerance = Annotated[float, Field(gt=0, lt=1)]
 
-MOST_RESCALES = 30  # of one layer by lsuv
+MOST_RESCALES = 30  # per layer, in lsuv
 MOST_BALANCINGS = 10  # as in the paper
 DIRECTIONS = 4  # random η, over which squared gradients are averaged
-BALANCED = 0.01  # the largest |ln| of a gradient ratio over their geometric mean that needs no further balancing
+BALANCED = 0.01  # balanced: no gradient ratio's |ln| relative to the geometric mean exceeds this
 RELUS = (functional.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 
 
@@ -38,13 +38,13 @@ RELUS = (functional.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 def lsuv(base: Base = "orthogonal", tol: Tolerance = 1e-3) -> Procedure:
     """Divide each weight, layer by layer, by the std of the layer's output on data until |std-1| < tol (Mishkin 2015).
 
-    Layers come in execution order, the first and the head among them; the std is that of all outputs of a layer, over
-    images, units and places. Where biases are zero one division is enough, for outputs are linear in the weight; with
-    others it is repeated, and a weight that does not get there keeps the base's values, which a warning says, as it
-    does of a layer of constant output. The paper's tol is 0.1, which saves a division and leaves any std within it.
-    Of a layer used several times the first use counts. Biases are left alone.
+    Layers are visited in execution order, including the first and the head; the std is over all outputs of a layer:
+    over images, units and positions. With zero biases one division is enough, because outputs are linear in the weight;
+    otherwise it is repeated. A weight that does not reach tol, or whose output is constant, keeps the base's values,
+    with a warning. The paper's tol of 0.1 saves a division and accepts any std within it. For a layer used several
+    times the first use counts. Biases are not changed.
 
-    It needs inputs, and costs one forward pass over them and each layer once more for every division: two passes.
+    It needs inputs and costs one forward pass over them, plus each layer once more per division: two passes.
     """
 
     def adjust(model: nn.Module, layers: Sequence[Layer], sample: Sample, _generator: torch.Generator) -> Passes:
@@ -68,9 +68,7 @@ def lsuv(base: Base = "orthogonal", tol: Tolerance = 1e-3) -> Procedure:
 
         visit(model, layers, inputs, to_unit_std)
         if left:
-            warn(
-                f"lsuv found no scale for {named(left)}, whose outputs do not vary enough with the weight: left as is."
-            )
+            warn(f"lsuv found no scale for {named(left)}, whose outputs do not vary enough with the weight.")
         return Passes(forward=len(inputs[0]) * (1 + max(divisions)))
 
     return Procedure(filling(base), adjust)
@@ -78,19 +76,19 @@ def lsuv(base: Base = "orthogonal", tol: Tolerance = 1e-3) -> Procedure:
 
 @SCHEMES.register()
 def data_dependent(base: Base = "normal", balance: bool = True) -> Procedure:
-    """Give each unit's output mean 0 and variance 1 on data, then balance layers' gradient ratios (Krähenbühl 2016).
+    """Set each unit's output to mean 0 and variance 1 on data, then balance layers' gradient ratios (Krähenbühl 2016).
 
-    Layer by layer in execution order, W ← W/σ and b ← (b-μ)/σ for the μ and σ of each unit or channel; where there is
-    no bias, σ alone. Then, up to ten times, W ← W·√(C_k/C̃) for every layer, C_k = ‖∂L/∂W‖/‖W‖ and C̃ the geometric mean
-    of them, and biases that bring the means back to 0. These factors multiply to 1, so that the scale of the output
-    stays. In a chain of ReLU layers one round balances all; the variances of a layer stay equal and are no longer 1. A
-    round that does not bring the ratios closer, as may happen in residual networks, is undone and is the last. As in
-    the paper L = ηᵀ·output for random η ~ N(0, 1), here four for each image, so labels are not needed. The paper's
-    filters from PCA or k-means are left out. `balance=False` stops before the second part (as Salimans & Kingma 2016).
+    Layer by layer in execution order, W ← W/σ and b ← (b-μ)/σ with μ and σ of each unit or channel; without a bias, σ
+    alone. Then, up to ten times, W ← W·√(C_k/C̃) for every layer, where C_k = ‖∂L/∂W‖/‖W‖ and C̃ is their geometric mean,
+    and biases that set the means back to 0. The product of these factors is 1, so the scale of the output does not
+    change. In a chain of ReLU layers one round suffices; the variances within a layer stay equal but are no longer 1. A
+    round that does not bring the ratios closer, as can happen in residual networks, is undone and ends the balancing.
+    As in the paper L = ηᵀ·output for random η ~ N(0, 1), here four per image, so labels are not needed. The paper's
+    filters from PCA or k-means are omitted. `balance=False` skips the balancing (as Salimans & Kingma 2016).
 
-    A unit of constant output keeps its scale, which a warning says. Of a layer used several times the first use counts.
+    A unit of constant output keeps its scale, with a warning. For a layer used several times the first use counts.
 
-    It needs inputs, and costs two forward passes over them, then three and four backward for each round of balancing.
+    It needs inputs and costs two forward passes over them, plus three forward and four backward per balancing round.
     """
 
     def adjust(model: nn.Module, layers: Sequence[Layer], sample: Sample, keyed: torch.Generator) -> Passes:
@@ -109,7 +107,7 @@ def data_dependent(base: Base = "normal", balance: bool = True) -> Procedure:
 
         visit(model, layers, inputs, standardize)
         if constant:
-            warn(f"data_dependent met units of constant output in {named(constant)}: their scale is left as it is.")
+            warn(f"data_dependent found units of constant output in {named(constant)}: their scale is left unchanged.")
         rounds = _balance(model, layers, inputs, keyed) if balance else 0
         images = len(inputs[0])
         return Passes(forward=images * (2 + 3 * rounds), backward=images * DIRECTIONS * rounds)
@@ -119,17 +117,17 @@ def data_dependent(base: Base = "normal", balance: bool = True) -> Procedure:
 
 @SCHEMES.register()
 def sign_flip(base: Base = "kaiming_normal") -> Procedure:
-    """Flip the sign of each ReLU unit that is dead for over half of the data alive at its layer (Rister & Rubin 2020).
+    """Flip the sign of each ReLU unit that is dead for over half of the live images at its layer (Rister & Rubin 2020).
 
-    An image is alive at a layer whose input of it is not all zero, and a unit is dead for an image where its
-    pre-activation is positive nowhere, so that with zero biases at least 2⁻ᵏ of the images outlive k layers. To flip is
-    to negate the unit's weights and its bias; one that flipping would not mend (it is 0 everywhere, say, or its bias is
-    frozen) stays. Layer by layer in execution order, where an output goes straight into a ReLU, as a module or a
-    function; other layers, such as those before a normalization, are left alone. Signs aside, weights are the base's.
-    Of a layer used several times the first use counts.
+    An image is live at a layer if the layer's input is not all zero, and a unit is dead for an image if its
+    pre-activation is positive nowhere; so with zero biases at least 2⁻ᵏ of the images stay live through k layers. To
+    flip is to negate the unit's weights and bias; a unit that flipping does not help (it is 0 everywhere, or its bias
+    is frozen) is kept. Layer by layer in execution order, where an output goes directly into a ReLU, module or
+    function; other layers, such as those before a normalization, are not changed. Signs aside, weights are the base's.
+    For a layer used several times the first use counts.
 
-    More units open than before, so each layer passes on more than the half that He's variance counts on: the signal of
-    a deep network grows. It needs inputs, and costs one forward pass over them.
+    More units are active than before, so each layer passes on more than the half that He's variance assumes: the signal
+    of a deep network grows. It needs inputs and costs one forward pass over them.
     """
 
     def adjust(model: nn.Module, layers: Sequence[Layer], sample: Sample, _generator: torch.Generator) -> Passes:
@@ -138,14 +136,14 @@ def sign_flip(base: Base = "kaiming_normal") -> Procedure:
         with flipper:
             visit(model, layers, inputs, flipper.note)
         if not flipper.met:
-            warn("sign_flip found no layer whose output goes straight into a ReLU: the base's weights are left as is.")
+            warn("sign_flip found no layer whose output goes directly into a ReLU: the base's weights are unchanged.")
         return Passes(forward=len(inputs[0]))
 
     return Procedure(filling(base), adjust)
 
 
 def _balance(model: nn.Module, layers: Sequence[Layer], inputs: tuple[Tensor, ...], keyed: torch.Generator) -> int:
-    """Balance the gradient ratios of layers, and return in how many rounds."""
+    """Balance the gradient ratios of layers, and return the number of rounds."""
     weights = layer_weights(model, layers)
     tensors = [parameter for parameter in model.parameters() if parameter.requires_grad]
     seed = int(torch.randint(2**62, (), generator=keyed))
@@ -159,7 +157,7 @@ def _balance(model: nn.Module, layers: Sequence[Layer], inputs: tuple[Tensor, ..
 
     unbalance = _log_ratios(model, weights, inputs, seed)
     if not unbalance.isfinite().all():
-        warn("data_dependent did not balance gradients: some layers have none on the sample given, or they overflow.")
+        warn("data_dependent did not balance gradients: on this sample some layers have none, or they overflow.")
         return 1
     for done in range(1, MOST_BALANCINGS + 1):
         if unbalance.abs().max() < BALANCED:
@@ -196,7 +194,7 @@ def _log_ratios(model: nn.Module, weights: Sequence[Tensor], inputs: tuple[Tenso
 
 
 class _Flipper(TorchFunctionMode):
-    """Overhears each ReLU of a layer's output, and flips the layer's units just before."""
+    """Intercepts each ReLU applied to a layer's output, and flips the layer's units just before."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -204,7 +202,7 @@ class _Flipper(TorchFunctionMode):
         self.met = False
 
     def note(self, call: Call, output: Tensor) -> Tensor:
-        """Remember a layer and its output, which is kept, so that no other tensor can take its identity."""
+        """Remember a layer and its output; the reference prevents another tensor from reusing its id."""
         self.open[id(output)] = (call, output)
         return output
 
@@ -223,13 +221,15 @@ class _Flipper(TorchFunctionMode):
 
 
 def _flip(call: Call, output: Tensor) -> None:
-    """Flip the units of a layer that are dead for over half of what is alive there, and its output with them."""
+    """Flip the units of a layer that are dead for over half of its live images, and their outputs."""
     alive = (call.given != 0).flatten(1).any(1)
     values = call.by_unit(output)
     mirrored = -values
     if call.own_bias is None and isinstance(call.module.bias, Tensor):
         mirrored += 2 * call.module.bias.view(-1, *[1] * (values.dim() - 1))
-    lives, would_live = ((of > 0).reshape(*of.shape[:2], -1).any(2)[:, alive].sum(1) for of in (values, mirrored))
+    lives, would_live = (
+        (signal > 0).reshape(*signal.shape[:2], -1).any(2)[:, alive].sum(1) for signal in (values, mirrored)
+    )
     flipped = (2 * lives < alive.sum()) & (would_live > lives)
     signs = torch.where(flipped, -1.0, 1.0)
     call.scale_units(signs)

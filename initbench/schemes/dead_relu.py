@@ -1,4 +1,4 @@
-"""Weights that keep ReLU units alive."""
+"""Weights that keep ReLU units active."""
 
 import math
 
@@ -15,12 +15,12 @@ BETA_MEAN, BETA_MOMENT = 2 / 3, 1 / 2  # E[x] and E[x²] of Beta(2, 1)
 
 @SCHEMES.register()
 def randomized_asymmetric() -> Preset:
-    """Draw one weight or bias a unit from Beta(2, 1), the others from N(0, 0.36/fan_in), against dead ReLUs (Lu 2019).
+    """Draw one weight or bias per unit from Beta(2, 1), the rest from N(0, 0.36/fan_in), against dead ReLUs (Lu 2019).
 
-    Which one is itself drawn, each of the fan_in + 1 places (fan_in without bias) being as likely: a unit whose bias is
-    the positive one has no Beta weight. So weight and bias are one draw, shared by the two rules (`Rule.joint`).
+    Its place is drawn uniformly from the fan_in + 1 places (fan_in without bias): a unit whose bias is drawn from Beta
+    has no Beta weight. So weight and bias come from one draw, shared by the two rules (`Rule.joint`).
 
-    For ReLU, in deep and narrow networks above all. "Dying ReLU and Initialization".
+    For ReLU, mainly in deep and narrow networks. "Dying ReLU and Initialization".
     """
     return Preset(weight=_weight, bias=_bias)
 
@@ -41,9 +41,9 @@ def _bias(layer: Layer) -> Rule:
 
 
 def _units(layer: Layer, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
-    """Draw the units of one group: a row holds a unit's weights and, where the layer has one, last its bias."""
+    """Draw the units of one group: each row has the weights of a unit, then its bias if the layer has one."""
     outputs, places = layer.block[0], _places(layer)
-    # A uniform number's square root is Beta(2, 1); counted from 1 downwards it is never 0.
+    # The square root of a uniform number is Beta(2, 1); taken from 1 - rand it is never 0.
     asymmetric = (1 - torch.rand(outputs, 1, dtype=dtype, generator=generator)).sqrt()
     chosen = torch.randint(max(places, 1), (outputs, 1), generator=generator)
     units = torch.empty(outputs, places, dtype=dtype)
@@ -52,7 +52,7 @@ def _units(layer: Layer, dtype: torch.dtype, generator: torch.Generator) -> Tens
 
 
 def _entry_of(layer: Layer, fill: Fill, dimensions: tuple[int, int]) -> Rule:
-    """Give the law of one entry: Beta(2, 1) once in so many places, else the normal."""
+    """Return the rule with the distribution of one entry: Beta(2, 1) with probability 1/places, else normal."""
     share = 1 / max(_places(layer), 1)
     mean = share * BETA_MEAN
     moment = share * BETA_MOMENT + (1 - share) * SPREAD**2 / max(layer.fan_in, 1)

@@ -1,4 +1,4 @@
-"""Filling a model: every tensor from its own keyed generator, on the CPU, whatever the model's device."""
+"""Fill a model: each tensor from its own keyed generator, on the CPU, whatever the model's device."""
 
 import copy
 import warnings
@@ -23,29 +23,30 @@ def initialize(
 ) -> nn.Module:
     """Fill the Linear and convolution layers of `model` in place with a scheme, and return the model.
 
-    Weights depend on (scheme, seed, parameter name, shape) alone: not on the device, the order of layers, other
-    schemes or the global random state, which is left untouched. Those of a scheme that looks at the model and its data
-    (`lsuv`, …) depend on both besides. Frozen parameters, embeddings and normalization layers are left alone, and so is
-    a weight that a parametrization works out; a tied weight is filled once.
+    Weights depend only on (scheme, seed, parameter name, shape): not on the device, the order of layers, other schemes
+    or the global random state, which is not changed. Schemes that use the model and its data (`lsuv`, …) depend on both
+    as well. Frozen parameters, embeddings, normalization layers and weights computed by a parametrization are not
+    changed; a tied weight is filled once.
 
     Args:
         model: any module with at least one Linear or Conv layer, on any device, in any floating dtype.
         scheme: for example "kaiming_uniform" or "conv=kaiming_uniform; bias=constant(0.1)" (`initbench list schemes`).
-        seed: names the draws; two schemes with the same seed share their underlying draws.
-        batch: inputs of the model, (n, …), one tensor or a tuple of them. When given, `first` and `head` follow the
-            order of execution and not of registration; schemes that look at data need it.
+        seed: keys the draws; two schemes with the same seed share their underlying draws.
+        batch: inputs of the model, (n, …), one tensor or a tuple of them. If given, `first` and `head` follow the
+            order of execution instead of registration; schemes that use data need it.
         labels: (n,) class indices, for the schemes that need them.
 
     Returns:
         The same model.
 
     Raises:
-        UsageError: an unknown scheme or parameter, one that does not fit the model, or one whose data are missing.
+        UsageError: an unknown scheme or parameter, a scheme that does not fit the model, or missing data.
 
     Source:
         torch.nn.init for the functions of that module; the papers that `initbench list schemes` names for the others.
 
     >>> import torch
+    >>> from initbench import initialize
     >>> layer = initialize(torch.nn.Linear(10, 5), "xavier_uniform; bias=constant(0.1)", seed=0)
     >>> layer.bias.tolist()[:2]
     [0.10000000149011612, 0.10000000149011612]
@@ -60,7 +61,7 @@ def initialize(
 
 
 def fill_scheme(model: nn.Module, scheme: Scheme, assignments: list[Assignment], seed: int, sample: Sample) -> Passes:
-    """Fill the assigned tensors, let the scheme's procedure adjust them where it has one, and return what that cost.
+    """Fill the assigned tensors, run the scheme's procedure if it has one, and return the passes that it took.
 
     Raises:
         UsageError: the procedure needs inputs or labels that `sample` lacks.
@@ -70,19 +71,19 @@ def fill_scheme(model: nn.Module, scheme: Scheme, assignments: list[Assignment],
         return NO_PASSES
     lacking = {"nothing": False, "inputs": not sample.inputs, "labels": not sample.inputs or sample.labels is None}
     if lacking[scheme.procedure.needs]:
-        raise UsageError(f"'{scheme}' looks at training data: give a batch of inputs, and labels if it needs them.")
+        raise UsageError(f"'{scheme}' uses training data: give a batch of inputs, and labels if it needs them.")
     return _adjust(model, scheme.procedure, assignments, generator(seed, "adjust"), sample)
 
 
 def _adjust(
     model: nn.Module, procedure: Procedure, assignments: list[Assignment], keyed: torch.Generator, sample: Sample
 ) -> Passes:
-    """Run a procedure on a float32 copy on the CPU and take back the parameters, so that nothing else can change."""
+    """Run a procedure on a float32 CPU copy and copy back the parameters, so that nothing else can change."""
     working = copy.deepcopy(model).cpu().float()
     working.zero_grad(set_to_none=True)
     inputs = tuple(t.detach().cpu().float() if t.is_floating_point() else t.cpu() for t in sample.inputs)
     labels = sample.labels.cpu() if sample.labels is not None else None
-    # By identity: a tied weight goes by the name of the layer met first, which depends on the order they are listed in.
+    # By id: the name of a tied weight is that of the first layer, which depends on the order of listing.
     tensors = dict(working.named_parameters(remove_duplicate=False))
     own = {id(tensors[item.parameter]) for item in assignments if item.adjusted}
     layers = [
@@ -114,7 +115,7 @@ def fill_model(model: nn.Module, assignments: list[Assignment], seed: int) -> No
         for item in assignments:
             parameter = parameters[item.parameter]
             if parameter.is_meta:
-                raise UsageError(f"'{item.parameter}' is on the meta device and holds no data: move the model first.")
+                raise UsageError(f"'{item.parameter}' is on the meta device and has no data: move the model first.")
             parameter.copy_(draw(item, parameter, seed))
 
 
@@ -122,8 +123,8 @@ def draw(item: Assignment, like: Tensor, seed: int) -> Tensor:
     """Draw the values of one tensor on the CPU, in float32 or better.
 
     Returns:
-        A tensor of the shape of `like`. Half precision is rounded from the float32 draw, so that a seed means the same
-        weights in every precision up to rounding.
+        A tensor of the shape of `like`. Half precision is rounded from the float32 draw, so that a seed gives
+        the same weights in every precision up to rounding.
     """
     dtype = torch.promote_types(like.dtype, torch.float32)
     keyed = generator(seed, "weights", item.layer.weight if item.rule.joint else item.parameter)

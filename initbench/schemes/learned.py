@@ -1,4 +1,4 @@
-"""Schemes that learn the scales of weights before training: by gradient descent on what a good start should have."""
+"""Schemes that learn the scales of weights before training, by gradient descent on a measure of a good start."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -32,16 +32,16 @@ def metainit(
 ) -> Procedure:
     """Minimise the gradient quotient mean|(g-Hg)/(g+ε·sign g)-1| over the weights' norms (Dauphin & Schoenholz 2019).
 
-    g is the gradient of the loss on random images and labels and H its Hessian: the quotient says how much g changes
-    along itself, which is 0 where the loss is linear. Every step draws 32 images of N(0, 1), in the shape of the data,
-    and labels, takes the sign of the quotient's derivative with respect to each weight's norm, and moves the norm
-    against it with momentum; ε = 10⁻⁵. A norm at most halves in a step. The quotient is over all parameters; the norms
-    moved are those of the weights that the scheme fills. Inputs that are not floating (indices) are the sample's. From
-    a base whose signal grows with depth the quotient may rise before it falls.
+    g is the gradient of the loss on random images and labels and H its Hessian: the quotient measures how much g
+    changes along itself, which is 0 if the loss is linear. Every step draws 32 images of N(0, 1), in the shape of the
+    data, and labels, takes the sign of the quotient's derivative with respect to each weight's norm, and moves the norm
+    against it with momentum; ε = 10⁻⁵. A norm at most halves in a step. The quotient is over all parameters; only the
+    norms of the weights that the scheme fills are moved. Integer inputs (indices) are taken from the sample. With a
+    base whose signal grows with depth the quotient may rise before it falls.
 
-    It needs inputs, for their shape alone. A step costs about nine training steps on its 32 images, for it takes three
-    derivatives of each other. The paper takes 500 steps, which is minutes on a CPU for a small CNN; here it is 50,
-    after which the quotients of the built-in models no longer fall much.
+    It needs inputs, only for their shape. A step costs about nine training steps on its 32 images, because it nests
+    three derivatives. The paper takes 500 steps, which is minutes on a CPU for a small CNN; the default here is 50,
+    after which the quotients of the built-in models hardly fall.
     """
 
     def adjust(model: nn.Module, layers: Sequence[Layer], sample: Sample, keyed: torch.Generator) -> Passes:
@@ -52,7 +52,7 @@ def metainit(
         for done in range(1, steps + 1):
             slopes = _quotient_slopes(model, weights, _random_like(inputs, keyed), keyed)
             if not slopes.isfinite().all():
-                warn(f"metainit stopped at step {done} of {steps}: there the gradient quotient is not finite.")
+                warn(f"metainit stopped at step {done} of {steps}, where the gradient quotient is not finite.")
                 break
             velocity = momentum * velocity - lr * slopes.sign()
             with torch.no_grad():
@@ -75,15 +75,15 @@ def gradinit(
 ) -> Procedure:
     """Learn a scale for each weight and bias that minimises the loss after one SGD step, ‖g‖ <= gamma (Zhu 2021).
 
-    In each step g is the gradient of the loss on a part S of the sample. Where ‖g‖ > gamma the scales learn to lower
-    ‖g‖, elsewhere the loss of w - eta·g on another part, half of which is from S: so a base whose gradient is larger
-    ends near ‖g‖ = gamma, even where its loss after a step was lower. The scales start at 1, stay above 0.01, and are
-    learned by Adam at rate lr, with moments for each of the two aims. The paper takes some hundred steps and also
-    learns scales of normalization layers, which are left alone here, as are parameters that other parts of a scheme
-    fill.
+    In each step g is the gradient of the loss on a part S of the sample. If ‖g‖ > gamma the scales are updated to lower
+    ‖g‖, otherwise to lower the loss of w - eta·g on another part, half of which is from S: so a base with a larger
+    gradient ends near ‖g‖ = gamma, even if its loss after a step was lower. The scales start at 1, stay above 0.01, and
+    are learned by Adam at rate lr, with separate moments for the two objectives. The paper takes about a hundred steps
+    and also learns scales of normalization layers, which are not changed here; nor are parameters that other parts of a
+    scheme fill.
 
     It needs inputs and labels. A step costs as much as three or four training steps on up to 128 images, two thirds of
-    the sample at most, for it differentiates a gradient.
+    the sample at most, because it differentiates a gradient.
     """
 
     def adjust(model: nn.Module, layers: Sequence[Layer], sample: Sample, keyed: torch.Generator) -> Passes:
@@ -91,20 +91,21 @@ def gradinit(
         labels = _checked_labels("gradinit", model, inputs, sample)
         names = [name for layer in layers for name in (layer.weight, layer.bias) if name is not None]
         learner = _GradInit(model, names, eta, gamma)
-        # One for each of the two objectives, so that the momentum of one does not carry on in the other.
+        # One per objective, so that the momentum of one does not carry over to the other.
         optimizers = {within: torch.optim.Adam([learner.scales], lr=lr) for within in (True, False)}
         size = max(1, min(GRADINIT_IMAGES, 2 * len(labels) // 3))
         forward, backward = len(labels), 0
         for done in range(1, steps + 1):
             order = torch.randperm(len(labels), generator=keyed)
             parts = [
-                (tuple(tensor[of] for tensor in inputs), labels[of]) for of in (order[:size], order[size // 2 :][:size])
+                (tuple(tensor[part] for tensor in inputs), labels[part])
+                for part in (order[:size], order[size // 2 :][:size])
             ]
             objective, within, cost = learner.objective(*parts)
             forward, backward = forward + cost.forward * size, backward + cost.backward * size
             (slopes,) = torch.autograd.grad(objective, learner.scales)
             if not slopes.isfinite().all():
-                warn(f"gradinit stopped at step {done} of {steps}: there the loss or its gradient is not finite.")
+                warn(f"gradinit stopped at step {done} of {steps}, where the loss or its gradient is not finite.")
                 break
             learner.scales.grad = slopes
             optimizers[within].step()
@@ -153,7 +154,7 @@ Part = tuple[tuple[Tensor, ...], Tensor]
 
 
 class _GradInit:
-    """A model whose tensors of some names are multiplied by `scales`, one each."""
+    """A model whose named tensors are multiplied by `scales`, one each."""
 
     def __init__(self, model: nn.Module, names: Sequence[str], eta: float, gamma: float) -> None:
         self.model, self.eta, self.gamma = model, eta, gamma
@@ -164,7 +165,7 @@ class _GradInit:
         self.scales = torch.ones(len(self.names), requires_grad=True)
 
     def objective(self, first: Part, second: Part) -> tuple[Tensor, bool, Passes]:
-        """Return what the scales should lower, whether ‖g‖ is small enough, and the cost an image, slopes included."""
+        """Return the objective, whether ‖g‖ is at most gamma, and the cost per image, gradient included."""
         scaled = self.scaled()
         loss = self._loss(scaled, first)
         found = torch.autograd.grad(loss, list(scaled.values()), create_graph=True, materialize_grads=True)
@@ -175,13 +176,13 @@ class _GradInit:
         return self._loss(stepped, second), True, Passes(2, 5)
 
     def scaled(self) -> dict[str, Tensor]:
-        """Return all trainable parameters, those that are scaled as functions of the scales."""
+        """Return all trainable parameters; the scaled ones are functions of the scales."""
         scale = dict(zip(self.names, self.scales, strict=True))
         return {name: p.detach() * scale[name] if name in scale else p for name, p in self.parameters.items()}
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Give the model's own tensors their scales."""
+        """Multiply the model's tensors by their scales."""
         for name, scale in zip(self.names, self.scales, strict=True):
             self.parameters[name].mul_(scale)
 
@@ -197,12 +198,14 @@ def _logits(scheme: str, model: nn.Module, output: object) -> Tensor:
 
 
 def _checked_labels(scheme: str, model: nn.Module, inputs: tuple[Tensor, ...], sample: Sample) -> Tensor:
-    """Return the labels of a sample, held against one forward pass over it."""
+    """Return the labels of a sample, checked against one forward pass over it."""
     assert sample.labels is not None
     with torch.no_grad():
         logits, labels = _logits(scheme, model, model(*inputs)), sample.labels
     if len(labels) != len(logits):
         raise UsageError(f"{scheme} needs a label for each of the {len(logits)} inputs, and got {len(labels)}.")
     if labels.is_floating_point() or not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
-        raise UsageError(f"{scheme} needs labels from 0 to {logits.shape[1] - 1}, for the model has that many outputs.")
+        raise UsageError(
+            f"{scheme} needs labels from 0 to {logits.shape[1] - 1}, because the model has {logits.shape[1]} outputs."
+        )
     return labels.long()

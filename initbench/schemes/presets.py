@@ -1,4 +1,4 @@
-"""What the frameworks do when nobody asks: weights and biases of every layer."""
+"""Presets: the default initialization of frameworks, for weights and biases."""
 
 import math
 
@@ -13,21 +13,21 @@ from initbench.schemes.torch_init import kaiming_normal, kaiming_uniform, trunc_
 
 @SCHEMES.register()
 def torch_default() -> Preset:
-    """Do what PyTorch does when nobody asks: weights and biases U(±1/√fan_in), of variance 1/(3·fan_in).
+    """Fill as PyTorch does by default: weights and biases U(±1/√fan_in), of variance 1/(3·fan_in).
 
-    Linear.reset_parameters and _ConvNd.reset_parameters: kaiming_uniform_(a=√5), and the bias by hand.
+    Linear.reset_parameters and _ConvNd.reset_parameters: kaiming_uniform_(a=√5), and biases set directly.
 
-    For no activation in particular: behind ReLU each layer divides the mean square by six, until the biases are what is
-    left of it.
+    It suits no particular activation: after ReLU each layer divides the mean square by six, until only the biases
+    contribute.
     """
     return Preset(weight=_torch_weight, bias=_torch_bias)
 
 
 @SCHEMES.register()
 def keras_default() -> Preset:
-    """Do what Keras does: xavier_uniform weights (there glorot_uniform), zero biases.
+    """Fill as Keras does by default: xavier_uniform weights (Keras: glorot_uniform), zero biases.
 
-    Dense and Conv2D of Keras 3; Glorot & Bengio 2010. For tanh: behind ReLU every square layer halves the mean
+    Dense and Conv2D of Keras 3; Glorot & Bengio 2010. For tanh: after ReLU every square layer halves the mean
     square.
     """
     return Preset(weight=lambda _layer: xavier_uniform(), bias=lambda _layer: zeros())
@@ -35,9 +35,9 @@ def keras_default() -> Preset:
 
 @SCHEMES.register()
 def flax_default() -> Preset:
-    """Do what Flax does: lecun_normal weights, zero biases.
+    """Fill as Flax does by default: lecun_normal weights, zero biases.
 
-    Dense and Conv of flax.linen; LeCun et al. 1998. For SELU, tanh and linear layers: behind ReLU every layer halves
+    Dense and Conv of flax.linen; LeCun et al. 1998. For SELU, tanh and linear layers: after ReLU every layer halves
     the mean square.
     """
     return Preset(weight=lambda _layer: lecun_normal(), bias=lambda _layer: zeros())
@@ -45,12 +45,13 @@ def flax_default() -> Preset:
 
 @SCHEMES.register()
 def torchvision_resnet() -> Preset:
-    """Do what torchvision's ResNets do: Conv kaiming_normal(mode='fan_out'), everything else as torch_default.
+    """Fill as torchvision's ResNets do: Conv kaiming_normal(mode='fan_out'), everything else as torch_default.
 
-    torchvision.models.resnet.ResNet.__init__; its convolutions have no bias, one that exists is torch_default's.
+    torchvision.models.resnet.ResNet.__init__; its convolutions have no bias; any other bias is filled as by
+    torch_default.
 
-    For ReLU with batch normalization: 'fan_out' keeps the mean square of gradients, and normalization that of signals
-    (He et al. 2015).
+    For ReLU with batch normalization: 'fan_out' preserves the mean square of gradients, and normalization that of
+    signals (He et al. 2015).
     """
     conv = kaiming_normal(mode="fan_out", nonlinearity="relu")
     return Preset(weight=lambda layer: conv if layer.kind == "conv" else _torch_weight(layer), bias=_torch_bias)
@@ -58,11 +59,11 @@ def torchvision_resnet() -> Preset:
 
 @SCHEMES.register()
 def timm_goog() -> Preset:
-    """Do what timm's EfficientNets do: Conv N(0, 2/fan_out), Linear U(±1/√fan_out), zero biases.
+    """Fill as timm's EfficientNets do: Conv N(0, 2/fan_out), Linear U(±1/√fan_out), zero biases.
 
     timm.models._efficientnet_builder._init_weight_goog; a grouped convolution's fan_out is that of one group.
 
-    For SiLU and ReLU with batch normalization, which mends the scale of signals.
+    For SiLU and ReLU with batch normalization, which restores the scale of signals.
     """
     conv, linear = kaiming_normal(mode="fan_out"), kaiming_uniform(a=math.sqrt(5), mode="fan_out")
     return Preset(weight=lambda layer: conv if layer.kind == "conv" else linear, bias=lambda _layer: zeros())
@@ -70,11 +71,11 @@ def timm_goog() -> Preset:
 
 @SCHEMES.register()
 def vit_002() -> Preset:
-    """Do to every layer what Vision Transformers do to their Linear ones: trunc_normal(std=0.02) weights, zero biases.
+    """Fill every layer as Vision Transformers fill Linear layers: trunc_normal(std=0.02) weights, zero biases.
 
-    timm's init_weights_vit_timm. The cut at ±2 is a hundred standard deviations out: N(0, 0.02²) in effect.
+    timm's init_weights_vit_timm. The cut at ±2 is at a hundred standard deviations: N(0, 0.02²) in effect.
 
-    For GELU with layer normalization and residual branches, which mend the scale of signals.
+    For GELU with layer normalization and residual branches, which restore the scale of signals.
     """
     return Preset(weight=lambda _layer: trunc_normal(std=0.02), bias=lambda _layer: zeros())
 

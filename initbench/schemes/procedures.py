@@ -1,4 +1,4 @@
-"""What the procedures share: the scheme that fills first, and one pass that meets the layers in execution order."""
+"""Shared by procedures: the base scheme that fills first, and a forward pass that visits layers in execution order."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,13 +14,13 @@ from initbench.errors import InitbenchWarning, UsageError
 from initbench.networks.layers import Layer
 from initbench.schemes.rule import SCHEMES, Preset, Procedure, Rule, Sample
 
-LEAST_SPREAD = 1e-6  # a spread below this share of the root mean square is rounding, and no signal
+LEAST_SPREAD = 1e-6  # a spread below this share of the root mean square is rounding error
 
 
 def _canonical(base: str) -> str:
     spec = SCHEMES.resolve(base)
     if isinstance(SCHEMES.build(spec), Procedure):
-        raise UsageError(f"'{spec}' adjusts a whole model and cannot be a base: take one that fills layer by layer.")
+        raise UsageError(f"'{spec}' adjusts a whole model and cannot be a base: use one that fills layer by layer.")
     return str(spec)
 
 
@@ -28,16 +28,16 @@ Base = Annotated[str, AfterValidator(_canonical)]
 
 
 def filling(base: str) -> Rule | Preset:
-    """Return what the scheme of the text `base` fills with; `Base` has seen to it that this is no procedure."""
-    maker = SCHEMES.build(base)
-    assert not isinstance(maker, Procedure)
-    return maker
+    """Return the rule or preset of the scheme `base`; `Base` has checked that it is not a procedure."""
+    filler = SCHEMES.build(base)
+    assert not isinstance(filler, Procedure)
+    return filler
 
 
 def prepared(model: nn.Module, sample: Sample) -> tuple[Tensor, ...]:
-    """Set a copy's mode as it is measured in, and return the inputs of the sample in the copy's precision.
+    """Set the mode for measurement, and return the sample's inputs in float32.
 
-    Dropout is off. Batch normalization takes the statistics of the batch as in training, from two images on.
+    Dropout is off. Batch normalization uses batch statistics, as in training, if there are at least two images.
     """
     inputs = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in sample.inputs)
     model.eval()
@@ -49,7 +49,7 @@ def prepared(model: nn.Module, sample: Sample) -> tuple[Tensor, ...]:
 
 @dataclass(frozen=True)
 class Call:
-    """A layer as a forward pass meets it first: what it is given, and how to compute its output again."""
+    """The first call of a layer in a forward pass: its input `given`, and `again` to recompute its output."""
 
     layer: Layer
     module: nn.Module
@@ -63,18 +63,18 @@ class Call:
 
     @property
     def own_bias(self) -> Tensor | None:
-        """The layer's bias where it may be changed; None where it has none or that is frozen."""
+        """The layer's bias, or None if it has none or must not change."""
         return self.module.bias if self.layer.bias is not None and isinstance(self.module.bias, Tensor) else None
 
     def by_unit(self, values: Tensor) -> Tensor:
-        """Bring outputs to (units, n, …): the units of a Linear stand last, a convolution's before the places."""
+        """Move units to the front: (units, n, …). They are the last axis of a Linear, the channels of a convolution."""
         return values.movedim(1 - len(self.layer.block), 0)
 
     def scale_units(self, factors: Tensor) -> None:
-        """Multiply what comes into each unit: `factors` is (units,)."""
+        """Multiply the incoming weights of each unit by its factor; `factors` is (units,)."""
         blocks = self.weight.view(self.layer.groups, -1, *self.weight.shape[1:])
         if self.layer.transposed:
-            blocks = blocks.transpose(1, 2)  # a transposed convolution holds (in, out, *kernel)
+            blocks = blocks.transpose(1, 2)  # a transposed convolution has (in, out, *kernel)
         blocks.mul_(factors.view(self.layer.groups, -1, *[1] * (blocks.dim() - 2)))
 
 
@@ -94,10 +94,10 @@ def layer_weights(model: nn.Module, layers: Sequence[Layer]) -> list[Tensor]:
 def visit(
     model: nn.Module, layers: Sequence[Layer], inputs: tuple[Tensor, ...], change: Callable[[Call, Tensor], Tensor]
 ) -> None:
-    """Run one forward pass in which `change(call, output)` may alter each layer; what it returns goes on from there.
+    """Run one forward pass in which `change(call, output)` may alter each layer and returns its new output.
 
-    A layer that is met several times (or a weight tied to several) is changed the first time alone, and one that is
-    given a single vector or image instead of a batch is not changed.
+    A layer called several times (or with a tied weight) is changed only at its first call; one called with a single
+    vector or image instead of a batch is not changed.
     """
     modules = dict(model.named_modules())
     met = set[str]()
@@ -123,7 +123,7 @@ def visit(
 
 
 def spread(scheme: str, layer: Layer, values: Tensor, dims: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation over `dims` (over all, where none is named), and 0 for what is but rounding.
+    """Return mean and standard deviation over `dims` (default: all), with 0 for deviations within rounding error.
 
     Raises:
         UsageError: they are not finite.
@@ -131,25 +131,25 @@ def spread(scheme: str, layer: Layer, values: Tensor, dims: tuple[int, ...] = ()
     std, mean = torch.std_mean(values.double(), dim=dims or None, correction=0)
     if not (std.isfinite().all() and mean.isfinite().all()):
         raise UsageError(
-            f"{scheme} cannot go on: on the sample given, the layer '{layer.name}' has outputs that are not finite. "
-            "Check the inputs for NaN, or take another base."
+            f"{scheme} stopped: on this sample the layer '{layer.name}' has outputs that are not finite. "
+            "Check the inputs for NaN, or use another base."
         )
     return mean, torch.where(std > LEAST_SPREAD * (mean**2 + std**2).sqrt(), std, 0.0)
 
 
 def warn(text: str) -> None:
-    """Say something that the user should know and that stops nothing."""
+    """Issue a non-fatal notice to the user."""
     warnings.warn(text, InitbenchWarning, stacklevel=2)
 
 
 def named(layers: Sequence[str]) -> str:
-    """Name layers in a sentence, the first three of them."""
+    """Return the names of layers for a message: the first three, and the number of others."""
     more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
     return ", ".join(f"'{name}'" for name in layers[:3]) + more
 
 
 def require_tensor(scheme: str, model: nn.Module, output: object) -> Tensor:
-    """Return a model's output, to take gradients of.
+    """Return a model's output if it is one tensor.
 
     Raises:
         UsageError: it is not one tensor.

@@ -1,6 +1,6 @@
-"""For residual networks without normalization: branches that start at nothing. And any scheme times a number.
+"""Schemes for residual networks without normalization, whose branches start at 0; and any scheme times a factor.
 
-What a model's branches are, the model declares (`initbench.networks.layers.weighted_layers`).
+A model declares its residual branches (`initbench.networks.layers.weighted_layers`).
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from initbench.schemes.torch_init import kaiming_normal, zeros
 
 @SCHEMES.register()
 def fixup() -> Preset:
-    """Draw kaiming_normal, times L^(-1/(2m-2)) in the L residual branches, their last layers and the head 0 (Fixup).
+    """Draw kaiming_normal, times L^(-1/(2m-2)) in the L residual branches; zero their last layers and the head (Fixup).
 
-    Zhang et al. 2019; m is the number of layers in a branch. What lies outside branches, shortcuts included, is
+    Zhang et al. 2019; m is the number of layers in a branch. Layers outside branches, shortcuts included, are
     kaiming_normal; biases are zero. At step 0 a branch adds exactly 0 and the logits are 0. Fixup's multiplier of each
-    branch is resnet(branch_scale=True); its scalar biases, before every layer and activation, are left out: the biases
-    of the layers themselves, one for each unit, train in their stead.
+    branch is resnet(branch_scale=True); its scalar biases before every layer and activation are omitted: the biases of
+    the layers, one per unit, are trained instead.
     """
     return Preset(weight=_fixup_weight, bias=lambda _layer: zeros(), branches=True)
 
@@ -33,9 +33,8 @@ def fixup() -> Preset:
 def skipinit() -> Procedure:
     """Draw kaiming_normal and multiply each residual branch by a learned scale that starts at 0 (SkipInit, ReZero).
 
-    De & Smith 2020 and Bachlechner et al. 2020, who draw the rest as they would without. A part of the scheme's text
-    changes what is drawn: "skipinit; conv=orthogonal". Only models that have such scales can be filled:
-    resnet(branch_scale=True).
+    De & Smith 2020 and Bachlechner et al. 2020, who draw the other weights as usual. Another part of the text changes
+    what is drawn: "skipinit; conv=orthogonal". Only models with such scales can be filled: resnet(branch_scale=True).
     """
     return Procedure(base=kaiming_normal(), adjust=_close_branches, needs="nothing", scales=True)
 
@@ -47,14 +46,16 @@ def _resolved(text: str) -> str:
 @SCHEMES.register()
 def scaled(base: Annotated[str, AfterValidator(_resolved)], factor: FiniteFloat) -> Rule | Preset:
     """Fill as the scheme `base` does and multiply by `factor`: head=scaled('kaiming_uniform', 0.1) damps the logits."""
-    maker = SCHEMES.build(base)
-    if isinstance(maker, Procedure):
-        raise UsageError(f"'{base}' is for a whole model and cannot be scaled: scale a scheme of one layer.")
-    if isinstance(maker, Rule):
-        return _times(maker, factor)
-    weight, bias = maker.weight, maker.bias
+    filler = SCHEMES.build(base)
+    if isinstance(filler, Procedure):
+        raise UsageError(
+            f"'{base}' fills a whole model and cannot be scaled: scale a scheme that fills layer by layer."
+        )
+    if isinstance(filler, Rule):
+        return _times(filler, factor)
+    weight, bias = filler.weight, filler.bias
     return replace(
-        maker, weight=lambda layer: _times(weight(layer), factor), bias=lambda layer: _times(bias(layer), factor)
+        filler, weight=lambda layer: _times(weight(layer), factor), bias=lambda layer: _times(bias(layer), factor)
     )
 
 
@@ -69,7 +70,7 @@ def _fixup_weight(layer: Layer) -> Rule:
 
 def _close_branches(model: nn.Module, _layers: Sequence[Layer], _sample: Sample, _generator: torch.Generator) -> Passes:
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    # Of all layers, and not only of those that the scheme's text leaves to it: a part speaks for weights, not scales.
+    # All layers, also those with another part in the scheme's text: parts apply to weights, not to scales.
     for name in branch_scales(weighted_layers(model)):
         nn.init.zeros_(parameters[name])
     return NO_PASSES

@@ -1,4 +1,4 @@
-"""What a scheme is made of: rules (one tensor), presets (a layer), procedures (a whole model); their registry."""
+"""The kinds of schemes: rules (fill a tensor), presets (a layer), procedures (a whole model); and their registry."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,13 +20,13 @@ class Rule:
     """How one tensor is filled.
 
     `fill(tensor, layer, generator)` works in place on a contiguous CPU tensor: a weight block (out, in, *kernel) or a
-    bias (out,). `dimensions` are the least and most that it fits. `mean` and `variance(shape)` are the law of an entry;
-    `variance` is None where entries are not draws of one law (a partial identity, say), and nan for the shapes where
-    they are not (a kernel of which only the centre is drawn).
+    bias (out,). `dimensions` are the fewest and most that it fits. `mean` and `variance(shape)` describe one entry;
+    `variance` is None if entries do not share one distribution (a partial identity), and nan for shapes where they do
+    not (a kernel of which only the centre is drawn).
 
-    A `deterministic` rule draws nothing: every seed gives the same values. A `degenerate` one may by design hold rows
-    that are zero, equal or opposite, so units that say nothing of their own. A `joint` rule fills a bias together with
-    its layer's weight: its generator starts where the weight's did, so it can draw again what the weight drew.
+    A `deterministic` rule draws nothing: every seed gives the same values. A `degenerate` one may by design have
+    rows that are zero, equal or opposite, and so redundant units. A `joint` rule fills a bias together with its layer's
+    weight: its generator starts in the same state as the weight's, so it can repeat the weight's draws.
     """
 
     fill: Fill
@@ -38,15 +38,15 @@ class Rule:
     joint: bool = False
 
     def fits(self, tensor_dimensions: int) -> bool:
-        """Say whether a tensor of so many dimensions can be filled."""
+        """Return whether a tensor with this number of dimensions can be filled."""
         return self.dimensions[0] <= tensor_dimensions <= self.dimensions[1]
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What a framework does to a whole layer: its weight and its bias.
+    """Rules for the weight and the bias of a layer.
 
-    One that is about `branches` is refused where a model declares no residual branch.
+    If `branches`, the preset is an error on a model that declares no residual branch.
     """
 
     weight: Callable[[Layer], Rule]
@@ -56,7 +56,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Sample:
-    """Training data that an initialization may look at: `inputs` of the model, (n, …) each, and `labels` (n,)."""
+    """Training data for an initialization: `inputs` of the model, (n, …) each, and `labels` (n,)."""
 
     inputs: tuple[Tensor, ...]
     labels: Tensor | None = None
@@ -64,7 +64,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Passes:
-    """What an initialization cost: how many images went forward, and how many of them backward too."""
+    """The cost of an initialization: the number of images passed forward, and of those also passed backward."""
 
     forward: int = 0
     backward: int = 0
@@ -79,11 +79,11 @@ class Procedure:
     """A scheme of a whole model: a first fill, then an adjustment that may look at training data.
 
     `base` fills first. `adjust(model, layers, sample, generator)` then changes the model in place: a float32 copy on
-    the CPU, on one thread, whose mode, buffers and hooks are nobody's; only the values of parameters are taken back.
-    `layers` are those that the procedure may touch, in forward order: a layer with a part of its own in the scheme's
-    text is not among them. `needs` says what of the sample it reads. Of one that sets the `scales` of residual branches
-    those are taken back too, and a model that has none is refused; of a `whole` one, every trainable parameter is that
-    has no part of its own.
+    the CPU, on one thread; only the values of parameters are copied back, not its mode, buffers and hooks. `layers` are
+    those that the procedure may change, in forward order: a layer with a part of its own in the scheme's text is not
+    among them. `needs` is what it uses of the sample. If it sets the `scales` of residual branches, those are copied
+    back too, and a model without them is an error; if `whole`, every trainable parameter without a part of its own is
+    copied back.
     """
 
     base: Rule | Preset
@@ -93,10 +93,10 @@ class Procedure:
     whole: bool = False
 
 
-Maker = Rule | Preset | Procedure
+Filler = Rule | Preset | Procedure  # what the factory of a scheme returns
 
 
-SCHEMES: Registry[Maker] = Registry("scheme")
+SCHEMES: Registry[Filler] = Registry("scheme")
 
 
 def fans(shape: Shape) -> tuple[int, int]:
@@ -106,13 +106,13 @@ def fans(shape: Shape) -> tuple[int, int]:
 
 
 def centre_tap(block: Tensor) -> Tensor:
-    """Return the middle of a block's kernel as a view (out, in): place k//2 of each axis, for even k as in `dirac_`."""
+    """Return the centre of a block's kernel as a view (out, in): index k//2 of each axis, for even k as in `dirac_`."""
     for size in block.shape[2:]:
         block = block.select(2, size // 2)
     return block
 
 
 def where_it_fits(rule: Rule) -> str:
-    """Name the layers whose weights a rule fits, for lists and messages."""
+    """Return which layers' weights a rule fits, for lists and messages."""
     linear, conv = rule.fits(2), rule.fits(4)
     return "Linear and Conv" if linear and conv else "Linear only" if linear else "Conv only" if conv else "no layer"

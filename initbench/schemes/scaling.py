@@ -1,7 +1,7 @@
-"""Variance scaling: one law, Var = scale / fan, and the names that are special cases of it.
+"""Variance scaling, Var = scale / fan, and its special cases by name.
 
-A truncated normal is cut at two sigma and its sigma enlarged by 1/0.8796…, so that the variance after cutting is the
-one asked for (Keras and JAX do so; uncorrected ports lose 23 % of the variance). Source: keras
+A truncated normal is cut at two sigma and its sigma enlarged by 1/0.8796…, so that its variance is the requested one
+(Keras and JAX do so; uncorrected ports lose 23 % of the variance). Source: keras
 random_initializers.VarianceScaling, jax.nn.initializers.variance_scaling.
 """
 
@@ -28,10 +28,10 @@ TRUNCATED_STD = math.sqrt(truncated_normal_law(-2, 2)[1])
 def variance_scaling(
     scale: Positive = 1.0, mode: FanMode = "fan_in", distribution: Distribution = "truncated_normal"
 ) -> Rule:
-    """Fill with mean 0 and variance scale/fan, the fan chosen by mode, the shape by distribution.
+    """Fill with mean 0 and variance scale/fan, where `mode` chooses the fan.
 
-    The law of Keras and JAX. For ReLU scale=2.0 with 'fan_in' (He et al. 2015), for tanh 1.0 with 'fan_avg' (Glorot &
-    Bengio 2010), for SELU and linear layers 1.0 with 'fan_in' (LeCun et al. 1998).
+    The initializer of Keras and JAX. For ReLU scale=2.0 with 'fan_in' (He et al. 2015), for tanh 1.0 with 'fan_avg'
+    (Glorot & Bengio 2010), for SELU and linear layers 1.0 with 'fan_in' (LeCun et al. 1998).
     """
 
     def variance(shape: Shape) -> float:
@@ -48,8 +48,8 @@ def variance_scaling(
 def lecun_normal() -> Rule:
     """Fill with a truncated normal of variance 1/fan_in: `variance_scaling(1.0, 'fan_in', 'truncated_normal')`.
 
-    LeCun et al. 1998. For SELU, as its authors ask (Klambauer et al. 2017), and for linear layers and tanh. Behind ReLU
-    every layer halves the mean square.
+    LeCun et al. 1998. For SELU, as its authors recommend (Klambauer et al. 2017), and for linear layers and tanh. After
+    ReLU every layer halves the mean square.
     """
     return variance_scaling(1.0, "fan_in", "truncated_normal")
 
@@ -58,8 +58,8 @@ def lecun_normal() -> Rule:
 def lecun_uniform() -> Rule:
     """Fill with U(±√(3/fan_in)), of variance 1/fan_in: `variance_scaling(1.0, 'fan_in', 'uniform')`.
 
-    LeCun et al. 1998. For SELU, as its authors ask (Klambauer et al. 2017), and for linear layers and tanh. Behind ReLU
-    every layer halves the mean square.
+    LeCun et al. 1998. For SELU, as its authors recommend (Klambauer et al. 2017), and for linear layers and tanh. After
+    ReLU every layer halves the mean square.
     """
     return variance_scaling(1.0, "fan_in", "uniform")
 

@@ -1,4 +1,4 @@
-"""Structured weights: identities, Hadamard matrices, sine waves and mirrored blocks, most of them without any draw."""
+"""Structured weights: identities, Hadamard matrices, sine waves and mirrored blocks; most are deterministic."""
 
 import math
 
@@ -13,10 +13,10 @@ from initbench.schemes.torch_init import WEIGHTS
 
 @SCHEMES.register()
 def partial_identity() -> Rule:
-    """Copy as many inputs as fit, on Linear layers as `eye` and on convolutions as `dirac`; what is left over is 0.
+    """Copy as many inputs as fit, on Linear layers as `eye` and on convolutions as `dirac`; fill the rest with 0.
 
-    For linear layers and ReLU, which passes what is not negative unchanged. Zhao et al. 2022 (ZerO) show what is wrong
-    with it: behind a layer that widens, training changes weights in no more directions than there are inputs.
+    For linear layers and ReLU, which passes nonnegative values unchanged. Zhao et al. 2022 (ZerO) show its flaw: after
+    a layer that widens, training changes weights in no more directions than there are inputs.
     """
     return _fixed(lambda tensor, _layer, _generator: _copy_inputs(tensor))
 
@@ -26,8 +26,8 @@ def zero_hadamard() -> Rule:
     """Copy inputs where out <= in, else mix them by a Hadamard matrix of size 2^c, times 2^(-c/2) (ZerO, Zhao 2022).
 
     W = 2^(-c/2)·I·H·I for c = ⌈log₂ out⌉, so the first `in` columns of Sylvester's H cut to `out` rows; kernels are
-    filled in the centre. The published code scales so; the paper's algorithm, with m for c, says 2^(-(m-1)/2). The mean
-    square of white inputs is multiplied by in/2^c. Where out exceeds the least power of two >= in, rows repeat.
+    filled in the centre. The published code scales this way; the paper's algorithm, with m for c, has 2^(-(m-1)/2). The
+    mean square of white inputs is multiplied by in/2^c. Where out exceeds the least power of two >= in, rows repeat.
 
     For ReLU, in residual and in plain networks.
     """
@@ -46,11 +46,11 @@ def zero_hadamard() -> Rule:
 
 @SCHEMES.register()
 def idinit() -> Rule:
-    """Copy inputs, again and again until every output has one: W[i, j] = 1 where i ≡ j mod fan_in (IDInit, Pan 2025).
+    """Copy inputs repeatedly until every output has one: W[i, j] = 1 where i ≡ j mod fan_in (IDInit, Pan 2025).
 
     Kernels are flattened to (out, fan_in), so the outputs of a convolution copy the places of a patch, channel by
     channel. This is the main-stem rule with τ = 1; the last layer of a residual branch has ε = 10⁻⁶ for τ, so that the
-    branch is almost 0. Left out: the small noise that loosens the identity.
+    branch is almost 0. The paper's small noise on the identity is omitted.
 
     For ReLU, in residual and in plain networks.
     """
@@ -68,14 +68,14 @@ def idinit() -> Rule:
 
 @SCHEMES.register()
 def sinusoidal() -> Rule:
-    """Fill row i with A·sin(2πi·(j/fan_in + 1/out)), i from 1, j from 0, A such that Var = 2/fan_in (NeurIPS 2025).
+    """Fill row i with A·sin(2πi·(j/fan_in + 1/out)), i from 1, j from 0, with A for Var = 2/fan_in (NeurIPS 2025).
 
     "Sinusoidal Initialization, Time for a New Start"; kernels are flattened to (out, fan_in). Rows i and fan_in - i of
-    a square layer are opposite, and zero where i is fan_in or half of it: 256 → 256 has rank 127. Of 256 → 512, 508
-    rows have an equal and the rank is 128. A layer of at most two inputs and two outputs is zero.
+    a square layer are opposite, and zero where i is fan_in or half of it: 256 → 256 has rank 127. In 256 → 512, 508
+    rows equal another and the rank is 128. A layer of at most two inputs and two outputs is zero.
 
-    For ReLU, by its variance (He et al. 2015); the paper (Fernández-Hernández et al. 2025, arXiv:2505.12909) tries it
-    with other activations too.
+    For ReLU, by its variance (He et al. 2015); the paper (Fernández-Hernández et al. 2025, arXiv:2505.12909) also tests
+    other activations.
     """
 
     def fill(tensor: Tensor, _layer: Layer, _generator: torch.Generator) -> None:
@@ -91,21 +91,21 @@ def sinusoidal() -> Rule:
 def looks_linear() -> Rule:
     """Mirror orthogonal blocks, [[W, -W], [-W, W]], so that a ReLU network starts as a linear map (Balduzzi 2017).
 
-    relu(z) - relu(-z) = z: the first layer, [W; -W], offers each z in both signs, the others take the difference and
-    offer it again, the head, [W, -W], only takes it. W is (semi-)orthogonal, kernels flattened as in `orthogonal`.
-    A unit that has no partner keeps its row, and the next layer starts with 0 for it: still linear, and it can learn.
-    It stays linear across convolutions and mean-pooling, but not across max-pooling, between layers of unlike groups,
-    or where an odd number of channels is flattened.
+    relu(z) - relu(-z) = z: the first layer, [W; -W], outputs each z with both signs; later layers take the difference
+    and output it with both signs again; the head, [W, -W], only takes the difference. W is (semi-)orthogonal, kernels
+    flattened as in `orthogonal`. A unit without a partner keeps its row, and the next layer gives it weight 0: still
+    linear, and it can learn. The network is linear across convolutions and mean-pooling, but not across max-pooling,
+    between layers with different numbers of groups, or where an odd number of channels is flattened.
 
-    For ReLU and leaky ReLU alone, which are linear on either side of 0.
+    Only for ReLU and leaky ReLU, which are linear on either side of 0.
     """
 
     def fill(tensor: Tensor, layer: Layer, generator: torch.Generator) -> None:
         outputs, inputs, *kernel = tensor.shape
         if inputs == 1 and not layer.first:
             raise UsageError(
-                f"looks_linear does not fit the layer '{layer.name}': its units have one input each, which has no "
-                "mirror image."
+                f"looks_linear does not fit the layer '{layer.name}': its units have one input each, which cannot be "
+                "mirrored."
             )
         offered, taken = (outputs if layer.head else -(-outputs // 2)), (inputs if layer.first else inputs // 2)
         block = tensor.new_empty(offered, taken, *kernel)
@@ -142,7 +142,7 @@ def _hadamard(rows: int, columns: int) -> Tensor:
 def _waves(outputs: int, inputs: int) -> Tensor:
     """Return sin(2πi·(j/inputs + 1/outputs)), (outputs, inputs) in float64.
 
-    The angle is counted in whole steps of a turn and brought to ±half a turn, so that zeros are exactly 0 and opposite
+    The angle is an integer fraction of a turn, reduced to ±half a turn, so that zeros are exactly 0 and opposite
     rows exactly opposite.
     """
     turn = outputs * inputs

@@ -1,6 +1,6 @@
-"""The 14 functions of `torch.nn.init`: called, not rewritten, under their own names without the underscore.
+"""The 14 functions of `torch.nn.init`, called (not reimplemented) under their own names without the underscore.
 
-Parameters and defaults are torch's. `gain` also takes the name of a nonlinearity. Source of every formula:
+Parameters and defaults are torch's. `gain` also accepts the name of a nonlinearity. Source of every formula:
 https://docs.pytorch.org/docs/stable/nn.init.html
 """
 
@@ -27,10 +27,10 @@ WEIGHTS = (2, 5)  # dimensions of Linear and Conv weights: a bias has no fan
 
 @SCHEMES.register()
 def uniform(a: FiniteFloat = 0.0, b: FiniteFloat = 1.0) -> Rule:
-    """Fill with U(a, b); torch's default range (0, 1) has no zero mean.
+    """Fill with U(a, b); with torch's default range (0, 1) the mean is not zero.
 
-    torch.nn.init.uniform_; no paper. Its variance (b-a)²/12 does not look at the fans, so it is for no activation in
-    particular: what a layer does to a signal depends on how wide it is.
+    torch.nn.init.uniform_; no paper. Its variance (b-a)²/12 ignores the fans, so its effect on a signal depends on the
+    width of a layer; it suits no particular activation.
     """
     _ordered("uniform", a, b)
     return Rule(
@@ -44,8 +44,8 @@ def uniform(a: FiniteFloat = 0.0, b: FiniteFloat = 1.0) -> Rule:
 def normal(mean: FiniteFloat = 0.0, std: NonNegative = 1.0) -> Rule:
     """Fill with N(mean, std²).
 
-    torch.nn.init.normal_. Its variance does not look at the fans, so it is for no activation in particular:
-    normal(std=0.01), of AlexNet (Krizhevsky et al. 2012), keeps a signal behind ReLU where a unit has 20,000 inputs.
+    torch.nn.init.normal_. Its variance ignores the fans, so it suits no particular activation: normal(std=0.01), as
+    in AlexNet (Krizhevsky et al. 2012), preserves a signal after ReLU if each unit has 20,000 inputs.
     """
     return Rule(
         lambda tensor, _layer, generator: nn.init.normal_(tensor, mean, std, generator=generator),
@@ -56,10 +56,10 @@ def normal(mean: FiniteFloat = 0.0, std: NonNegative = 1.0) -> Rule:
 
 @SCHEMES.register()
 def trunc_normal(mean: FiniteFloat = 0.0, std: NonNegative = 1.0, a: FiniteFloat = -2.0, b: FiniteFloat = 2.0) -> Rule:
-    """Fill with N(mean, std²) cut to [a, b], which are absolute values and not multiples of std.
+    """Fill with N(mean, std²) truncated to [a, b], which are absolute values and not multiples of std.
 
-    torch.nn.init.trunc_normal_; no paper. For no activation in particular, as its variance does not look at the fans.
-    What is cut off is missing from the variance, by 23 % at two standard deviations: `lecun_normal` corrects for it.
+    torch.nn.init.trunc_normal_; no paper. It suits no particular activation, because its variance ignores the fans.
+    Truncation reduces the variance, by 23 % at two standard deviations; `lecun_normal` corrects for that.
     """
     _ordered("trunc_normal", a, b)
     if std == 0:
@@ -76,8 +76,8 @@ def trunc_normal(mean: FiniteFloat = 0.0, std: NonNegative = 1.0, a: FiniteFloat
 def constant(val: FiniteFloat) -> Rule:
     """Fill with one value: all units of a layer then stay identical through training.
 
-    torch.nn.init.constant_. For biases with any activation: bias=constant(0.1) is a habit that opens ReLU units at the
-    start. For weights it is the scheme to show what symmetry costs.
+    torch.nn.init.constant_. For biases with any activation: bias=constant(0.1) is often used to make ReLU units active
+    at the start. For weights it demonstrates the cost of symmetry.
     """
     return _one_value(lambda tensor, _layer, _generator: nn.init.constant_(tensor, val), val)
 
@@ -86,7 +86,7 @@ def constant(val: FiniteFloat) -> Rule:
 def ones() -> Rule:
     """Fill with ones.
 
-    torch.nn.init.ones_. As weights it is `constant(1.0)`, of no use with any activation but as a warning.
+    torch.nn.init.ones_. For weights it equals `constant(1.0)` and serves only as a bad example.
     """
     return _one_value(lambda tensor, _layer, _generator: nn.init.ones_(tensor), 1.0)
 
@@ -96,7 +96,7 @@ def zeros() -> Rule:
     """Fill with zeros.
 
     torch.nn.init.zeros_. For biases, and for heads with any activation: head=zeros starts at a loss of ln(classes).
-    Where all weights are zero, a ReLU network learns nothing but its last bias.
+    If all weights are zero, a ReLU network learns only its last bias.
     """
     return _one_value(lambda tensor, _layer, _generator: nn.init.zeros_(tensor), 0.0)
 
@@ -105,8 +105,8 @@ def zeros() -> Rule:
 def eye() -> Rule:
     """Make Linear layers copy as many inputs as fit (the identity); Conv layers keep torch_default's weights.
 
-    torch.nn.init.eye_. For linear layers and ReLU, which passes what is not negative unchanged (Le et al. 2015, there
-    for recurrent weights). What is left over where a layer widens is zero.
+    torch.nn.init.eye_. For linear layers and ReLU, which passes nonnegative values unchanged (Le et al. 2015, for
+    recurrent weights). Where a layer widens, the additional outputs are zero.
     """
     return Rule(
         lambda tensor, _layer, _generator: nn.init.eye_(tensor),
@@ -120,15 +120,15 @@ def eye() -> Rule:
 def dirac(groups: PositiveInt = 1) -> Rule:
     """Make convolutions copy as many channels as fit (Dirac delta); Linear layers keep torch_default's weights.
 
-    torch.nn.init.dirac_. For linear layers and ReLU, which passes what is not negative unchanged (Zagoruyko &
-    Komodakis 2017). `groups` copies channels group by group.
+    torch.nn.init.dirac_. For linear layers and ReLU, which passes nonnegative values unchanged (Zagoruyko & Komodakis
+    2017). `groups` copies channels group by group.
     """
 
     def fill(tensor: Tensor, layer: Layer, _generator: torch.Generator) -> None:
         if tensor.shape[0] % groups:
             raise UsageError(
                 f"dirac(groups={groups}) does not fit the layer '{layer.name}': "
-                f"its {tensor.shape[0]} output channels do not divide by {groups}."
+                f"its {tensor.shape[0]} output channels are not divisible by {groups}."
             )
         nn.init.dirac_(tensor, groups)
 
@@ -139,8 +139,8 @@ def dirac(groups: PositiveInt = 1) -> Rule:
 def xavier_uniform(gain: Gain = 1.0) -> Rule:
     """Fill with U(±gain·√(6/(fan_in+fan_out))), of variance gain²·2/(fan_in+fan_out) (Glorot & Bengio 2010).
 
-    For tanh and what else is nearly linear around 0: halfway between keeping the variance of signals and of gradients.
-    Behind ReLU every square layer halves the mean square.
+    For tanh and other activations that are nearly linear around 0: a compromise between preserving the variance of
+    signals and that of gradients. After ReLU every square layer halves the mean square.
     """
     factor = gain_of(gain)
     return Rule(
@@ -154,8 +154,8 @@ def xavier_uniform(gain: Gain = 1.0) -> Rule:
 def xavier_normal(gain: Gain = 1.0) -> Rule:
     """Fill with N(0, gain²·2/(fan_in+fan_out)) (Glorot & Bengio 2010).
 
-    For tanh and what else is nearly linear around 0: halfway between keeping the variance of signals and of gradients.
-    Behind ReLU every square layer halves the mean square.
+    For tanh and other activations that are nearly linear around 0: a compromise between preserving the variance of
+    signals and that of gradients. After ReLU every square layer halves the mean square.
     """
     factor = gain_of(gain)
     return Rule(
@@ -169,8 +169,8 @@ def xavier_normal(gain: Gain = 1.0) -> Rule:
 def kaiming_uniform(a: FiniteFloat = 0.0, mode: Mode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu") -> Rule:
     """Fill with U(±gain·√(3/fan)), of variance gain²/fan; gain √2 for ReLU (He et al. 2015).
 
-    For ReLU, and leaky ReLU of slope `a`; `nonlinearity` takes the gain of others. mode='fan_in' keeps the mean
-    square of signals from layer to layer, 'fan_out' that of gradients.
+    For ReLU, and leaky ReLU of slope `a`; `nonlinearity` selects the gain of another activation. mode='fan_in'
+    preserves the mean square of signals from layer to layer, 'fan_out' that of gradients.
     """
 
     def fill(tensor: Tensor, _layer: Layer, generator: torch.Generator) -> None:
@@ -181,10 +181,10 @@ def kaiming_uniform(a: FiniteFloat = 0.0, mode: Mode = "fan_in", nonlinearity: N
 
 @SCHEMES.register("he_normal")
 def kaiming_normal(a: FiniteFloat = 0.0, mode: Mode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu") -> Rule:
-    """Fill with N(0, gain²/fan); gain √2 for ReLU (He et al. 2015). Keras and JAX cut theirs at two sigma.
+    """Fill with N(0, gain²/fan); gain √2 for ReLU (He et al. 2015). Keras and JAX truncate at two sigma.
 
-    For ReLU, and leaky ReLU of slope `a`; `nonlinearity` takes the gain of others. mode='fan_in' keeps the mean
-    square of signals from layer to layer, 'fan_out' that of gradients.
+    For ReLU, and leaky ReLU of slope `a`; `nonlinearity` selects the gain of another activation. mode='fan_in'
+    preserves the mean square of signals from layer to layer, 'fan_out' that of gradients.
     """
 
     def fill(tensor: Tensor, _layer: Layer, generator: torch.Generator) -> None:
@@ -199,7 +199,7 @@ def orthogonal(gain: Gain = 1.0) -> Rule:
 
     For linear layers and tanh; gain='relu' is for ReLU. All min(out, fan_in) singular values are gain, so in a linear
     network no direction vanishes. Where a layer widens, the mean square is multiplied by fan_in/out as well
-    (`scaled_orthogonal` mends that), and a convolution is not an orthogonal map (`delta_orthogonal` is).
+    (`scaled_orthogonal` corrects that), and a convolution is not an orthogonal map (`delta_orthogonal` is).
     """
     factor = gain_of(gain)
     return Rule(
@@ -212,11 +212,11 @@ def orthogonal(gain: Gain = 1.0) -> Rule:
 
 @SCHEMES.register()
 def sparse(sparsity: Share, std: NonNegative = 0.01) -> Rule:
-    """Fill with N(0, std²), a share of each column zero, kernels flattened to (out, fan_in) (Martens 2010).
+    """Fill with N(0, std²) and set a share of each column to 0, kernels flattened to (out, fan_in) (Martens 2010).
 
     For units that saturate, tanh and sigmoid: in the paper each has the same small number of inputs, so that its sum
-    stays small however wide the layer is. torch, as here, zeroes ⌈sparsity·out⌉ entries of each column instead; a layer
-    of which that is all is refused.
+    stays small at any width. torch, and so this scheme, zeroes ⌈sparsity·out⌉ entries of each column instead; a layer
+    that would be all zero is an error.
     """
 
     def fill(tensor: Tensor, layer: Layer, generator: torch.Generator) -> None:
@@ -226,7 +226,7 @@ def sparse(sparsity: Share, std: NonNegative = 0.01) -> Rule:
                 "give that layer a part of its own."
             )
         # torch 2.13 draws the mask from the global generator whatever `generator` says (pull request 196941), so the
-        # global generator is seeded from ours for the time of the call.
+        # global generator is seeded from ours during the call.
         mask_seed = int(torch.randint(2**62, (), generator=generator))
         with isolated(mask_seed):
             nn.init.sparse_(tensor.flatten(1), sparsity, std, generator=generator)
@@ -243,7 +243,7 @@ def gain_of(gain: Gain) -> float:
 
 
 def truncated_normal_law(low: float, high: float) -> tuple[float, float]:
-    """Return mean and variance of N(0, 1) cut to [low, high] (Johnson, Kotz & Balakrishnan 1994, section 13.10.1)."""
+    """Return mean and variance of N(0, 1) truncated to [low, high] (Johnson et al. 1994, section 13.10.1)."""
     mass = (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
     if mass <= 0:
         raise UsageError(f"trunc_normal has no mass between {low:g} and {high:g} standard deviations: widen [a, b].")

@@ -1,4 +1,4 @@
-"""A scheme of the user's: one function, adopted as a rule or as a procedure."""
+"""A scheme of the user's own: one function, used as a rule or as a procedure."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -20,12 +20,12 @@ TAKES_MODEL = ("model", "batch", "generator")
 def adopt_scheme(reference: str, function: Any) -> Callable[[], Rule | Procedure]:  # noqa: ANN401 - the user's object
     """Return the factory of a user's function (tensor, layer, generator) or (model, batch, generator).
 
-    The first fills in place, or returns, a weight block (out, in, *kernel) or, as the `bias` part, a bias (out,). The
-    second changes in place a model that torch_default has filled; `batch` is (images, labels). Both draw from
-    `generator` alone.
+    The first kind fills in place, or returns, a weight block (out, in, *kernel) or, as the `bias` part, a bias (out,).
+    The second kind changes in place a model that torch_default has filled; `batch` is (images, labels). Both should
+    draw only from `generator`.
 
     Raises:
-        UsageError: it is no function, or takes neither.
+        UsageError: not a function, or one with other parameters.
     """
     if not callable(function):
         raise UsageError(f"'{reference}' is {type(function).__name__}, not a function that fills a tensor or a model.")
@@ -36,7 +36,7 @@ def adopt_scheme(reference: str, function: Any) -> Callable[[], Rule | Procedure
         return lambda: Procedure(torch_default(), lambda *call: _adjust(function, *call), needs="inputs", whole=True)
     raise UsageError(
         f"{reference}({', '.join(names)}) takes neither ({', '.join(TAKES_TENSOR)}), for a rule, nor "
-        f"({', '.join(TAKES_MODEL)}), for a whole scheme: name its parameters so."
+        f"({', '.join(TAKES_MODEL)}), for a whole scheme: name its parameters like that."
     )
 
 
@@ -48,7 +48,7 @@ def _names(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def _fill(function: Callable[..., Any], tensor: Tensor, layer: Layer, generator: torch.Generator) -> None:
-    tensor.zero_()  # what memory held before is not for a function to see, by which two runs would differ
+    tensor.zero_()  # uninitialized memory would make two runs differ
     result = function(tensor, layer, generator)
     if isinstance(result, Tensor) and result is not tensor:
         if result.shape != tensor.shape:

@@ -58,7 +58,7 @@ OPTIMIZERS: Registry[Optimizer] = Registry("optimizer")
 
 @OPTIMIZERS.register()
 def sgd(momentum: Decay = 0.0, weight_decay: NonNegative = 0.0, nesterov: bool = False) -> Optimizer:
-    """Stochastic gradient descent, with momentum on request."""
+    """Stochastic gradient descent, optionally with momentum."""
     if nesterov and not momentum:
         raise UsageError("sgd(nesterov=True) needs momentum: write for example sgd(momentum=0.9, nesterov=True).")
     plain = not weight_decay and not nesterov
