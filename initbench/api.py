@@ -1,37 +1,67 @@
-"""The library face's `compare`: the command of that name as a function."""
+"""`initbench.compare`: the command of that name as a function; its parameters for the axes derive from `Recipe`."""
 
+import functools
+import inspect
 import os
+import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
+from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
 from initbench.comparison import Comparison
 from initbench.errors import InitbenchWarning
+from initbench.records.axes import Axis, axes
 from initbench.running.executor import choose_backend
 from initbench.running.observer import Silent
 from initbench.running.plan import draft_of, plan_study
 from initbench.running.runner import carry_out
 
+FIRST = ("schemes", "model", "dataset")  # the axes that may be given by position
 
-def compare(
-    schemes: Sequence[str] | None = None,
-    model: str | Sequence[str] | None = None,
-    dataset: str | Sequence[str] | None = None,
+
+def _with_axes(function: Callable[..., Comparison]) -> Callable[..., Comparison]:
+    """Replace the first parameter, a dictionary of axes, by one parameter per axis, with its line in the docstring."""
+    known = axes()
+    by_position = sorted(known, key=lambda name: name not in FIRST)
+    signature = inspect.signature(function)
+    parameters = [
+        Parameter(
+            name,
+            Parameter.POSITIONAL_OR_KEYWORD if name in FIRST else Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=known[name].written | None,
+        )
+        for name in by_position
+    ]
+    signature = signature.replace(parameters=[*parameters, *list(signature.parameters.values())[1:]])
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Comparison:  # noqa: ANN401 - as the signature says
+        try:
+            arguments = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{function.__name__}() {error}") from None
+        given = {name: arguments.pop(name, None) for name in known}
+        return function({name: _plain(value) for name, value in given.items() if value is not None}, **arguments)
+
+    called.__signature__ = signature  # type: ignore[attr-defined]
+    lines = (f"{name}: {known[name].description}{_default(known[name])}" for name in by_position)
+    described = "\n".join(textwrap.fill(line, 108, subsequent_indent=" " * 4) for line in lines)
+    called.__doc__ = (function.__doc__ or "").replace("{axes}", textwrap.indent(described, " " * 8).lstrip())
+    return called
+
+
+def _default(axis: Axis) -> str:
+    return f" Default: {axis.default}." if axis.default else ""
+
+
+@_with_axes
+def compare(  # noqa: D417 - `_with_axes` replaces `given`
+    given: dict[str, Any],
     *,
     recipe: str | Path | None = None,
-    optimizer: str | Sequence[str] | None = None,
-    lr: float | str | Sequence[float] | None = None,
-    batch_size: int | None = None,
-    epochs: float | None = None,
-    steps: int | None = None,
-    seeds: int | Sequence[int] | None = None,
-    vary: str | None = None,
-    target: float | None = None,
-    baseline: str | None = None,
-    device: str | None = None,
-    precision: str | None = None,
-    name: str | None = None,
     jobs: int | None = None,
     executor: str | None = None,
     shared_folder: bool = True,
@@ -39,68 +69,34 @@ def compare(
     data_dir: str | Path | None = None,
     out: str | Path | None = None,
 ) -> Comparison:
-    """Train a model from each scheme over several seeds and return what initialization alone did.
+    """Train a model from each scheme over several seeds and return the comparison.
 
-    Trials that are stored in `out` already are not trained again. What is left out here is taken from `recipe`, and
-    what is left out there is the default: `digits`, `mlp(depth=8, width=64)`, plain SGD, lr 0.02, batches of 64,
-    20 epochs, 10 seeds.
+    An axis takes one value or a sequence of values. Arguments override `recipe`, which overrides the defaults. Trials
+    that are stored in `out` are not trained again.
 
     Args:
-        schemes: for example ["kaiming_uniform", "conv=orthogonal; bias=constant(0.1)"].
-        model: one built-in model or several, for example "cnn(depth=4)".
-        dataset: one dataset or several, a name or the path of a .npz or an image folder.
-        recipe: a TOML file.
-        optimizer: for example "sgd(momentum=0.9)".
-        lr: one learning rate; several, or "tune", are a grid over which each scheme gets its own best, chosen on
-            validation data with seeds that are not scored.
-        batch_size: images a step.
-        epochs: passes over the training split, or
-        steps: updates.
-        seeds: a count (10 stands for 0 to 9) or a list.
-        vary: "init,order" crosses the seeds of the weights with those of the data order.
-        target: validation accuracy in (0, 1) for steps-to-target; by default halfway from chance to certainty.
-        baseline: the scheme that others are compared with; by default torch_default where it takes part.
-        device: auto, cpu, cuda or mps.
-        precision: float32, tf32 or bfloat16; the low ones can change the conclusion.
-        name: of the comparison's folder.
-        jobs: worker processes; by default one a core.
+        {axes}
+        recipe: Path of a TOML file.
+        jobs: Worker processes. Default: one per core.
         executor: "dask" for a cluster of workers on this machine, or the address (tcp://host:8786) or the file of a
-            Dask scheduler; by default processes of this machine.
-        shared_folder: whether that cluster's workers see `out` under the same path, and write into it.
-        trial_timeout: seconds after which a trial is stopped and counts as failed; by default never.
-        data_dir: where datasets lie, in torchvision's layout.
-        out: the results folder; by default $INITBENCH_OUT or "results".
+            Dask scheduler. Default: processes of this machine.
+        shared_folder: Whether the cluster's workers can write to `out` under the same path.
+        trial_timeout: Seconds after which a trial is stopped and counts as failed. Default: none.
+        data_dir: Folder of datasets, in torchvision's layout.
+        out: Results folder. Default: $INITBENCH_OUT or "results".
 
     Returns:
-        The comparison: `.trials` (one row a trial), `.curves` (a row a point), `.layers` (a row a layer at step 0),
-        `.summary` (a row a scheme and setting) as DataFrames, losses in nats, accuracies as shares;
+        The comparison: `.trials` (one row per trial), `.curves` (one row per point), `.layers` (one row per layer at
+        step 0), `.summary` (one row per scheme and setting) as DataFrames, losses in nats, accuracies as fractions;
         `.report(path)` writes one HTML file.
 
     Raises:
-        UsageError: an unknown name or a value out of range, every one named.
+        UsageError: an unknown name or a value out of range; all mistakes are listed.
         ConfigurationError: a recipe, dataset, device or folder that cannot be used.
 
     >>> comparison = compare(["kaiming_uniform", "torch_default"], steps=20, seeds=2)  # doctest: +SKIP
     >>> comparison.summary[["scheme", "learned", "n", "test_accuracy"]]  # doctest: +SKIP
     """
-    axes: dict[str, Any] = {
-        "schemes": schemes,
-        "model": model,
-        "dataset": dataset,
-        "optimizer": optimizer,
-        "lr": lr,
-        "batch_size": batch_size,
-        "epochs": epochs,
-        "steps": steps,
-        "seeds": seeds,
-        "vary": vary,
-        "target": target,
-        "baseline": baseline,
-        "device": device,
-        "precision": precision,
-        "name": name,
-    }
-    given = {key: _plain(value) for key, value in axes.items() if value is not None}
     backend = choose_backend(executor, jobs, trial_timeout, shared_folder=shared_folder)
     study = plan_study(
         draft_of(Path(recipe) if recipe is not None else None, given, origin="argument"),
@@ -109,7 +105,7 @@ def compare(
         remote=backend.remote,
     )
     for notice in study.notices:
-        warnings.warn(notice, InitbenchWarning, stacklevel=2)
+        warnings.warn(notice, InitbenchWarning, stacklevel=3)
     return carry_out(study, backend, _Warner())
 
 

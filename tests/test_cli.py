@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import typer
@@ -22,6 +23,7 @@ from initbench.cli.present import show_folded
 from initbench.datasets import DATASETS
 from initbench.networks.models import MODELS
 from initbench.records import store
+from initbench.records.axes import FILE_ONLY
 from initbench.records.recipe import DEFAULT_SCHEMES, Recipe
 from initbench.running import worker
 from initbench.schemes import SCHEMES, parse_scheme
@@ -853,6 +855,21 @@ def test_the_library_face_takes_any_sequence_for_an_axis(monkeypatch):
     assert recipe.schemes == ("kaiming_uniform",)
     assert recipe.lr == (0.1, 0.2)
     assert recipe.seeds == (2, 3)
+
+
+def test_the_library_face_has_a_parameter_for_every_axis_of_a_recipe():
+    signature = inspect.signature(initbench.compare)
+    own = {"recipe", "jobs", "executor", "shared_folder", "trial_timeout", "data_dir", "out"}
+    assert set(signature.parameters) - own == set(Recipe.model_fields) - FILE_ONLY
+    assert list(signature.parameters)[:3] == ["schemes", "model", "dataset"]
+    documented = " ".join(inspect.getdoc(initbench.compare).split())
+    for name in signature.parameters:
+        assert f" {name}: " in documented
+    for name in set(signature.parameters) - own:
+        assert Recipe.model_fields[name].description in documented
+    assert signature.parameters["lr"].annotation == Literal["tune"] | float | list[float] | None
+    with pytest.raises(TypeError, match=r"compare\(\) got an unexpected keyword argument 'lrs'"):
+        initbench.compare(lrs=0.1)
 
 
 def test_the_public_names_are_there():

@@ -175,7 +175,7 @@ class Recipe(Frozen):
         Names, Field(description="Initialization schemes: names, or parts such as 'conv=orthogonal; bias=zeros'.")
     ] = DEFAULT_SCHEMES
     model: Annotated[Names, Field(description="Network, for example 'cnn(depth=4)'.")] = ("mlp(depth=8, width=64)",)
-    dataset: Annotated[Names, Field(description="Dataset: a name, a .npz file or an image folder.")] = ("digits",)
+    dataset: Annotated[Names, Field(description="Name of a dataset, .npz file or image folder.")] = ("digits",)
     optimizer: Annotated[Names, Field(description="Optimizer, for example 'sgd(momentum=0.9)'.")] = ("sgd",)
     lr: Annotated[
         Rates,
