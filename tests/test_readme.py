@@ -142,6 +142,21 @@ def test_every_link_of_a_page_resolves(page):
     assert broken == []
 
 
+@pytest.mark.parametrize("page", ["initbench/ARCHITECTURE.md", "initbench/PROMISES.md"])
+def test_every_file_and_name_that_a_page_gives_exists(page):
+    given = re.findall(r"`([\w/.]+\.(?:py|toml|json|ya?ml)|[\w/]+/)(?:: (\w+))?`", PAGES[page])
+    assert len(given) > 15
+    assert [(path, name) for path, name in given if not stands(path, name)] == []
+
+
+def stands(path, name):
+    roots = ROOT, ROOT / "initbench", ROOT / "tests"
+    found = next((root / path for root in roots if (root / path).exists()), None)
+    if found is None or not name:
+        return found is not None
+    return re.search(rf"^(class|def) {name}\b", found.read_text(encoding="utf-8"), re.MULTILINE) is not None
+
+
 def resolves(page, target):
     path, _, heading = target.partition("#")
     found = (ROOT / page).parent / path if path else ROOT / page
