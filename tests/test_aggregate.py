@@ -6,10 +6,10 @@ from scipy import stats
 
 from initbench.analysis.statistics.aggregate import (
     RESAMPLES,
-    coverage_remark,
     interquartile_mean,
     performance_profile,
     probability_of_improvement,
+    simulated_coverage,
 )
 
 # Six runs in three settings; the first row of both is equal, so that ties occur.
@@ -89,12 +89,12 @@ def test_below_three_seeds_there_is_a_point_and_no_interval(n):
     assert probability_of_improvement(LEFT[:n], RIGHT).interval is None
     profile = performance_profile(LEFT[:n], np.array([0.7]))
     assert (profile.low, profile.high, profile.n) == (None, None, n)
-    assert coverage_remark(n) == "no interval below 3 seeds"
+    assert simulated_coverage(n) is None
 
 
-@pytest.mark.parametrize("n", [3, 5, 10, 25])
-def test_the_remark_tells_what_the_interval_holds(n):
-    assert coverage_remark(n).startswith(f"{n} seeds: expect")
+@pytest.mark.parametrize(("n", "coverage"), [(3, ".66-.92"), (9, ".88-.94"), (10, ".92-.94"), (25, ".94-.95")])
+def test_the_coverage_of_few_seeds_is_as_simulated(n, coverage):
+    assert simulated_coverage(n) == coverage
 
 
 def test_improvement_is_that_of_mann_and_whitney_averaged_over_settings():

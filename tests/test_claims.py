@@ -74,10 +74,10 @@ def test_no_detectable_difference_says_the_seeds_that_would_settle_it():
     (open_still,) = judge(claim(), trials(0.9 + noise, np.full(10, 0.9)))
     assert open_still.status == "undecided"
     assert open_still.seeds_needed > 10
-    assert "seeds would settle a difference of 1 points" in open_still.text
+    assert "seeds would detect a difference of 1 point:" in open_still.text
     (closed,) = judge(claim(), trials(0.9 + noise / 100, np.full(10, 0.9)))
     assert closed.seeds_needed is None
-    assert "would show 4 times in 5" in closed.text
+    assert "one of 1 point would be detected 4 times in 5" in closed.text
     (same,) = judge(claim(), trials([0.9] * 10, [0.9] * 10))
     assert (same.status, same.p, same.effect, same.seeds_needed) == ("undecided", 1.0, 0.0, None)
 
@@ -87,7 +87,7 @@ def test_nothing_is_decided_for_the_side_that_lost_more_trials_to_divergence():
     holes[:2] = np.nan
     (found,) = judge(claim(), trials(holes, LOW))
     assert (found.status, found.n, found.dropped) == ("undecided", 8, 2)
-    assert "only survivors" in found.text
+    assert "survivors only" in found.text
     assert "2 of 10 seeds left out" in found.text
     (other,) = judge(claim(better="b", than="a"), trials(holes, LOW))
     assert other.status == "undecided"
@@ -117,7 +117,7 @@ def test_a_gap_is_compared_between_trials_that_learned():
 def test_a_metric_that_was_not_recorded_decides_nothing():
     (found,) = judge(claim("instability"), trials(HIGH, LOW))
     assert (found.status, found.effect, found.n) == ("undecided", None, 0)
-    assert "no seed has early instability with both schemes" in found.text
+    assert "no seed has early instability for both schemes" in found.text
     assert judge(claim(), trials(HIGH, LOW).iloc[:0])[0].status == "undecided"
 
 

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from typer.testing import CliRunner
 
-from initbench.analysis.statistics.survival import waiting
+from initbench.analysis.statistics.survival import survival_curve
 from initbench.cli import app
 from initbench.report.figures.comparison import looks_of, pictures
 from initbench.report.figures.labels import apart, ink
@@ -198,10 +198,10 @@ def test_labels_are_dark_enough_to_read(colour):
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 50)), min_size=1, max_size=12))
-def test_the_curve_of_waiting_is_that_of_kaplan_and_meier(arrivals):
+def test_the_survival_curve_is_that_of_kaplan_and_meier(arrivals):
     reached = np.array([a is not None for a in arrivals])
     steps = np.array([50.0 if a is None else a for a in arrivals])
-    of = waiting(steps, reached, budget=50)
+    of = survival_curve(steps, reached, budget=50)
     expected = scipy.stats.ecdf(scipy.stats.CensoredData.right_censored(steps, ~reached)).sf
     assert of.share == pytest.approx(expected.evaluate(of.steps))
     assert of.steps[0] == 0

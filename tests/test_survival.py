@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from initbench.analysis.statistics.paired import clopper_pearson
-from initbench.analysis.statistics.survival import compare_steps, expected_running_time, logrank, survive
+from initbench.analysis.statistics.survival import compare_steps, estimate_survival, expected_running_time, logrank
 
 BUDGET = 100.0
 # The step of arrival; None never arrived.
@@ -20,7 +20,7 @@ def arrays(arrivals):
 
 
 def watched(arrivals):
-    return survive(*arrays(arrivals), budget=BUDGET)
+    return estimate_survival(*arrays(arrivals), budget=BUDGET)
 
 
 def raced(scheme, baseline):
@@ -170,9 +170,9 @@ def test_a_step_after_the_budget_is_the_callers_mistake():
     with pytest.raises(AssertionError):
         watched([101])
     with pytest.raises(AssertionError):
-        survive(np.array([np.nan]), np.array([True]), budget=BUDGET)
+        estimate_survival(np.array([np.nan]), np.array([True]), budget=BUDGET)
 
 
 def test_what_is_not_reached_is_not_read():
     steps, reached = np.array([10.0, np.nan]), np.array([True, False])
-    assert survive(steps, reached, budget=BUDGET) == watched([10, None])
+    assert estimate_survival(steps, reached, budget=BUDGET) == watched([10, None])

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from initbench.analysis.statistics.paired import compare_pairs, compare_shares, least_seeds
 from initbench.analysis.statistics.survival import compare_steps
-from initbench.analysis.verdicts import Accuracy, judge_accuracy, judge_speed
+from initbench.analysis.verdicts import AccuracyComparison, judge_accuracy, judge_speed
 
 SPREAD = np.array([0.010, -0.004, 0.003, -0.012, 0.006, 0.001, -0.008, 0.004, 0.009, -0.009])
 
 
-def evidence(scheme, baseline, learned=None, baseline_learned=None):
+def compared(scheme, baseline, learned=None, baseline_learned=None):
     """Accuracies by seed, None where a trial diverged; by default whoever finished has learned."""
     kept = [(s, b) for s, b in zip(scheme, baseline, strict=True) if s is not None and b is not None]
     values = np.array(kept, dtype=float).reshape(-1, 2)
@@ -21,11 +21,11 @@ def evidence(scheme, baseline, learned=None, baseline_learned=None):
         for side, known in ((scheme, learned), (baseline, baseline_learned))
     ]
     pairs = compare_pairs(values[:, 0], values[:, 1], smallest_interesting=0.01, dropped=len(scheme) - len(kept))
-    return Accuracy(pairs, compare_shares(*marks))
+    return AccuracyComparison(pairs, compare_shares(*marks))
 
 
 def accuracy(*sides, **marks):
-    return judge_accuracy([evidence(*sides, **marks)])[0]
+    return judge_accuracy([compared(*sides, **marks)])[0]
 
 
 def race(scheme, baseline):
@@ -49,15 +49,15 @@ def test_better_and_worse_are_told_in_points_with_interval_and_n():
 
 
 def test_the_interval_of_a_verdict_runs_the_way_it_is_told():
-    low, high = evidence(0.8 + 2 * SPREAD, 0.9 + SPREAD).pairs.difference.low, None
-    high = evidence(0.8 + 2 * SPREAD, 0.9 + SPREAD).pairs.difference.high
+    low, high = compared(0.8 + 2 * SPREAD, 0.9 + SPREAD).pairs.difference.low, None
+    high = compared(0.8 + 2 * SPREAD, 0.9 + SPREAD).pairs.difference.high
     assert f"95 % interval {-100 * high:.1f} to {-100 * low:.1f}" in accuracy(0.8 + 2 * SPREAD, 0.9 + SPREAD).text
 
 
 def test_no_difference_names_the_seeds_that_would_settle_it():
     found = accuracy(0.9 + SPREAD, 0.9 - SPREAD)
     assert found.text == (
-        "no detectable difference (about 22 seeds would settle a difference of 1 point; "
+        "no detectable difference (about 22 seeds would detect a difference of 1 point; "
         "measured +0.0 points, 95 % interval −1.1 to 1.1, n = 10)"
     )
     assert (found.kind, found.seeds_needed) == ("no difference", 22)
@@ -65,13 +65,13 @@ def test_no_difference_names_the_seeds_that_would_settle_it():
 
 def test_no_difference_with_seeds_enough_says_what_would_have_shown():
     found = accuracy(0.9 + SPREAD / 10, 0.9 - SPREAD / 10)
-    assert "10 seeds would show one of 1 point at least 4 times in 5" in found.text
+    assert "10 seeds would detect one of 1 point at least 4 times in 5" in found.text
     assert found.seeds_needed is None
 
 
 def test_the_seeds_that_would_settle_it_pass_holm_too():
-    alone = judge_accuracy([evidence(0.9 + SPREAD, 0.9 - SPREAD)])[0]
-    among_seven = judge_accuracy([evidence(0.9 + SPREAD, 0.9 - SPREAD)] * 7)[0]
+    alone = judge_accuracy([compared(0.9 + SPREAD, 0.9 - SPREAD)])[0]
+    among_seven = judge_accuracy([compared(0.9 + SPREAD, 0.9 - SPREAD)] * 7)[0]
     assert among_seven.kind == "no difference"
     assert among_seven.seeds_needed > alone.seeds_needed
 
@@ -92,7 +92,7 @@ def test_too_few_seeds_are_told_before_anything_is_claimed(n):
 
 @given(st.integers(1, 20), st.integers(1, 20))
 def test_seeds_are_too_few_exactly_where_the_test_could_not_reach_it(n, schemes):
-    kinds = {v.kind for v in judge_accuracy([evidence([0.9] * n, [0.1] * n)] * schemes)}
+    kinds = {v.kind for v in judge_accuracy([compared([0.9] * n, [0.1] * n)] * schemes)}
     assert kinds == ({"better"} if n >= least_seeds(schemes) else {"too few seeds"})
 
 
@@ -144,7 +144,7 @@ def test_pairs_left_out_are_counted_in_the_sentence():
     scheme = [*(0.95 + SPREAD / 5), None, None]
     found = accuracy(scheme, [0.9] * 12)
     assert found.kind == "better"
-    assert "n = 10, 2 of 12 pairs left out: a side did not finish; learned 10 of 12 against 12 of 12" in found.text
+    assert "n = 10, 2 of 12 pairs left out: one side did not finish; learned 10 of 12 against 12 of 12" in found.text
 
 
 def test_without_a_shared_seed_there_is_nothing_to_compare():
@@ -153,7 +153,7 @@ def test_without_a_shared_seed_there_is_nothing_to_compare():
 
 
 def test_holm_takes_only_what_was_tested_into_the_family():
-    tested, untested = evidence([0.9] * 6, [0.1] * 6), evidence([], [])
+    tested, untested = compared([0.9] * 6, [0.1] * 6), compared([], [])
     assert [v.kind for v in judge_accuracy([tested, untested])] == ["better", "nothing to compare"]
     assert [v.kind for v in judge_accuracy([tested, tested])] == ["too few seeds"] * 2
 
@@ -191,7 +191,7 @@ def test_reaching_the_target_or_not_is_told_before_steps():
 def test_speed_without_difference_names_the_seeds_in_steps():
     found = speed([100, 300, 200, 400, 250, 350], [300, 100, 400, 200, 350, 250])
     assert found.kind == "no difference"
-    assert "seeds would settle a difference of 50 steps; measured +0 steps" in found.text
+    assert "seeds would detect a difference of 50 steps; measured +0 steps" in found.text
     assert speed([100], [300]).kind == "too few seeds"
 
 

@@ -15,7 +15,7 @@ from test_analysis_folder import Page, contents
 from initbench.analysis.judgements import VERDICT_COLUMNS
 from initbench.analysis.statistics.aggregate import interquartile_mean, probability_of_improvement
 from initbench.analysis.statistics.paired import compare_pairs, holm
-from initbench.analysis.statistics.survival import compare_steps, survive
+from initbench.analysis.statistics.survival import compare_steps, estimate_survival
 from initbench.analysis.tuning import tune_rates
 from initbench.cli.present import show_comparison, summary_document
 from initbench.report.document import document_of
@@ -107,7 +107,7 @@ def test_shown_numbers_are_those_of_the_statistics_called_by_hand():
     everyone = np.ones(10, dtype=bool)
     steps = {scheme: column(comparison, scheme, "steps_to_target") for scheme in (BASE, "good")}
     speed = compare_steps(steps["good"], everyone, steps[BASE], everyone, budget=200, smallest_interesting=20)
-    alone = survive(steps["good"], everyone, budget=200)
+    alone = estimate_survival(steps["good"], everyone, budget=200)
     assert (row["steps_difference"], row["speed_p"], row["logrank_p"], row["first_p"]) == (
         speed.restricted.difference.mean,
         speed.restricted.p,
@@ -162,7 +162,7 @@ def test_a_failed_trial_says_nothing_of_learning_nor_of_steps():
     assert "learned" not in row["accuracy_text"]
     lost = a_comparison([*trials_of(BASE, noisy(0.8)), *(failed(a_trial("good", s)) for s in range(10))])
     (row,) = lost.verdicts.to_dict("records")
-    assert row["accuracy_text"] == "nothing to compare: in every pair of one seed a trial failed"
+    assert row["accuracy_text"] == "nothing to compare: a trial failed in every pair of one seed"
 
 
 @pytest.mark.parametrize(

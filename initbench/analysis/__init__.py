@@ -1,1 +1,1 @@
-"""From records to tables, figures and a report; loads without torch."""
+"""From records to numbers: tables, statistics, verdicts and checks; loads without torch."""

@@ -1,4 +1,4 @@
-"""Several settings at once: what a scheme does over the models and datasets that it shares with the others."""
+"""Results over several settings: schemes compared on the models and datasets that they share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ THRESHOLDS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True)
 class Across:
-    """Test accuracies of schemes in the same k settings; `scores` holds (n, k) a scheme, minus infinity = diverged.
+    """Test accuracies of schemes in the same k settings; `scores` holds (n, k) per scheme, minus infinity = diverged.
 
-    Every scheme stands in all of the `panels`, with the seeds that it has not failed in any of them.
+    Every scheme is in all of the `panels`, with the seeds of which no trial failed.
     """
 
     panels: tuple[Panel, ...]
@@ -38,15 +38,19 @@ class Across:
 
     @cached_property
     def improvement(self) -> dict[str, Measure]:
-        """The chance that a trial of each scheme is above one of the baseline, which must be among them."""
-        others = {scheme: scores for scheme, scores in self.scores.items() if scheme != self.baseline}
+        """The chance that a trial of each scheme is above one of the baseline; empty where the baseline is absent."""
         if self.baseline not in self.scores:
             return {}
-        return {scheme: probability_of_improvement(of, self.scores[self.baseline]) for scheme, of in others.items()}
+        baseline = self.scores[self.baseline]
+        return {
+            scheme: probability_of_improvement(scores, baseline)
+            for scheme, scores in self.scores.items()
+            if scheme != self.baseline
+        }
 
     @cached_property
     def profiles(self) -> dict[str, Profile]:
-        """The share of each scheme's trials above every test accuracy."""
+        """The share of each scheme's trials above each of the test accuracies 0, 0.01, …, 1."""
         return {scheme: performance_profile(scores, THRESHOLDS) for scheme, scores in self.scores.items()}
 
     @property
@@ -56,13 +60,13 @@ class Across:
 
 
 def across(panels: Sequence[Panel], trials: pd.DataFrame, schemes: Sequence[str], baseline: str) -> tuple[Across, ...]:
-    """Return one aggregate per rule of choosing the lr, where it has several panels and schemes in all of them."""
+    """Return one aggregate per rule of choosing the lr that has several panels with schemes in common."""
     found = []
     for rule in dict.fromkeys(panel.rule for panel in panels):
         alike = tuple(panel for panel in panels if panel.rule == rule)
         frames = [panel.rows(trials) for panel in alike]
         scores = {scheme: _scores([f[f["scheme"] == scheme] for f in frames]) for scheme in _order(frames, schemes)}
-        shared = {scheme: of for scheme, of in scores.items() if len(of)}
+        shared = {scheme: rows for scheme, rows in scores.items() if len(rows)}
         if len(alike) > 1 and shared:
             found.append(Across(alike, baseline, shared))
     return tuple(found)
@@ -76,7 +80,8 @@ def _order(frames: Sequence[pd.DataFrame], schemes: Sequence[str]) -> list[str]:
 def _scores(settings: Sequence[pd.DataFrame]) -> Floats:
     """Return (n, k) test accuracies of the seeds that failed in no setting."""
     columns = [
-        of[of["outcome"] != "failed"].drop_duplicates("seed").set_index("seed")["test_accuracy"] for of in settings
+        trials[trials["outcome"] != "failed"].drop_duplicates("seed").set_index("seed")["test_accuracy"]
+        for trials in settings
     ]
     together = pd.concat(columns, axis=1, join="inner").sort_index()
     return np.asarray(together.to_numpy(dtype=np.float64, na_value=-np.inf))

@@ -1,4 +1,4 @@
-"""What somebody asserts, put to the test: claims of a recipe, and the conditions of `--fail-if`."""
+"""The claims of a recipe put to the test: a verdict for each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ Status = Literal["supported", "refuted", "undecided"]
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """How a metric is read: whether more is better, and in which unit, by which scale, its differences are said.
+class _Metric:
+    """A metric: whether more is better, and the unit and scale in which its differences are written.
 
-    `interesting` is the smallest difference worth settling, by which seeds are planned; as shares of accuracy, nats, or
-    logs; of steps, as a share of the budget.
+    `interesting` is the smallest difference of interest, for which seeds are planned: a share of accuracy, nats or
+    logs; for steps, a share of the budget.
     """
 
     more_is_better: bool
@@ -31,32 +31,32 @@ class _Measured:
     scale: float = 1
 
 
-METRICS: Mapping[Metric, _Measured] = {
-    "test_accuracy": _Measured(True, "test accuracy", "points", 0.01, scale=100),
-    "test_loss": _Measured(False, "test loss", "nats", 0.05),
-    "steps_to_target": _Measured(False, "steps to target", "steps", 0.1),
-    "generalization_gap": _Measured(False, "generalization gap", "nats", 0.05),
-    "instability": _Measured(False, "early instability", "log units", 0.05),
-    "initial_loss": _Measured(False, "loss at step 0", "nats", 0.05),
-    "final_train_loss": _Measured(False, "final training loss", "nats", 0.05),
+METRICS: Mapping[Metric, _Metric] = {
+    "test_accuracy": _Metric(True, "test accuracy", "points", 0.01, scale=100),
+    "test_loss": _Metric(False, "test loss", "nats", 0.05),
+    "steps_to_target": _Metric(False, "steps to target", "steps", 0.1),
+    "generalization_gap": _Metric(False, "generalization gap", "nats", 0.05),
+    "instability": _Metric(False, "early instability", "log units", 0.05),
+    "initial_loss": _Metric(False, "loss at step 0", "nats", 0.05),
+    "final_train_loss": _Metric(False, "final training loss", "nats", 0.05),
 }
 
 CLAIMS_RULE = (
-    "A claim is supported where the exact sign-flip test on pairs of one seed, adjusted by Holm over all claims, has "
-    f"p ≤ {ALPHA:g} in its direction, refuted in the other, else undecided. Over several settings a seed counts once, "
-    "with its mean. Diverged trials have no value and are left out in pairs; then nothing is decided in favour of the "
-    "side that diverged more often. A trial that never reached the target counts with its budget of steps. Where it is "
-    "known who learned, generalization gaps are compared between trials that did: at chance there is no gap."
+    "A claim is supported if the exact sign-flip test on pairs of one seed, adjusted by Holm over all claims, gives "
+    f"p ≤ {ALPHA:g} in its direction, refuted if in the opposite direction, else undecided. Over several settings a "
+    "seed counts once, with its mean. Diverged trials have no value, so their pairs are left out, and nothing is "
+    "decided in favour of the side that diverged more often. A trial that never reached the target counts with its "
+    "budget of steps. Generalization gaps are compared between trials that learned: at chance there is no gap."
 )
 
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """What the trials say of a claim: over `n` pairs, `effect` in the units of the metric, positive = as claimed.
+    """The verdict on a claim: over `n` pairs, `effect` in the units of the metric, positive = as claimed.
 
-    `interval` is Student's 95 % one, None below two pairs; `p` two-sided and adjusted by Holm over all claims;
-    `dropped` pairs lack a value on one side; `seeds_needed` is what would settle an undecided claim, None where nothing
-    tells.
+    `interval` is Student's 95 % one, None below two pairs; `p` is two-sided and adjusted by Holm over all claims;
+    `dropped` pairs lack a value on one side; `seeds_needed` would decide an undecided claim, None where that cannot be
+    planned.
     """
 
     claim: Claim
@@ -71,8 +71,8 @@ class ClaimVerdict:
 
 
 @dataclass(frozen=True)
-class _Evidence:
-    """The pairs of one claim, turned so that more is better, and the trials that each side lost to divergence."""
+class _ClaimPairs:
+    """The pairs of one claim, signed so that more is better, and how many trials of each side diverged."""
 
     pairs: Paired
     better_lost: int
@@ -84,35 +84,35 @@ def judge_claims(
 ) -> tuple[ClaimVerdict, ...]:
     """Return one verdict per claim, by CLAIMS_RULE.
 
-    `trials` has one row a scored trial (`frames.TRIAL_COLUMNS`, and `instability` and `learned` where they are known).
-    Two trials are a pair if they share a seed and `pair_on`: with each scheme's own lr, pass the rows at these and the
+    `trials` has one row per scored trial (`frames.TRIAL_COLUMNS`, and `instability` and `learned` where known).
+    Two trials are a pair if they share a seed and `pair_on`: with each scheme at its own lr, pass those rows and the
     setting without `lr`.
     """
-    evidence = [_evidence(claim, trials, pair_on) for claim in claims]
-    raw = [of.pairs.p for of in evidence]
+    paired = [_claim_pairs(claim, trials, pair_on) for claim in claims]
+    raw = [each.pairs.p for each in paired]
     family = sum(p is not None for p in raw)
-    return tuple(_judge(*each, family) for each in zip(claims, evidence, holm(raw), strict=True))
+    return tuple(_judge(*each, family) for each in zip(claims, paired, holm(raw), strict=True))
 
 
-def _evidence(claim: Claim, trials: pd.DataFrame, pair_on: Sequence[str]) -> _Evidence:
-    measured = METRICS[claim.metric]
+def _claim_pairs(claim: Claim, trials: pd.DataFrame, pair_on: Sequence[str]) -> _ClaimPairs:
+    metric = METRICS[claim.metric]
     here = within(trials, tuple(claim.where), tuple(claim.where.values())) if claim.where else trials
     values = here.assign(value=_values(claim.metric, here))[[*pair_on, "scheme", "seed", "outcome", "value"]]
     sides = [values[values["scheme"] == scheme].drop(columns="scheme") for scheme in (claim.better, claim.than)]
     both = sides[0].merge(sides[1], on=[*pair_on, "seed"], suffixes=("_better", "_than"), validate="one_to_one")
     names = ["value_better", "value_than"]
-    # Trials of one seed share draws across settings, so settings are averaged and seeds alone are counted. Each must
-    # have all the settings: else the means of two seeds would be of different things.
+    # Trials of one seed share draws across settings, so settings are averaged and only seeds are counted. Each seed
+    # needs all settings: else the means of two seeds would be over different settings.
     by_seed, settings = both.groupby("seed")[names], len(both[list(pair_on)].drop_duplicates())
     complete = by_seed.mean().where((by_seed.count() == settings).all(axis=1))
     kept = complete.dropna().to_numpy(dtype=np.float64).reshape(-1, 2)
-    sign = 1.0 if measured.more_is_better else -1.0
+    sign = 1.0 if metric.more_is_better else -1.0
     scale = float(here["steps"].max()) if claim.metric == "steps_to_target" and len(here) else 1.0
-    return _Evidence(
+    return _ClaimPairs(
         compare_pairs(
             sign * kept[:, 0],
             sign * kept[:, 1],
-            smallest_interesting=measured.interesting * scale,
+            smallest_interesting=metric.interesting * scale,
             dropped=len(complete) - len(kept),
         ),
         *(
@@ -127,7 +127,8 @@ def _values(metric: Metric, trials: pd.DataFrame) -> pd.Series:
     if metric not in trials:
         return pd.Series(np.nan, index=trials.index)
     if metric == "steps_to_target":
-        # min(steps, budget), as survival.compare_steps has it: diverged is not reached; failed says nothing.
+        # min(steps, budget), as in survival.compare_steps: a diverged trial has not reached it, a failed one has no
+        # value.
         restricted = trials[metric].astype("float64").fillna(trials["steps"].astype("float64"))
         return restricted.where(trials["outcome"] != "failed")
     values = trials[metric].astype("float64")
@@ -136,9 +137,9 @@ def _values(metric: Metric, trials: pd.DataFrame) -> pd.Series:
     return values
 
 
-def _judge(claim: Claim, of: _Evidence, p: float | None, family: int) -> ClaimVerdict:
-    pairs = of.pairs
-    status, needed, text = _decide(claim, of, p, family)
+def _judge(claim: Claim, paired: _ClaimPairs, p: float | None, family: int) -> ClaimVerdict:
+    pairs = paired.pairs
+    status, needed, text = _decide(claim, paired, p, family)
     low, high = pairs.difference.low, pairs.difference.high
     return ClaimVerdict(
         claim=claim,
@@ -153,56 +154,55 @@ def _judge(claim: Claim, of: _Evidence, p: float | None, family: int) -> ClaimVe
     )
 
 
-def _decide(claim: Claim, of: _Evidence, p: float | None, family: int) -> tuple[Status, int | None, str]:
-    pairs, measured = of.pairs, METRICS[claim.metric]
+def _decide(claim: Claim, paired: _ClaimPairs, p: float | None, family: int) -> tuple[Status, int | None, str]:
+    pairs, metric = paired.pairs, METRICS[claim.metric]
     mean = pairs.difference.mean
     if mean is None or p is None:
-        return "undecided", None, f"no seed has {measured.name} with both schemes{_lost(pairs)}"
-    known = f"{_said(pairs, measured)}, p = {p:.2g} after Holm over {counted(family, 'claim')}"
+        return "undecided", None, f"no seed has {metric.name} for both schemes{_left_out(pairs)}"
+    known = f"{_effect(pairs, metric)}, p = {p:.2g} after Holm over {counted(family, 'claim')}"
     if p > ALPHA:
-        return _undecided(pairs, measured, known, family)
-    ahead_lost, behind_lost = (of.better_lost, of.than_lost) if mean > 0 else (of.than_lost, of.better_lost)
+        return _undecided(pairs, metric, known, family)
+    lost = (paired.better_lost, paired.than_lost)
+    ahead_lost, behind_lost = lost if mean > 0 else lost[::-1]
     if ahead_lost > behind_lost:
-        return (
-            "undecided",
-            None,
-            f"the side ahead lost more trials to divergence, so only survivors speak for it: {known}",
-        )
+        reason = "the side ahead lost more trials to divergence, so its lead is among survivors only"
+        return "undecided", None, f"{reason}: {known}"
     return ("supported", None, known) if mean > 0 else ("refuted", None, known)
 
 
-def _undecided(pairs: Paired, measured: _Measured, known: str, family: int) -> tuple[Status, int | None, str]:
+def _undecided(pairs: Paired, metric: _Metric, known: str, family: int) -> tuple[Status, int | None, str]:
     least = least_seeds(family)
     if pairs.n < least:
         return "undecided", least, f"too few seeds, at least {least} needed: {known}"
     needed = seeds_needed(pairs.deviation, pairs.smallest_interesting, ALPHA / family)
     if needed is None:
         return "undecided", None, known
-    asked = _number(pairs.smallest_interesting, measured)
+    smallest = _number(pairs.smallest_interesting, metric)
     if needed <= pairs.n:
-        return "undecided", None, f"no detectable difference, and {asked} would show 4 times in 5: {known}"
-    return "undecided", needed, f"about {needed} seeds would settle a difference of {asked}: {known}"
+        return "undecided", None, f"no detectable difference; one of {smallest} would be detected 4 times in 5: {known}"
+    return "undecided", needed, f"about {needed} seeds would detect a difference of {smallest}: {known}"
 
 
-def _said(pairs: Paired, measured: _Measured) -> str:
+def _effect(pairs: Paired, metric: _Metric) -> str:
     mean, low, high = pairs.difference.mean, pairs.difference.low, pairs.difference.high
     assert mean is not None
-    way = "ahead" if mean >= 0 else "behind"
-    effect = f"{way} by {_number(abs(mean), measured)} in {measured.name}"
+    side = "ahead" if mean >= 0 else "behind"
+    effect = f"{side} by {_number(abs(mean), metric)} in {metric.name}"
     if low is None or high is None:
-        return f"{effect} (no interval, n = {pairs.n}{_lost(pairs)})"
+        return f"{effect} (no interval, n = {pairs.n}{_left_out(pairs)})"
     nearest, farthest = (low, high) if mean >= 0 else (-high, -low)
-    ends = f"95 % interval {_end(nearest, measured)} to {_end(farthest, measured)}"
-    return f"{effect} ({ends}, n = {pairs.n}{_lost(pairs)})"
+    ends = f"95 % interval {_end(nearest, metric)} to {_end(farthest, metric)}"
+    return f"{effect} ({ends}, n = {pairs.n}{_left_out(pairs)})"
 
 
-def _number(value: float, measured: _Measured) -> str:
-    return f"{_end(value, measured)} {measured.unit}"
+def _number(value: float, metric: _Metric) -> str:
+    number = _end(value, metric)
+    return f"{number} {metric.unit.removesuffix('s') if number == '1' else metric.unit}"
 
 
-def _end(value: float, measured: _Measured) -> str:
-    return true_minus(f"{measured.scale * value:.3g}")
+def _end(value: float, metric: _Metric) -> str:
+    return true_minus(f"{metric.scale * value:.3g}")
 
 
-def _lost(pairs: Paired) -> str:
+def _left_out(pairs: Paired) -> str:
     return f", {pairs.dropped} of {pairs.n + pairs.dropped} seeds left out: a value is missing" * bool(pairs.dropped)

@@ -1,4 +1,4 @@
-"""Where the spread of test accuracy comes from: the seed of the weights, that of the data order, or both together."""
+"""The variance of test accuracy by source: initialization seed, data-order seed, and the rest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _Key = tuple[str, str, str, float, str]
 class Decomposition:
     """The components of one scheme's test accuracy in its setting, or the reason why there are none.
 
-    `finished` of `cells` (every init seed × every order seed) have a test accuracy.
+    `finished` of `cells` (init seeds × order seeds) have a test accuracy.
     """
 
     dataset: str
@@ -31,15 +31,15 @@ class Decomposition:
 
     @property
     def cells(self) -> int:
-        """How many trials the full crossing has."""
+        """The trials of the full crossing."""
         return self.n_init * self.n_order
 
 
 def decompose(records: Sequence[Record]) -> tuple[Decomposition, ...]:
     """Return one decomposition per scheme and setting, in order of appearance.
 
-    `records` are those of the crossing, on its diagonal too: where a trial has no order seed, its seed governs both. A
-    scheme none of whose trials has an order seed of its own was not crossed and has no decomposition.
+    `records` are those of the crossing, its diagonal included: a trial without an order seed uses its seed for both. A
+    scheme without a trial off the diagonal was not crossed and has no decomposition.
     """
     groups: dict[_Key, dict[tuple[int, int], Record]] = {}
     for record in records:
@@ -56,7 +56,7 @@ def _decompose(key: _Key, cells: dict[tuple[int, int], Record]) -> Decomposition
     finished, wanted = len(accuracies), len(inits) * len(orders)
     found, reason = None, ""
     if finished < wanted:
-        # A table with holes is unbalanced, and those that diverge are not missing at random.
+        # A table with holes is unbalanced, and trials that diverge are not missing at random.
         reason = f"not estimated: {wanted - finished} of {wanted} cells did not finish"
     elif min(len(inits), len(orders)) < 2:
         reason = f"not estimated: {len(inits)} × {len(orders)} seeds, at least 2 × 2 are needed"

@@ -1,7 +1,7 @@
-"""Records as tidy tables: one row a trial, a point, a layer.
+"""Records as tidy tables: one row per trial, curve point or layer.
 
-Column names, their order and their types are a contract with everyone who reads the CSV files. A number that is not
-there is missing (NaN or NA), never 0.
+Column names, their order and their types are a contract with every reader of the CSV files. An absent number is missing
+(NaN or NA), never 0.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -89,7 +89,7 @@ LAYER_COLUMNS = {
 
 
 def trials_frame(records_with_targets: Iterable[tuple[Record, float]]) -> pd.DataFrame:
-    """Return one row a trial with `TRIAL_COLUMNS`; losses in nats, accuracies as shares, times in seconds.
+    """Return one row per trial with `TRIAL_COLUMNS`; losses in nats, accuracies as shares, times in seconds.
 
     `steps_to_target` is the step of the first point whose validation accuracy is at least its target.
     """
@@ -97,12 +97,12 @@ def trials_frame(records_with_targets: Iterable[tuple[Record, float]]) -> pd.Dat
 
 
 def curves_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Return one row a point with `CURVE_COLUMNS`."""
+    """Return one row per curve point with `CURVE_COLUMNS`."""
     return _parts(records, ("scheme", "lr", "seed"), lambda record: record.curve, CURVE_COLUMNS)
 
 
 def layers_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Return one row a layer at step 0 with `LAYER_COLUMNS`."""
+    """Return one row per layer at step 0 with `LAYER_COLUMNS`."""
     return _parts(records, ("scheme", "seed"), lambda record: record.layers, LAYER_COLUMNS)
 
 
@@ -112,7 +112,7 @@ def learned_trials(records: Iterable[Record]) -> frozenset[str]:
 
 
 def table(rows: list[dict[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
-    """Return rows as a frame of exactly these columns and types, also where there are no rows."""
+    """Return rows as a frame of exactly these columns and types, even without rows."""
     return pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))
 
 
@@ -122,15 +122,15 @@ def _parts(
     parts: Callable[[Record], Sequence[Any]],
     columns: Mapping[str, str],
 ) -> pd.DataFrame:
-    """Return one row a part of a record: the trial's id, what `key` names of the trial, then the part's own columns.
+    """Return one row per part of a record: the trial's id, its attributes `key`, then the part's own columns.
 
-    There are a hundred times as many parts as records, so the keys are made once a record and repeated.
+    There are a hundred times as many parts as records, so the keys are built once per record and repeated.
     """
     records = list(records)
-    of_trial, own = attrgetter(*key), [name for name in columns if name not in {"trial", *key}]
-    keys = pd.DataFrame([(record.trial.id, *of_trial(record.trial)) for record in records], columns=["trial", *key])
+    get_key, own = attrgetter(*key), [name for name in columns if name not in {"trial", *key}]
+    keys = pd.DataFrame([(record.trial.id, *get_key(record.trial)) for record in records], columns=["trial", *key])
     owners = np.repeat(np.arange(len(records)), [len(parts(record)) for record in records])
-    # Each part is touched once: they lie scattered in memory, and reaching them is what takes the time.
+    # Each part is visited once: they are scattered in memory, and reaching them is what takes the time.
     rows = list(map(attrgetter(*own), chain.from_iterable(map(parts, records))))
     grid = np.array(rows, dtype=object).reshape(len(rows), len(own))
     cells = {name: pd.Series(grid[:, place], dtype=columns[name]) for place, name in enumerate(own)}
@@ -174,6 +174,6 @@ def _difference(left: float | None, right: float | None) -> float | None:
 def _learned(record: Record) -> bool:
     if record.final is None:
         return False
-    # The accuracy is a count over the whole split, so the count comes back whole.
+    # The accuracy is a count over the split size, so rounding recovers the count.
     correct = round(record.final.val_accuracy * record.data.val_size)
     return beats_guessing(correct, record.data.val_size, record.data.guess)

@@ -1,4 +1,4 @@
-"""From the trials of a panel to verdicts: each scheme against the baseline, in pairs of one seed."""
+"""From the trials of a panel to verdicts: each scheme against the baseline, in pairs of the same seed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +12,13 @@ from initbench.analysis.frames import table
 from initbench.analysis.panels import Panel
 from initbench.analysis.statistics.intervals import Estimate
 from initbench.analysis.statistics.paired import Measure, Paired, compare_pairs, compare_shares
-from initbench.analysis.statistics.survival import Speed, Survival, compare_steps, survive
+from initbench.analysis.statistics.survival import SpeedComparison, Survival, compare_steps, estimate_survival
 from initbench.analysis.summary import in_order
-from initbench.analysis.verdicts import Accuracy, Verdict, judge_accuracy, judge_speed, tests_learning
+from initbench.analysis.verdicts import AccuracyComparison, Verdict, judge_accuracy, judge_speed, tests_learning
 
-# A point of accuracy: the least difference that tables of results are read for; seeds alone often move more.
+# One point of accuracy: the smallest difference that readers look for; seeds alone often cause more.
 INTERESTING_ACCURACY = 0.01
-# A tenth of the budget: evaluations lie that far apart and farther towards its end, so less is hardly resolved.
+# A tenth of the budget: towards its end evaluations are at least that far apart, so less is hardly resolved.
 INTERESTING_STEPS = 0.1
 
 
@@ -62,17 +62,17 @@ VERDICT_COLUMNS = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is said of `scheme` against `baseline` and what it rests on; the verdicts of a family were judged together.
+    """The verdicts on `scheme` against `baseline` and the statistics behind them; a Holm family is judged together.
 
-    `absent` tells that the baseline has no trial here at all.
+    `absent`: the baseline has no trial here at all.
     """
 
     scheme: str
     baseline: str
     accuracy: Verdict
     speed: Verdict
-    accuracy_evidence: Accuracy
-    speed_evidence: Speed
+    accuracy_comparison: AccuracyComparison
+    speed_comparison: SpeedComparison
     survival: Survival
     absent: bool
 
@@ -91,29 +91,30 @@ def judge_all_pairs(trials: pd.DataFrame, schemes: Sequence[str]) -> tuple[Judge
 
 
 def survival_of(trials: pd.DataFrame, scheme: str, budget: float) -> Survival:
-    """Return when the trials of a scheme reached the target; failed ones say nothing of that."""
+    """Return when the trials of a scheme reached the target; failed trials are left out."""
     watched = trials[(trials["scheme"] == scheme) & (trials["outcome"] != "failed")]
-    return survive(*_steps(watched), budget=budget)
+    return estimate_survival(*_steps(watched), budget=budget)
 
 
 def budget_of(trials: pd.DataFrame) -> float:
-    """Return the steps that every trial of a panel was given, the most of them where they differ."""
+    """Return the budget of steps of the trials of a panel, the largest where they differ."""
     return float(trials["steps"].max()) if len(trials) else 0.0
 
 
 def verdicts_frame(judged: Mapping[Panel, Sequence[Judgement]]) -> pd.DataFrame:
     """Return one row per panel and scheme with `VERDICT_COLUMNS`."""
-    return table([_row(panel, of) for panel, every in judged.items() for of in every], VERDICT_COLUMNS)
+    return table([_row(panel, each) for panel, judgements in judged.items() for each in judgements], VERDICT_COLUMNS)
 
 
 def _judge(trials: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> tuple[Judgement, ...]:
     budget = budget_of(trials)
-    # Two trials of one scheme and seed cannot be told apart in pairs; the plan makes no such two.
+    # Pairs need one trial per scheme and seed; a plan never holds two.
     by_scheme = {
-        str(scheme): of.drop_duplicates("seed").set_index("seed") for scheme, of in trials.groupby("scheme", sort=False)
+        str(scheme): rows.drop_duplicates("seed").set_index("seed")
+        for scheme, rows in trials.groupby("scheme", sort=False)
     }
-    nobody = trials.iloc[:0].set_index("seed")
-    sides = [(by_scheme.get(left, nobody), by_scheme.get(right, nobody)) for left, right in pairs]
+    empty = trials.iloc[:0].set_index("seed")
+    sides = [(by_scheme.get(left, empty), by_scheme.get(right, empty)) for left, right in pairs]
     accuracies = [_accuracy(*_shared(*both)) for both in sides]
     speeds = [_speed(*_shared(*both), budget) for both in sides]
     verdicts = zip(judge_accuracy(accuracies), judge_speed(speeds), strict=True)
@@ -121,23 +122,23 @@ def _judge(trials: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> tuple[Judg
         Judgement(
             scheme=scheme,
             baseline=baseline,
-            accuracy=_true_of(accuracy, baseline, both),
-            speed=_true_of(speed, baseline, both),
-            accuracy_evidence=of_accuracy,
-            speed_evidence=of_speed,
+            accuracy=_explained(accuracy, baseline, both),
+            speed=_explained(speed, baseline, both),
+            accuracy_comparison=accuracy_comparison,
+            speed_comparison=speed_comparison,
             survival=survival_of(trials, scheme, budget),
             absent=both[1].empty,
         )
-        for (scheme, baseline), both, (accuracy, speed), of_accuracy, of_speed in zip(
+        for (scheme, baseline), both, (accuracy, speed), accuracy_comparison, speed_comparison in zip(
             pairs, sides, verdicts, accuracies, speeds, strict=True
         )
     )
 
 
 def _shared(scheme: pd.DataFrame, baseline: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
-    """Return the two sides of the pairs of which neither failed, row i of both being of one seed, and how many did.
+    """Return both sides of the pairs without a failed trial, row i of both being of one seed, and how many had one.
 
-    A failed trial (out of memory, a missing file) tells neither of learning nor of arriving.
+    A failed trial (out of memory, a missing file) shows neither whether it learns nor when it reaches the target.
     """
     seeds = scheme.index.intersection(baseline.index).sort_values()
     scheme, baseline = scheme.loc[seeds], baseline.loc[seeds]
@@ -145,8 +146,8 @@ def _shared(scheme: pd.DataFrame, baseline: pd.DataFrame) -> tuple[pd.DataFrame,
     return scheme[whole], baseline[whole], int((~whole).sum())
 
 
-def _accuracy(scheme: pd.DataFrame, baseline: pd.DataFrame, failed: int) -> Accuracy:
-    values, others = (of["test_accuracy"].to_numpy(dtype=np.float64) for of in (scheme, baseline))
+def _accuracy(scheme: pd.DataFrame, baseline: pd.DataFrame, failed: int) -> AccuracyComparison:
+    values, others = (side["test_accuracy"].to_numpy(dtype=np.float64) for side in (scheme, baseline))
     both = np.isfinite(values) & np.isfinite(others)
     pairs = compare_pairs(
         values[both],
@@ -155,10 +156,10 @@ def _accuracy(scheme: pd.DataFrame, baseline: pd.DataFrame, failed: int) -> Accu
         dropped=failed + int((~both).sum()),
     )
     learned = compare_shares(scheme["learned"].to_numpy(dtype=bool), baseline["learned"].to_numpy(dtype=bool))
-    return Accuracy(pairs, learned)
+    return AccuracyComparison(pairs, learned)
 
 
-def _speed(scheme: pd.DataFrame, baseline: pd.DataFrame, failed: int, budget: float) -> Speed:
+def _speed(scheme: pd.DataFrame, baseline: pd.DataFrame, failed: int, budget: float) -> SpeedComparison:
     return compare_steps(
         *_steps(scheme),
         *_steps(baseline),
@@ -169,95 +170,95 @@ def _speed(scheme: pd.DataFrame, baseline: pd.DataFrame, failed: int, budget: fl
 
 
 def _steps(trials: pd.DataFrame) -> tuple[Any, Any]:
-    arrived = trials["steps_to_target"].notna().to_numpy(dtype=bool)
-    return trials["steps_to_target"].astype("float64").fillna(0.0).to_numpy(), arrived
+    reached = trials["steps_to_target"].notna().to_numpy(dtype=bool)
+    return trials["steps_to_target"].astype("float64").fillna(0.0).to_numpy(), reached
 
 
-def _true_of(verdict: Verdict, baseline: str, sides: tuple[pd.DataFrame, pd.DataFrame]) -> Verdict:
-    """Say why there is nothing to compare, which the counts of pairs do not tell."""
+def _explained(verdict: Verdict, baseline: str, sides: tuple[pd.DataFrame, pd.DataFrame]) -> Verdict:
+    """Return the verdict; where there is nothing to compare, with the reason, which the counts of pairs do not show."""
     if verdict.kind != "nothing to compare":
         return verdict
     if sides[1].empty:
         return replace(verdict, text=f"nothing to compare: the baseline {baseline} has no trial here")
     if len(sides[0].index.intersection(sides[1].index)):
-        return replace(verdict, text="nothing to compare: in every pair of one seed a trial failed")
+        return replace(verdict, text="nothing to compare: a trial failed in every pair of one seed")
     return verdict
 
 
-def _row(panel: Panel, of: Judgement) -> dict[str, Any]:
+def _row(panel: Panel, judgement: Judgement) -> dict[str, Any]:
     return {
         "dataset": panel.dataset,
         "model": panel.model,
         "optimizer": panel.optimizer,
         "panel": panel.rule,
-        "lr": panel.lr_of(of.scheme),
-        "scheme": of.scheme,
-        "baseline": of.baseline,
-        "baseline_lr": panel.lr_of(of.baseline),
-        **_accuracy_cells(of),
-        **_speed_cells(of),
-        **_survival_cells(of.survival),
+        "lr": panel.lr_of(judgement.scheme),
+        "scheme": judgement.scheme,
+        "baseline": judgement.baseline,
+        "baseline_lr": panel.lr_of(judgement.baseline),
+        **_accuracy_cells(judgement),
+        **_speed_cells(judgement),
+        **_survival_cells(judgement.survival),
     }
 
 
-def _accuracy_cells(of: Judgement) -> dict[str, Any]:
-    pairs, learned = of.accuracy_evidence.pairs, of.accuracy_evidence.learned
+def _accuracy_cells(judgement: Judgement) -> dict[str, Any]:
+    pairs, learned = judgement.accuracy_comparison.pairs, judgement.accuracy_comparison.learned
     return {
-        "accuracy_verdict": of.accuracy.kind,
-        "accuracy_text": of.accuracy.text,
+        "accuracy_verdict": judgement.accuracy.kind,
+        "accuracy_text": judgement.accuracy.text,
         **_estimate("accuracy_difference", pairs.difference),
         **_bootstrap("accuracy", pairs),
         "accuracy_p": pairs.p,
         "learned_p": learned.p,
-        "accuracy_tested": "learned" if tests_learning(of.accuracy_evidence) else "accuracy",
-        "accuracy_p_holm": of.accuracy.p,
+        "accuracy_tested": "learned" if tests_learning(judgement.accuracy_comparison) else "accuracy",
+        "accuracy_p_holm": judgement.accuracy.p,
         "accuracy_n": pairs.n,
         "accuracy_dropped": pairs.dropped,
         **_measure("improvement", pairs.improvement),
         **_measure("correlation", pairs.correlation),
-        "accuracy_seeds_needed": of.accuracy.seeds_needed,
+        "accuracy_seeds_needed": judgement.accuracy.seeds_needed,
     }
 
 
-def _speed_cells(of: Judgement) -> dict[str, Any]:
-    speed = of.speed_evidence
+def _speed_cells(judgement: Judgement) -> dict[str, Any]:
+    speed = judgement.speed_comparison
     return {
-        "speed_verdict": of.speed.kind,
-        "speed_text": of.speed.text,
+        "speed_verdict": judgement.speed.kind,
+        "speed_text": judgement.speed.text,
         **_estimate("steps_difference", speed.restricted.difference),
         **_bootstrap("steps", speed.restricted),
         **_measure("speed_factor", speed.factor),
         "speed_p": speed.restricted.p,
-        "speed_p_holm": of.speed.p,
+        "speed_p_holm": judgement.speed.p,
         "logrank_p": speed.logrank_p,
         "first_p": speed.first_p,
         "speed_n": speed.restricted.n,
         "speed_dropped": speed.restricted.dropped,
-        "speed_seeds_needed": of.speed.seeds_needed,
+        "speed_seeds_needed": judgement.speed.seeds_needed,
     }
 
 
-def _survival_cells(of: Survival) -> dict[str, Any]:
+def _survival_cells(survival: Survival) -> dict[str, Any]:
     return {
-        "budget": of.budget,
-        **_measure("median_steps", of.median),
-        **_estimate("restricted_mean", of.restricted_mean),
-        "reached": of.reached.count,
-        "watched": of.reached.n,
-        **_measure("reached_share", of.reached.share),
-        **_measure("expected_running_time", of.expected_running_time),
+        "budget": survival.budget,
+        **_measure("median_steps", survival.median),
+        **_estimate("restricted_mean", survival.restricted_mean),
+        "reached": survival.reached.count,
+        "watched": survival.reached.n,
+        **_measure("reached_share", survival.reached.share),
+        **_measure("expected_running_time", survival.expected_running_time),
     }
 
 
-def _estimate(name: str, of: Estimate) -> dict[str, float | None]:
-    return dict(zip(_ends(name), (of.mean, of.low, of.high), strict=True))
+def _estimate(name: str, estimate: Estimate) -> dict[str, float | None]:
+    return dict(zip(_ends(name), (estimate.mean, estimate.low, estimate.high), strict=True))
 
 
-def _measure(name: str, of: Measure) -> dict[str, float | None]:
-    ends = (None, None) if of.interval is None else (of.interval.low, of.interval.high)
-    return dict(zip(_ends(name), (of.value, *ends), strict=True))
+def _measure(name: str, measure: Measure) -> dict[str, float | None]:
+    ends = (None, None) if measure.interval is None else (measure.interval.low, measure.interval.high)
+    return dict(zip(_ends(name), (measure.value, *ends), strict=True))
 
 
-def _bootstrap(name: str, of: Paired) -> dict[str, float | None]:
-    ends = (None, None) if of.bootstrap is None else (of.bootstrap.low, of.bootstrap.high)
+def _bootstrap(name: str, pairs: Paired) -> dict[str, float | None]:
+    ends = (None, None) if pairs.bootstrap is None else (pairs.bootstrap.low, pairs.bootstrap.high)
     return dict(zip(_ends(f"{name}_bootstrap")[1:], ends, strict=True))

@@ -1,4 +1,4 @@
-"""A panel: the trials that stand in one table. One per setting or, with tuned rates, per way of choosing the lr."""
+"""Panels: the trials of one table. One per setting or, with tuned rates, per rule of choosing the lr."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ Rule = Literal["given lr", "own lr", "common lr"]
 
 
 class Setting(NamedTuple):
-    """Where schemes are compared; its fields are columns of the trials and of the summary."""
+    """Where schemes are compared: columns of the trials and of the summary."""
 
     dataset: str
     model: str
@@ -27,9 +27,9 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Panel:
-    """Where schemes are compared: a dataset, model and optimizer, and by which rule each scheme has its lr.
+    """Where schemes are compared: a dataset, model and optimizer, and the rule by which each scheme gets its lr.
 
-    `rates` holds the lr of each scheme under "own lr"; else `lr` is everyone's.
+    `rates` holds the lr of each scheme under "own lr"; else all have `lr`.
     """
 
     dataset: str
@@ -41,16 +41,16 @@ class Panel:
 
     def __str__(self) -> str:
         lr = "" if self.lr is None else f"{self.lr:g}"
-        said = {
+        by_rule = {
             "given lr": f"lr {lr}",
             "own lr": "each scheme at its own best lr",
             "common lr": f"all at the common lr {lr}",
         }
-        return f"{self.dataset}, {self.model}, {self.optimizer}, {said[self.rule]}"
+        return f"{self.dataset}, {self.model}, {self.optimizer}, {by_rule[self.rule]}"
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What tells the files of this panel from those of another."""
+        """What distinguishes the files of this panel from those of another."""
         return (*self.place, self.lr if self.rule == "given lr" else self.rule)
 
     @property
@@ -100,9 +100,9 @@ def within(frame: pd.DataFrame, columns: Sequence[str], values: Sequence[object]
 
 
 def suffixes(keys: Sequence[tuple[object, ...]]) -> list[str]:
-    """Return what tells the file names of these keys apart: nothing for one, else the parts that vary.
+    """Return distinct suffixes for the file names of these keys: empty for one key, else the parts that vary.
 
-    Two keys may read the same as file names (`a/b` and `a-b`); the later one gets a number.
+    Two keys may give the same file name (`a/b` and `a-b`); the later one gets a number.
     """
     if len(keys) < 2:
         return [""] * len(keys)

@@ -1,4 +1,4 @@
-"""How well training carries over to unseen images, and how smoothly it starts."""
+"""Generalization gap and early stability of training."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,17 +9,18 @@ from typing import Literal
 import numpy as np
 
 from initbench.analysis.frames import learned_trials
+from initbench.analysis.panels import Setting
 from initbench.analysis.statistics.intervals import Estimate, mean_interval
 from initbench.records.record import EARLY_STEPS, Point, Record
 
 LEVEL_RULE = (
-    "The common level of a setting is the highest final training loss among the trials that learned, whatever their "
-    "scheme: the lowest level that every one of them has reached, so no scheme's curve is cut short or drawn out."
+    "The common level of a setting is the highest final training loss among the trials that learned, over all schemes: "
+    "the lowest level that all of them reached, so no curve is extrapolated."
 )
 INSTABILITY_RULE = (
-    f"Early instability: root mean square of the steps of the log training loss from batch to batch over the first "
-    f"{EARLY_STEPS} steps (von Neumann et al. 1941), likewise of the log gradient norm; trials that diverge in them "
-    "have none and are counted. A network that does not learn is stable too: read it beside who learned."
+    "Early instability: root mean square of the batch-to-batch changes of the log training loss over the first "
+    f"{EARLY_STEPS} steps (von Neumann et al. 1941), likewise of the log gradient norm; trials that diverge within "
+    "them have no value and are counted. A network that does not learn is stable too: see also how many learned."
 )
 
 SPIKE_LOSS, SPIKE_ACCURACY = 2.0, 0.1
@@ -44,11 +45,11 @@ class Instability:
 
 @dataclass(frozen=True)
 class Stability:
-    """How one scheme carries over and starts, in its setting; each mean is over the trials that have the value.
+    """Generalization gap and early stability of one scheme in one setting; means are over the trials that have a value.
 
     `gap_at_end` is validation loss minus training loss of finished trials; `gap_at_level` the same where the training
-    loss first falls to `level` (LEVEL_RULE), both in nats. `loss_instability` and `gradient_instability` are without
-    unit. `early_diverged` of `n` trials diverged within the first steps. A mean with n below `n` is one of survivors.
+    loss first falls to `level` (LEVEL_RULE), both in nats. `loss_instability` and `gradient_instability` have no unit.
+    `early_diverged` of `n` trials diverged within the first steps. A mean with n below `n` is over survivors only.
     """
 
     dataset: str
@@ -65,24 +66,21 @@ class Stability:
     gradient_instability: Estimate
 
 
-_Setting = tuple[str, str, str, float]
-
-
 def instability(values: Sequence[float | None]) -> Instability:
-    """Return the root mean square of successive differences of the log of `values`, one a step, None = not finite.
+    """Return the root mean square of successive differences of the log of `values`, one per step, None = not finite.
 
     The mean square successive difference of von Neumann, Kent, Bellinson and Hart (Ann. Math. Statist. 12, 1941): a
-    slow trend of d a step adds only d² to it, where a variance would take the whole descent for instability. Of logs,
-    for a jump of 0.2 nats is little at a loss of 2 and much at 0.2. For independent noise it is √2 its deviation.
+    slow trend of d per step adds only d² to it, whereas a variance would count the whole descent as instability. Logs,
+    because a jump of 0.2 nats is small at a loss of 2 and large at 0.2. For independent noise it is √2 its deviation.
     """
-    told = np.array(values, dtype=np.float64)  # None becomes NaN
-    if not np.isfinite(told).all():
+    array = np.array(values, dtype=np.float64)  # None becomes NaN
+    if not np.isfinite(array).all():
         return Instability(None, "diverged")
-    if (told <= 0).any():
+    if (array <= 0).any():
         return Instability(None, "zero")
-    if len(told) < 2:
+    if len(array) < 2:
         return Instability(None, "too short")
-    steps = np.diff(np.log(told))
+    steps = np.diff(np.log(array))
     return Instability(math.sqrt((steps * steps).mean()), "measured")
 
 
@@ -99,7 +97,7 @@ def gradient_instability(record: Record) -> Instability:
 def common_level(records: Iterable[Record], learned: frozenset[str]) -> float | None:
     """Return the level of LEVEL_RULE, in nats, of the records of one setting; None where none learned.
 
-    `learned` holds trial ids. Final is the last point of the curve: it and the level are losses of one sample.
+    `learned` holds trial ids. The final loss is that of the last point of the curve, on the same sample as the gap.
     """
     return max((r.curve[-1].train_loss for r in records if r.trial.id in learned and r.curve), default=None)
 
@@ -107,8 +105,8 @@ def common_level(records: Iterable[Record], learned: frozenset[str]) -> float | 
 def gap_at_level(curve: Sequence[Point], level: float) -> float | None:
     """Return validation minus training loss where the training loss first falls to `level`; None if it never does.
 
-    Both losses are taken to be linear between two points, in steps or their logs: at a given training loss the
-    validation loss is then the same. A curve that starts below the level was never at it.
+    Both losses are taken as linear between two points, in steps or in log steps: at a given training loss the
+    validation loss is the same either way. A curve that starts below the level never was at it.
     """
     if not curve or curve[0].train_loss < level:
         return None
@@ -131,36 +129,36 @@ def gap_at_end(record: Record) -> float | None:
 
 def stability(records: Sequence[Record]) -> tuple[Stability, ...]:
     """Return one row per setting and scheme, in order of appearance."""
-    settings: dict[_Setting, dict[str, list[Record]]] = {}
+    settings: dict[Setting, dict[str, list[Record]]] = {}
     for record in records:
         trial = record.trial
-        setting = (trial.dataset, trial.model, trial.optimizer, trial.lr)
+        setting = Setting(trial.dataset, trial.model, trial.optimizer, trial.lr)
         settings.setdefault(setting, {}).setdefault(trial.scheme, []).append(record)
     learned = learned_trials(records)
-    return tuple(row for setting, schemes in settings.items() for row in _of_setting(setting, schemes, learned))
+    return tuple(row for setting, schemes in settings.items() for row in _stability_in(setting, schemes, learned))
 
 
-def _of_setting(
-    setting: _Setting, schemes: Mapping[str, Sequence[Record]], learned: frozenset[str]
+def _stability_in(
+    setting: Setting, schemes: Mapping[str, Sequence[Record]], learned: frozenset[str]
 ) -> Iterable[Stability]:
-    level = common_level((record for of_scheme in schemes.values() for record in of_scheme), learned)
+    level = common_level((record for records in schemes.values() for record in records), learned)
     for scheme, records in schemes.items():
         losses = [loss_instability(record) for record in records]
         yield Stability(
             *setting,
             scheme,
             n=len(records),
-            early_diverged=sum(of.state == "diverged" for of in losses),
+            early_diverged=sum(loss.state == "diverged" for loss in losses),
             level=level,
             gap_at_end=_mean(map(gap_at_end, records)),
             gap_at_level=_mean(None if level is None else gap_at_level(record.curve, level) for record in records),
-            loss_instability=_mean(of.value for of in losses),
+            loss_instability=_mean(loss.value for loss in losses),
             gradient_instability=_mean(gradient_instability(record).value for record in records),
         )
 
 
 def ends_in_spike(record: Record) -> bool:
-    """Say whether a finished trial ends in a loss spike (SPIKE_RULE)."""
+    """Return whether a finished trial ends in a loss spike (SPIKE_RULE)."""
     if record.outcome.status != "finished" or len(record.curve) < 2:
         return False
     *earlier, last = record.curve
@@ -169,7 +167,7 @@ def ends_in_spike(record: Record) -> bool:
 
 
 def _early(record: Record, values: Sequence[float | None]) -> Instability:
-    # The loss of a batch may still be finite where that of an evaluation is not: the outcome knows.
+    # The loss of a batch may be finite where that of an evaluation is not, so the outcome decides.
     ended = record.outcome.status == "diverged" and (record.outcome.step or 0) <= EARLY_STEPS
     return Instability(None, "diverged") if ended else instability(values[:EARLY_STEPS])
 

@@ -11,8 +11,8 @@ from initbench.analysis.statistics.intervals import censored_median, mean_interv
 
 SETTING = ("dataset", "model", "optimizer", "lr")
 
-# Each mean stands with its n and its 95 % interval. The means of final values are over the trials that finished, so
-# `finished` beside `n` says whether they speak for all trials or for survivors only; `initial_loss` is over all trials.
+# Each mean has its n and its 95 % interval. The means of final values are over the trials that finished: `finished` and
+# `n` show whether these are all trials or survivors only. `initial_loss` is over all trials.
 MEANS = {
     "test_accuracy": "test_n",
     "initial_loss": "initial_loss_n",
@@ -48,24 +48,24 @@ SUMMARY_COLUMNS = {
 def summarize(trials: pd.DataFrame, learned: Iterable[str], schemes: Sequence[str]) -> pd.DataFrame:
     """Return one row per setting and scheme with `SUMMARY_COLUMNS`.
 
-    Settings come in the order in which the trials have them, schemes in the order of `schemes`; `learned` holds trial
-    ids. `steps_to_target` is a Kaplan-Meier median over the trials that did not fail, missing where half of them
+    Settings are in the order of the trials, schemes in that of `schemes`; `learned` holds trial ids.
+    `steps_to_target` is a Kaplan-Meier median over the trials that did not fail, missing where half of them
     never reach the target: those, the diverged among them, are censored at their budget of steps.
     `seconds_train` is the median of the finished trials. `steps_with_initialization` and `seconds_with_initialization`
-    are such medians to the target too, the cost of the initialization counted in; training time is spread evenly over
-    its steps.
+    are such medians to the target with the cost of the initialization included; training time is spread evenly over the
+    steps.
     """
     marked = trials.assign(learned=trials["trial"].isin(list(learned)))
     rows = []
-    for setting, of_setting in marked.groupby(list(SETTING), sort=False):
-        for scheme in in_order(of_setting["scheme"], schemes):
+    for setting, in_setting in marked.groupby(list(SETTING), sort=False):
+        for scheme in in_order(in_setting["scheme"], schemes):
             key = dict(zip((*SETTING, "scheme"), (*setting, scheme), strict=True))
-            rows.append(key | _row(of_setting[of_setting["scheme"] == scheme]))
+            rows.append(key | _row(in_setting[in_setting["scheme"] == scheme]))
     return table(rows, SUMMARY_COLUMNS)
 
 
 def in_order(present: pd.Series, schemes: Sequence[str]) -> list[str]:
-    """Return the schemes that have trials: first those asked for, then any other."""
+    """Return the schemes that have trials: first those of `schemes`, then any others."""
     found = list(present.unique())
     return [scheme for scheme in dict.fromkeys(schemes) if scheme in found] + [s for s in found if s not in schemes]
 
@@ -88,27 +88,27 @@ def _row(trials: pd.DataFrame) -> dict[str, Any]:
 
 
 def _convergence(trials: pd.DataFrame) -> dict[str, Any]:
-    """Count and date the arrivals. A failed trial says nothing of when it would have arrived: it is left out."""
-    watched = trials[trials["outcome"] != "failed"]
-    reached = watched["steps_to_target"].notna()
-    steps = watched["steps_to_target"].fillna(watched["steps"])
+    """Return how many trials reached the target, and when. Failed trials are left out: when they would is unknown."""
+    observed = trials[trials["outcome"] != "failed"]
+    reached = observed["steps_to_target"].notna()
+    steps = observed["steps_to_target"].fillna(observed["steps"])
     median = censored_median(steps.to_numpy(dtype=np.float64), reached.to_numpy(dtype=bool))
     return {
         "reached": int(reached.sum()),
         "steps_to_target": None if median is None else int(median),
-        **_whole_cost(watched, steps, reached),
+        **_whole_cost(observed, steps, reached),
     }
 
 
-def _whole_cost(watched: pd.DataFrame, steps: pd.Series, reached: pd.Series) -> dict[str, Any]:
-    """Return medians of what it took to reach the target from an untouched model, censored like the steps are."""
-    seconds = watched["seconds_init"] + watched["seconds_train"] * steps / watched["steps"]
-    with_init = steps + watched["initialization_steps"]
+def _whole_cost(observed: pd.DataFrame, steps: pd.Series, reached: pd.Series) -> dict[str, Any]:
+    """Return medians of the cost of reaching the target, initialization included, censored like the steps."""
+    seconds = observed["seconds_init"] + observed["seconds_train"] * steps / observed["steps"]
+    with_init = steps + observed["initialization_steps"]
     medians = [
         censored_median(cost.to_numpy(dtype=np.float64), reached.to_numpy(dtype=bool)) for cost in (with_init, seconds)
     ]
     return {
-        "initialization_steps": watched["initialization_steps"].mean(),
+        "initialization_steps": observed["initialization_steps"].mean(),
         "steps_with_initialization": medians[0],
         "seconds_with_initialization": medians[1],
     }

@@ -1,16 +1,16 @@
-"""Words for numbers: one sentence a scheme on how it does against the baseline, and how sure that is.
+"""Verdicts: per scheme, a kind and a sentence on how it compares with the baseline, and how sure that is.
 
-Decided in this order:
+The kind is decided in this order:
 
-1. *nothing to compare*: no seed is shared with the baseline.
-2. *does not learn* (*does not reach*): fewer than half of the scheme's trials did, a count and not a test.
-3. *too few seeds*: the exact test cannot reach .05 after Holm, whatever the numbers.
+1. *nothing to compare*: the scheme shares no seed with the baseline.
+2. *does not learn* (*does not reach*): fewer than half of the scheme's trials did, a count, not a test.
+3. *too few seeds*: the exact test cannot reach .05 after Holm, whatever the values.
 4. Holm-adjusted p <= .05: *learns* (*reaches*) where fewer than half of the baseline's trials do and the exact test of
    the shares, adjusted by itself, says so too; else *better* or *worse*, *faster* or *slower*.
-5. *no difference*: none was detected, with the seeds that would settle the smallest interesting one.
+5. *no difference*: none was detected; given with the seeds that would detect the smallest interesting one.
 
-Each comparison has one p, so Holm's family is the schemes and no more. Which test it is does not depend on which side
-is the better one: accuracies of the pairs that finished, or who learned, where more pairs differ in that than finished.
+Each comparison has one p, so Holm's family is the schemes. The test does not depend on which side is better: it is of
+the accuracies of the pairs that finished or, where more pairs differ in who learned than finished, of who learned.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from initbench.analysis.statistics.paired import (
     least_seeds,
     seeds_needed,
 )
-from initbench.analysis.statistics.survival import Speed
+from initbench.analysis.statistics.survival import SpeedComparison
 
 Kind = Literal[
     "better",
@@ -45,8 +45,8 @@ Kind = Literal[
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """A scheme's accuracies against the baseline's, as shares: `pairs` that finished on both sides; who `learned`.
+class AccuracyComparison:
+    """A scheme's accuracies against the baseline's, as shares: `pairs` that finished on both sides, and who `learned`.
 
     `learned` is over all pairs of seeds; a diverged trial did not learn.
     """
@@ -57,10 +57,10 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What can be said of one scheme against the baseline: `kind` for programs, `text` for people.
+    """How one scheme compares with the baseline: `kind` for programs, `text` for people.
 
-    `p` is adjusted by Holm over the schemes compared, None where nothing was tested; `n` the pairs tested;
-    `seeds_needed` what would settle an open question, None where it is closed or nothing tells.
+    `p` is adjusted by Holm over the schemes compared, None where nothing was tested; `n` counts the pairs tested;
+    `seeds_needed` would decide an open question, None where it is decided or cannot be planned.
     """
 
     kind: Kind
@@ -72,14 +72,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Unit:
-    """How a difference is said: `scale` turns the values' unit into the one named, shown with `decimals`."""
+    """How a difference is written: `scale` converts the values to the unit of this `name`, shown with `decimals`."""
 
     name: str
     scale: int
     decimals: int
 
     def number(self, value: float, sign: str = "") -> str:
-        """Return `3.1`, `240`, `0.04`: digits enough to be told from 0, unless it is rounding's."""
+        """Return `3.1`, `240`, `0.04`: with enough digits to differ from 0, unless it is a rounding error."""
         scaled = self.scale * value
         small = 1e-9 < abs(scaled) < 10.0**-self.decimals
         return f"{scaled:{sign}{'.2g' if small else f'.{self.decimals}f'}}".replace("-", "−")
@@ -88,8 +88,8 @@ class _Unit:
         """Return `3.1 points`."""
         return f"{self.number(value, sign)} {self.name}s"
 
-    def asked(self, value: float) -> str:
-        """Return a round number as it was asked for: `1 point`, `50 steps`."""
+    def threshold(self, value: float) -> str:
+        """Return a round number without trailing zeros: `1 point`, `50 steps`."""
         number = f"{self.scale * value:g}"
         return f"{number} {self.name}" + ("" if number == "1" else "s")
 
@@ -100,7 +100,7 @@ _STEPS = _Unit("step", scale=1, decimals=0)
 
 @dataclass(frozen=True)
 class _Test:
-    """One comparison's place in the family: its adjusted p, that of its shares, and the family's size."""
+    """The test of one comparison: its adjusted p, that of its shares, its pairs and the size of the family."""
 
     p: float | None
     shares_p: float | None
@@ -116,30 +116,29 @@ class _Test:
         return self.different and self.shares_p is not None and self.shares_p <= ALPHA
 
 
-def judge_accuracy(evidence: Sequence[Accuracy]) -> tuple[Verdict, ...]:
-    """Return one verdict per scheme, all against the same baseline, in points: hundredths of accuracy."""
-    raw = [of.learned.p if tests_learning(of) else of.pairs.p for of in evidence]
-    counts = [of.learned.scheme.n if tests_learning(of) else of.pairs.n for of in evidence]
-    tests = _family(raw, [of.learned for of in evidence], counts)
-    return tuple(_accuracy(of, test) for of, test in zip(evidence, tests, strict=True))
+def judge_accuracy(comparisons: Sequence[AccuracyComparison]) -> tuple[Verdict, ...]:
+    """Return one verdict per scheme, all against the same baseline, in points (hundredths of accuracy)."""
+    raw = [each.learned.p if tests_learning(each) else each.pairs.p for each in comparisons]
+    counts = [each.learned.scheme.n if tests_learning(each) else each.pairs.n for each in comparisons]
+    tests = _family(raw, [each.learned for each in comparisons], counts)
+    return tuple(map(_accuracy, comparisons, tests))
 
 
-def judge_speed(evidence: Sequence[Speed]) -> tuple[Verdict, ...]:
+def judge_speed(comparisons: Sequence[SpeedComparison]) -> tuple[Verdict, ...]:
     """Return one verdict per scheme, all against the same baseline, in steps to the target."""
-    tests = _family(
-        [of.restricted.p for of in evidence], [of.reached for of in evidence], [of.restricted.n for of in evidence]
-    )
-    return tuple(_speed(of, test) for of, test in zip(evidence, tests, strict=True))
+    steps = [each.restricted for each in comparisons]
+    tests = _family([pairs.p for pairs in steps], [each.reached for each in comparisons], [pairs.n for pairs in steps])
+    return tuple(map(_speed, comparisons, tests))
 
 
-def measured_points(of: Accuracy) -> str:
-    """Return `measured +0.3 points, 95 % interval −0.6 to 1.2, n = 10`, or why there is no such thing."""
-    return _measured(of.pairs, _POINTS)
+def measured_points(accuracy: AccuracyComparison) -> str:
+    """Return `measured +0.3 points, 95 % interval −0.6 to 1.2, n = 10`, or that there is none."""
+    return _measured(accuracy.pairs, _POINTS)
 
 
-def tests_learning(of: Accuracy) -> bool:
-    """Say whether the verdict tests who learned rather than the accuracies of the pairs that finished."""
-    return of.learned.gained + of.learned.lost > of.pairs.n
+def tests_learning(accuracy: AccuracyComparison) -> bool:
+    """Return whether the verdict tests who learned rather than the accuracies of the pairs that finished."""
+    return accuracy.learned.gained + accuracy.learned.lost > accuracy.pairs.n
 
 
 def _family(raw: Sequence[float | None], shares: Sequence[Shares], counts: Sequence[int]) -> list[_Test]:
@@ -148,36 +147,37 @@ def _family(raw: Sequence[float | None], shares: Sequence[Shares], counts: Seque
     return [_Test(p, shares_p, n, family) for p, shares_p, n in each]
 
 
-def _accuracy(of: Accuracy, test: _Test) -> Verdict:
-    scheme, baseline = of.learned.scheme, of.learned.baseline
+def _accuracy(accuracy: AccuracyComparison, test: _Test) -> Verdict:
+    scheme, baseline = accuracy.learned.scheme, accuracy.learned.baseline
     if scheme.n == 0:
         return _nothing()
     if scheme.minority:
-        return _verdict("does not learn", _too_rarely(of.learned, "learn"), test)
-    known = "; ".join([_measured(of.pairs, _POINTS), *_learned(of.learned)])
+        return _verdict("does not learn", _too_rarely(accuracy.learned, "learn"), test)
+    known = "; ".join([_measured(accuracy.pairs, _POINTS), *_learned(accuracy.learned)])
     if test.n < least_seeds(test.family):
         return _too_few(test, known)
     if test.shares_differ and baseline.minority:
-        return _verdict("learns", f"learns where the baseline does not ({_against(of.learned)})", test)
+        return _verdict("learns", f"learns where the baseline does not ({_against(accuracy.learned)})", test)
     if test.different:
-        return _more_or_less_often(of.learned, test) if tests_learning(of) else _better_or_worse(of, test)
-    return _no_difference(of.pairs, test, known, _POINTS)
+        by_learning = tests_learning(accuracy)
+        return _more_or_less_often(accuracy.learned, test) if by_learning else _better_or_worse(accuracy, test)
+    return _no_difference(accuracy.pairs, test, known, _POINTS)
 
 
-def _speed(of: Speed, test: _Test) -> Verdict:
-    scheme, baseline = of.reached.scheme, of.reached.baseline
+def _speed(speed: SpeedComparison, test: _Test) -> Verdict:
+    scheme, baseline = speed.reached.scheme, speed.reached.baseline
     if scheme.n == 0:
         return _nothing()
     if scheme.minority:
-        return _verdict("does not reach", _too_rarely(of.reached, "reach the target"), test)
-    known = "; ".join([_measured(of.restricted, _STEPS), *_misses(of)])
+        return _verdict("does not reach", _too_rarely(speed.reached, "reach the target"), test)
+    known = "; ".join([_measured(speed.restricted, _STEPS), *_misses(speed)])
     if test.n < least_seeds(test.family):
         return _too_few(test, known)
     if test.shares_differ and baseline.minority:
-        return _verdict("reaches", f"reaches the target where the baseline does not ({_against(of.reached)})", test)
+        return _verdict("reaches", f"reaches the target where the baseline does not ({_against(speed.reached)})", test)
     if test.different:
-        return _faster_or_slower(of, test)
-    return _no_difference(of.restricted, test, known, _STEPS)
+        return _faster_or_slower(speed, test)
+    return _no_difference(speed.restricted, test, known, _STEPS)
 
 
 def _nothing() -> Verdict:
@@ -190,7 +190,7 @@ def _verdict(kind: Kind, text: str, test: _Test, needed: int | None = None) -> V
 
 def _too_rarely(shares: Shares, did: str) -> str:
     other = "nor does the baseline" if shares.baseline.minority else "the baseline does"
-    return f"does not {did} ({_of(shares.scheme)}); {other} ({_of(shares.baseline)})"
+    return f"does not {did} ({_ratio(shares.scheme)}); {other} ({_ratio(shares.baseline)})"
 
 
 def _too_few(test: _Test, known: str) -> Verdict:
@@ -205,38 +205,37 @@ def _more_or_less_often(learned: Shares, test: _Test) -> Verdict:
     return _verdict(kind, f"{kind}: learns {how} often than the baseline ({_against(learned)})", test)
 
 
-def _better_or_worse(of: Accuracy, test: _Test) -> Verdict:
-    mean = of.pairs.difference.mean or 0.0
+def _better_or_worse(accuracy: AccuracyComparison, test: _Test) -> Verdict:
+    mean = accuracy.pairs.difference.mean or 0.0
     kind: Kind = "better" if mean > 0 else "worse"
-    rest = "; ".join([_interval(of.pairs, _POINTS, mirrored=mean < 0), *_learned(of.learned)])
+    rest = "; ".join([_interval(accuracy.pairs, _POINTS, mirrored=mean < 0), *_learned(accuracy.learned)])
     return _verdict(kind, f"{kind} by {_POINTS.amount(abs(mean))} ({rest})", test)
 
 
-def _faster_or_slower(of: Speed, test: _Test) -> Verdict:
-    mean = of.restricted.difference.mean or 0.0
+def _faster_or_slower(speed: SpeedComparison, test: _Test) -> Verdict:
+    mean = speed.restricted.difference.mean or 0.0
     kind: Kind = "faster" if mean < 0 else "slower"
-    rest = "; ".join(
-        [_interval(of.restricted, _STEPS, mirrored=mean < 0), *_times(of.factor, kind == "faster"), *_misses(of)]
-    )
+    interval = _interval(speed.restricted, _STEPS, mirrored=mean < 0)
+    rest = "; ".join([interval, *_times(speed.factor, kind == "faster"), *_misses(speed)])
     return _verdict(kind, f"{kind} by {_STEPS.amount(abs(mean))} ({rest})", test)
 
 
 def _no_difference(pairs: Paired, test: _Test, known: str, unit: _Unit) -> Verdict:
-    # Holm may ask this comparison for alpha / m: what settles it must pass there.
+    # Holm may require alpha / m of this comparison: plan for that.
     needed = seeds_needed(pairs.deviation, pairs.smallest_interesting, ALPHA / test.family)
-    # No spread to plan with, or the test was of other pairs than these.
+    # No spread to plan with, or the test was of who learned.
     if needed is None or test.n != pairs.n:
         return _verdict("no difference", f"no detectable difference ({known})", test)
-    interesting = unit.asked(pairs.smallest_interesting)
+    interesting = unit.threshold(pairs.smallest_interesting)
     if needed <= pairs.n:
-        enough = f"{pairs.n} seeds would show one of {interesting} at least 4 times in 5"
+        enough = f"{pairs.n} seeds would detect one of {interesting} at least 4 times in 5"
         return _verdict("no difference", f"no detectable difference ({enough}; {known})", test)
-    open_still = f"about {needed} seeds would settle a difference of {interesting}"
-    return _verdict("no difference", f"no detectable difference ({open_still}; {known})", test, needed)
+    more = f"about {needed} seeds would detect a difference of {interesting}"
+    return _verdict("no difference", f"no detectable difference ({more}; {known})", test, needed)
 
 
 def _measured(pairs: Paired, unit: _Unit) -> str:
-    """Return `measured +0.3 points, 95 % interval −0.6 to 1.2, n = 10`, or why there is no such thing."""
+    """Return `measured +0.3 points, 95 % interval −0.6 to 1.2, n = 10`, or that there is none."""
     mean = pairs.difference.mean
     if mean is None:
         return "no pair has both values"
@@ -244,9 +243,10 @@ def _measured(pairs: Paired, unit: _Unit) -> str:
 
 
 def _interval(pairs: Paired, unit: _Unit, *, mirrored: bool = False) -> str:
-    """Return the interval of the difference, of baseline minus scheme if `mirrored`, and the pairs it comes from."""
+    """Return the interval of the difference (of baseline minus scheme if `mirrored`), n and the pairs left out."""
     low, high = pairs.difference.low, pairs.difference.high
-    lost = f", {pairs.dropped} of {pairs.n + pairs.dropped} pairs left out: a side did not finish" * bool(pairs.dropped)
+    left_out = f", {pairs.dropped} of {pairs.n + pairs.dropped} pairs left out: one side did not finish"
+    lost = left_out if pairs.dropped else ""
     if low is None or high is None:
         return f"no interval from one pair{lost}"
     if pairs.identical:
@@ -256,7 +256,7 @@ def _interval(pairs: Paired, unit: _Unit, *, mirrored: bool = False) -> str:
 
 
 def _times(factor: Measure, faster: bool) -> list[str]:
-    """Return how many times the fewer steps go into the more, where all arrived."""
+    """Return how many times as fast, or as many steps, where both of every pair reached the target."""
     if factor.value is None or factor.interval is None or factor.interval.high is None:
         return []
     ends = [factor.value, factor.interval.low, factor.interval.high]
@@ -264,10 +264,10 @@ def _times(factor: Measure, faster: bool) -> list[str]:
     return [f"{value:.2f} times as {'fast' if faster else 'many steps'}, {low:.2f} to {high:.2f}"]
 
 
-def _misses(of: Speed) -> list[str]:
-    if of.reached.scheme.count + of.reached.baseline.count == 2 * of.reached.scheme.n:
+def _misses(speed: SpeedComparison) -> list[str]:
+    if speed.reached.scheme.count + speed.reached.baseline.count == 2 * speed.reached.scheme.n:
         return []
-    return [f"reached {_against(of.reached)}; a miss counts as the budget of {of.budget:g} steps"]
+    return [f"reached {_against(speed.reached)}; a miss counts as the budget of {speed.budget:g} steps"]
 
 
 def _learned(learned: Shares) -> list[str]:
@@ -277,8 +277,8 @@ def _learned(learned: Shares) -> list[str]:
 
 
 def _against(shares: Shares) -> str:
-    return f"{_of(shares.scheme)} against {_of(shares.baseline)}"
+    return f"{_ratio(shares.scheme)} against {_ratio(shares.baseline)}"
 
 
-def _of(share: Share) -> str:
+def _ratio(share: Share) -> str:
     return f"{share.count} of {share.n}"

@@ -81,19 +81,21 @@ def _spread(comparison: Results) -> Section:
 
 
 def describe_crossing(decompositions: Iterable[Decomposition]) -> list[str]:
-    """Return a sentence a scheme: its standard deviations in points (hundredths of accuracy), with intervals."""
-    return [_described(of) for of in decompositions]
+    """Return a sentence per scheme: its standard deviations in points (hundredths of accuracy), with intervals."""
+    return [_described(decomposition) for decomposition in decompositions]
 
 
-def _described(of: Decomposition) -> str:
-    where = f"{of.scheme} ({of.dataset}, {of.model}, {of.optimizer}, lr {of.lr:g})"
-    if of.components is None:
-        return f"{where}: {of.reason}."
-    parts = {"init seed": of.components.init, "data order": of.components.order, "the rest": of.components.rest}
-    told = "; ".join(f"{name} {_points(part)}" for name, part in parts.items())
+def _described(scheme: Decomposition) -> str:
+    where = f"{scheme.scheme} ({scheme.dataset}, {scheme.model}, {scheme.optimizer}, lr {scheme.lr:g})"
+    if scheme.components is None:
+        return f"{where}: {scheme.reason}."
+    found = scheme.components
+    parts = {"init seed": found.init, "data order": found.order, "the rest": found.rest}
+    sources = "; ".join(f"{name} {_points(part)}" for name, part in parts.items())
     return (
-        f"{where}: standard deviation of test accuracy in points, with the interval that covers it at least 95 times "
-        f"in 100 if effects are normal, and its share of the variance: {told} ({of.n_init} × {of.n_order} seeds)."
+        f"{where}: standard deviation of test accuracy in points, with an interval that covers it at least 95 times "
+        f"in 100 if effects are normal, and its share of the variance: {sources} "
+        f"({scheme.n_init} × {scheme.n_order} seeds)."
     )
 
 

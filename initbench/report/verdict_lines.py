@@ -54,7 +54,7 @@ def overview(judged: Sequence[Judgement], baseline: str) -> str:
 def _line(of: Judgement) -> str:
     accuracy, speed = _told(of.accuracy), _told(of.speed)
     if of.accuracy.kind == "learns":
-        accuracy += f"; {measured_points(of.accuracy_evidence)}"
+        accuracy += f"; {measured_points(of.accuracy_comparison)}"
     if of.accuracy.kind == of.speed.kind == "nothing to compare":
         return f"{quoted(of.scheme)}: {accuracy}."
     second = f"In steps: {speed}" if of.speed.kind in _AMBIGUOUS else speed[0].upper() + speed[1:]
@@ -68,6 +68,6 @@ def _told(verdict: Verdict) -> str:
 
 def _pairs(judged: Sequence[Judgement]) -> str:
     """Return the seeds in pairs, all of them: what a scheme lost of them its own line tells."""
-    counts = {of.accuracy_evidence.learned.scheme.n for of in judged}
+    counts = {of.accuracy_comparison.learned.scheme.n for of in judged}
     low, high = min(counts), max(counts)
     return f"{'' if low == high else f'{low} to '}{counted(high, 'seed')}, in pairs"

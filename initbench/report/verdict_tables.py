@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from initbench.analysis.across import Across
 from initbench.analysis.judgements import Judgement
-from initbench.analysis.statistics.aggregate import coverage_remark
+from initbench.analysis.statistics.aggregate import LEAST_SEEDS, simulated_coverage
 from initbench.analysis.statistics.paired import Paired
 from initbench.analysis.statistics.survival import Survival
 from initbench.core.text import printable
@@ -29,8 +29,13 @@ def across_table(of: Across) -> Table:
 
 
 def across_remark(of: Across) -> str:
-    """Return what the intervals across settings really hold, where seeds are few; else nothing."""
-    return f"Across settings, {coverage_remark(of.seeds)}." if of.seeds < _MANY_SEEDS else ""
+    """Return a sentence on the coverage of the intervals across settings, "" where seeds are many."""
+    if of.seeds >= _MANY_SEEDS:
+        return ""
+    coverage = simulated_coverage(of.seeds)
+    if coverage is None:
+        return f"Across settings, no interval below {LEAST_SEEDS} seeds."
+    return f"Across settings, {of.seeds} seeds: expect a 95 % bootstrap interval to cover about {coverage}."
 
 
 def _pairs_tables(judged: Sequence[Judgement], baseline: str) -> tuple[Table, ...]:
@@ -52,7 +57,7 @@ def _pairs_tables(judged: Sequence[Judgement], baseline: str) -> tuple[Table, ..
 
 
 def _accuracy_row(of: Judgement) -> tuple[str, ...]:
-    pairs = of.accuracy_evidence.pairs
+    pairs = of.accuracy_comparison.pairs
     return (
         printable(of.scheme),
         _count(pairs),
@@ -66,7 +71,7 @@ def _accuracy_row(of: Judgement) -> tuple[str, ...]:
 
 
 def _steps_row(of: Judgement) -> tuple[str, ...]:
-    speed = of.speed_evidence
+    speed = of.speed_comparison
     return (
         printable(of.scheme),
         _count(speed.restricted),

@@ -20,8 +20,8 @@ from initbench.analysis.statistics.paired import (
     least_seeds,
     sign_flip,
 )
-from initbench.analysis.statistics.survival import compare_steps, survive
-from initbench.analysis.verdicts import Accuracy, judge_accuracy, judge_speed
+from initbench.analysis.statistics.survival import compare_steps, estimate_survival
+from initbench.analysis.verdicts import AccuracyComparison, judge_accuracy, judge_speed
 
 SCALE = int(os.environ.get("INITBENCH_LONG", "1"))
 DRAWS = {"normal": np.random.Generator.normal, "lognormal": np.random.Generator.lognormal}
@@ -100,7 +100,7 @@ def test_intervals_of_steps_to_target(n, misses):
     hits = {name: [] for name in truth}
     for _ in range(600 * SCALE):
         steps = rng.lognormal(size=n)
-        found = survive(steps, steps <= budget, budget=budget)
+        found = estimate_survival(steps, steps <= budget, budget=budget)
         mean = found.restricted_mean
         hits["median"].append(held(found.median.interval, 1.0))
         hits["restricted"].append(mean.half is None or abs(mean.mean - restricted) <= mean.half)
@@ -156,12 +156,12 @@ def accuracies(rng, kind, size):
 
 def judged(schemes, baseline):
     """Return the verdicts on (m, n) accuracies, NaN where a trial diverged."""
-    evidence = []
+    comparisons = []
     for scheme in schemes:
         kept = np.isfinite(scheme) & np.isfinite(baseline)
         pairs = compare_pairs(scheme[kept], baseline[kept], smallest_interesting=0.01, dropped=int((~kept).sum()))
-        evidence.append(Accuracy(pairs, compare_shares(scheme > 0.5, baseline > 0.5)))
-    return judge_accuracy(evidence)
+        comparisons.append(AccuracyComparison(pairs, compare_shares(scheme > 0.5, baseline > 0.5)))
+    return judge_accuracy(comparisons)
 
 
 @pytest.mark.parametrize("kind", ["learning", "split", "diverging"])

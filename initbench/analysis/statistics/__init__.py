@@ -1,1 +1,1 @@
-"""Statistics of arrays: intervals, paired tests, survival, ranks. Nothing here knows what a trial is."""
+"""Statistics of plain arrays: intervals, paired tests, survival, ranks, variance components, aggregates."""

@@ -1,6 +1,6 @@
-"""Pure functions of plain arrays: means with intervals, medians of censored steps, the test for having learned.
+"""Means with intervals, medians of censored steps, and the test of having learned.
 
-Arrays hold finite numbers only; what is not there is left out by the caller, who shows the n that remains.
+Arrays hold finite numbers only; the caller leaves missing values out and shows the n that remains.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ import scipy  # its parts load when they are first used: scipy.stats takes half 
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
-# The chance of calling a network that only guesses "learned"; about one false call in a thousand trials.
-LUCK = 0.001
+# The chance of calling a network that only guesses "learned": about one in a thousand trials.
+LEARNED_ALPHA = 0.001
 
 Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of `n` values and the half-width of its 95 % interval, None where n does not allow it."""
+    """The mean of `n` values and the half-width of its 95 % interval, each None where n is too small."""
 
     mean: float | None
     half: float | None
@@ -48,7 +48,7 @@ def mean_band(values: Floats) -> tuple[Floats, Floats | None]:
     if n < 2:
         return mean, None
     half = scipy.special.stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(axis=0, ddof=1) / np.sqrt(n)
-    # Equal values have an interval of width zero; rounding in the mean would leave 1e-17 of it.
+    # Equal values have an interval of width zero; rounding in the mean would make it 1e-17.
     equal = np.ptp(values, axis=0) == 0
     return np.where(equal, values[0], mean), np.where(equal, 0.0, half)
 
@@ -65,7 +65,7 @@ def mean_interval(values: Floats) -> Estimate:
 def geometric_band(values: Floats) -> tuple[Floats, Floats | None, Floats | None]:
     """Return geometric means, lower and upper 95 % ends, each (k,), over the rows of a positive (n, k) array.
 
-    The t interval of the mean logarithm, raised again: moments of a signal spread by factors, not by sums.
+    The exponential of the t interval of the mean logarithm: moments of a signal vary by factors, not by sums.
     """
     mean, half = mean_band(np.log(values))
     if half is None:
@@ -74,22 +74,22 @@ def geometric_band(values: Floats) -> tuple[Floats, Floats | None, Floats | None
 
 
 def censored_median(steps: Floats, reached: NDArray[np.bool_]) -> float | None:
-    """Return the Kaplan-Meier median of right-censored steps, None where fewer than half are ever reached.
+    """Return the Kaplan-Meier median of right-censored steps, None where fewer than half reach the target.
 
-    `steps` (n,) is when a trial reached the target, or how long it was watched in vain where `reached` (n,) is false.
+    `steps` (n,) is when a trial reached it or, where `reached` (n,) is false, how long it was observed without.
     """
     if len(steps) == 0:
         return None
     survival = scipy.stats.ecdf(scipy.stats.CensoredData.right_censored(steps, ~reached)).sf
-    # A product of fractions that is 1/2 on paper may come out a rounding error above it.
+    # A product of fractions that is exactly 1/2 may come out a rounding error above it.
     below = survival.quantiles[survival.probabilities <= 0.5 + 1e-12]
     return float(below[0]) if len(below) else None
 
 
-@cache  # an accuracy is one of few counts, and a binomial of SciPy's takes a tenth of a millisecond
+@cache  # accuracies take few values, and a binomial of SciPy takes a tenth of a millisecond
 def beats_guessing(correct: int, size: int, guess: float) -> bool:
-    """Tell whether `correct` of `size` answers are more than a guess of accuracy `guess` gives by luck.
+    """Return whether `correct` of `size` answers are more than guessing with accuracy `guess` gives by chance.
 
     One-sided exact binomial test at p < 0.001.
     """
-    return bool(scipy.stats.binom.sf(correct - 1, size, guess) < LUCK)
+    return bool(scipy.stats.binom.sf(correct - 1, size, guess) < LEARNED_ALPHA)

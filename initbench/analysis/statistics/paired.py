@@ -1,7 +1,7 @@
-"""A scheme held against the baseline, seed by seed: differences, exact tests, and how many seeds would settle it.
+"""Paired comparison of a scheme with the baseline: differences, exact tests, and how many seeds would decide.
 
-Two schemes of one seed share split, batches and underlying draws, so they are compared in pairs. Arrays hold finite
-numbers only: the caller drops the pairs of which one side has no value, and says how many.
+Two schemes with the same seed share split, batches and underlying draws, so they are compared in pairs. Arrays hold
+finite numbers only: the caller drops the pairs of which one side has no value, and passes their number.
 """
 
 import math
@@ -18,12 +18,12 @@ from initbench.analysis.statistics.intervals import CONFIDENCE, Estimate, Floats
 ALPHA = 0.05
 POWER = 0.80
 RESAMPLES = 4999
-# Up to here all 2^n sign vectors are enumerated (2^19 sums by symmetry, 4 MB); beyond, that many are drawn.
+# Up to here all 2^n sign vectors are enumerated (2^19 sums by symmetry, 4 MB); beyond, FLIPS are drawn.
 EXACT_PAIRS = 20
 FLIPS = 99_999
 DRAWN_AT_ONCE = 1_000
-CACHED = 20_000  # numbers that are worked on at a time
-# Below, resamples of the same few values are so often degenerate that studentized ends mean nothing.
+NUMBERS_AT_ONCE = 20_000  # which fit into a processor's cache
+# Below, resamples of so few values are too often constant for studentized ends to mean anything.
 BOOTSTRAP_PAIRS = 5
 
 Bools = NDArray[np.bool_]
@@ -31,7 +31,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval; `high` is None where nothing bounds it from above."""
+    """A 95 % interval; `high` is None where it is unbounded above."""
 
     low: float
     high: float | None
@@ -39,7 +39,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure from `n` values with its 95 % interval; each is None where the values do not tell it."""
+    """A statistic of `n` values with its 95 % interval; each is None where the values do not determine it."""
 
     value: float | None
     interval: Interval | None
@@ -62,7 +62,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Shares:
-    """How many trials of each side did something, in pairs: `gained` only the scheme did, `lost` only the baseline.
+    """How many trials of each side succeed, in pairs: in `gained` only the scheme does, in `lost` only the baseline.
 
     `p` is that of the exact two-sided McNemar test, None without pairs.
     """
@@ -78,12 +78,12 @@ class Shares:
 class Paired:
     """Scheme minus baseline over `n` pairs, in the units of the values; `dropped` pairs had one side without a value.
 
-    `difference` carries the Student t interval; `bootstrap` is the bootstrap-t one beside it, for few and skewed
-    values. `identical`: all differences are equal, so an interval of width zero says only that no spread was seen.
-    `p` is that of the exact sign-flip test of the mean, `p_least` the least that it can reach with `n` pairs.
+    `difference` carries the Student t interval; `bootstrap` is the bootstrap-t interval, for few and skewed
+    values. `identical`: all differences are equal, so an interval of width zero means only that there is no spread.
+    `p` is that of the exact sign-flip test of the mean, `p_least` the smallest possible with `n` pairs.
     `improvement` is the chance that a scheme's value is the larger of its pair, ties counted half; `correlation` is
     Pearson's, between the sides of a pair. `deviation` is the standard deviation of the differences (n - 1), and
-    `seeds_needed` the pairs that would show a difference of `smallest_interesting` with 80 % power.
+    `seeds_needed` the pairs that detect a difference of `smallest_interesting` with 80 % power.
     """
 
     n: int
@@ -106,7 +106,7 @@ def compare_pairs(
     """Return how `scheme` (n,) differs from `baseline` (n,), entry i of both being of one seed.
 
     Values and `smallest_interesting` (positive) are in the same units. `seed` governs the bootstrap and, beyond 20
-    pairs, the drawn sign vectors. NaN is a caller's mistake: AssertionError.
+    pairs, the drawn sign vectors. NaN is an error of the caller: AssertionError.
     """
     assert scheme.shape == baseline.shape == (len(scheme),)
     assert np.isfinite([scheme, baseline]).all()
@@ -131,9 +131,9 @@ def compare_pairs(
 
 
 def compare_shares(scheme: Bools, baseline: Bools) -> Shares:
-    """Return how many trials of `scheme` (n,) and `baseline` (n,) did something, entry i of both being of one seed.
+    """Return how many trials of `scheme` (n,) and `baseline` (n,) succeed, entry i of both being of one seed.
 
-    McNemar's test, exact: where both sides are alike, a pair that differs falls either way like a coin (McNemar,
+    McNemar's test, exact: if both sides are alike, a pair that differs does so either way with equal chance (McNemar,
     Psychometrika 12, 1947).
     """
     assert scheme.shape == baseline.shape == (len(scheme),)
@@ -153,7 +153,7 @@ def share(count: int, n: int) -> Share:
 
 
 def clopper_pearson(count: int, n: int) -> Interval:
-    """Return the exact 95 % interval of a share: it never covers less, where Wilson's dips to 84 % near 0 and 1."""
+    """Return the exact 95 % interval of a share: it never covers less, while Wilson's drops to 84 % near 0 and 1."""
     tail = (1 - CONFIDENCE) / 2
     low = scipy.special.betaincinv(count, n - count + 1, tail) if count else 0.0
     high = scipy.special.betaincinv(count + 1, n - count, 1 - tail) if count < n else 1.0
@@ -168,13 +168,13 @@ def sign_test(wins: int, losses: int) -> float:
 def sign_flip(differences: Floats, seed: int = 0) -> float | None:
     """Return the two-sided p of the mean of paired `differences` (n,) under all 2^n sign vectors; None at n = 0.
 
-    Exact where the two sides of a pair could be exchanged (Fisher, The Design of Experiments, 1935, section 21). Beyond
-    20 pairs 99,999 sign vectors are drawn, those of n and `seed`, and the observed one counts with them (Phipson and
+    Exact if the two sides of a pair are exchangeable (Fisher, The Design of Experiments, 1935, section 21). Beyond 20
+    pairs 99,999 sign vectors are drawn, keyed by n and `seed`, and the observed one is counted with them (Phipson and
     Smyth, 2010).
     """
     if len(differences) == 0:
         return None
-    # Accuracies are counts over one size, so sums often tie; rounding must not tell them apart.
+    # Accuracies are counts over one size, so sums often tie; rounding must not break the ties.
     extreme = abs(differences.sum()) - 1e-9 * np.abs(differences).sum()
     if len(differences) <= EXACT_PAIRS:
         return float((np.abs(_signed_sums(differences)) >= extreme).mean())
@@ -183,7 +183,7 @@ def sign_flip(differences: Floats, seed: int = 0) -> float | None:
 
 
 def least_p(n: int) -> float | None:
-    """Return the least p of the sign-flip test with `n` pairs: only one sign vector and its mirror are so extreme."""
+    """Return the smallest p of the sign-flip test with `n` pairs, that of one sign vector and its mirror."""
     if n == 0:
         return None
     return 2.0 ** (1 - n) if n <= EXACT_PAIRS else 1 / (1 + FLIPS)
@@ -193,14 +193,14 @@ def bootstrap_t(values: Floats, generator: np.random.Generator) -> Interval | No
     """Return the 95 % bootstrap-t interval of the mean of (n,) values from 4,999 resamples.
 
     Studentized (Efron and Tibshirani 1993, chapter 12): on skewed values it keeps more of its coverage than Student's
-    t. None below 5 values, without spread, and where resamples of one repeated value, whose studentized mean is
-    counted as infinite, are so many that they reach an end.
+    t. None below 5 values, without spread, and where so many resamples are constant, with an infinite studentized
+    mean, that they reach an end.
     """
     n = len(values)
     if n < BOOTSTRAP_PAIRS or np.ptp(values) == 0:
         return None
-    # A few rows at a time, which stay in the processor's cache: 4,999 resamples of 1,000 values are 40 MB.
-    rows = max(1, CACHED // n)
+    # A few rows at a time: 4,999 resamples of 1,000 values are 40 MB.
+    rows = max(1, NUMBERS_AT_ONCE // n)
     sizes = [min(rows, RESAMPLES - start) for start in range(0, RESAMPLES, rows)]
     mean = float(values.mean())
     t = np.concatenate([studentized(values.take(generator.integers(n, size=(k, n))), mean) for k in sizes])
@@ -216,7 +216,7 @@ def studentized(resamples: Floats, mean: float) -> Floats:
     excess = resamples.mean(axis=1) - mean
     spread = resamples.std(axis=1, ddof=1) / math.sqrt(resamples.shape[1])
     flat = np.ptp(resamples, axis=1) == 0
-    # A sign of 0 would make 0 * inf: a flat row exactly at the mean is no evidence for either end.
+    # 0 * inf would be NaN: a constant row exactly at the mean counts for neither end.
     infinite = np.where(excess == 0, 0.0, np.copysign(np.inf, excess))
     return np.where(flat, infinite, excess / np.where(flat, 1.0, spread))
 
@@ -224,13 +224,13 @@ def studentized(resamples: Floats, mean: float) -> Floats:
 def holm(p: Sequence[float | None]) -> tuple[float | None, ...]:
     """Return p-values adjusted by Holm's step-down method, in their order (Scand. J. Statist. 6, 1979).
 
-    None, a comparison that could not be tested, stays None and is not counted: it cannot make a false claim.
+    None, a comparison that was not tested, stays None and is not counted: it cannot be a false positive.
     """
-    told = sorted((value, i) for i, value in enumerate(p) if value is not None)
+    tested = sorted((value, i) for i, value in enumerate(p) if value is not None)
     adjusted: list[float | None] = [None] * len(p)
     largest = 0.0
-    for rank, (value, i) in enumerate(told):
-        largest = max(largest, min(1.0, (len(told) - rank) * value))
+    for rank, (value, i) in enumerate(tested):
+        largest = max(largest, min(1.0, (len(tested) - rank) * value))
         adjusted[i] = largest
     return tuple(adjusted)
 
@@ -247,16 +247,16 @@ def least_seeds(comparisons: int, alpha: float = ALPHA) -> int:
 
 
 def seeds_needed(deviation: float | None, difference: float, alpha: float = ALPHA) -> int | None:
-    """Return the pairs with which a two-sided paired t test at `alpha` shows `difference` with 80 % power.
+    """Return the pairs with which a two-sided paired t test at `alpha` detects `difference` with 80 % power.
 
-    `deviation` is the standard deviation of the paired differences; None or 0, that of fewer than two pairs or of
-    identical ones, gives no number. Iterated on the noncentral t (Colas et al., arXiv 1806.08295).
+    `deviation` is the standard deviation of the paired differences; None without one (fewer than two pairs, or
+    identical ones). Iterated on the noncentral t (Colas et al., arXiv 1806.08295).
     """
     if not deviation:
         return None
     effect = difference / deviation
     normal = float(scipy.stats.norm.ppf(1 - alpha / 2) + scipy.stats.norm.ppf(POWER)) / effect
-    n = max(2, math.floor(normal**2))  # the normal approximation asks for a few too few
+    n = max(2, math.floor(normal**2))  # the normal approximation is a few too low
     while paired_t_power(n, effect, alpha) < POWER:
         n += 1
     return n
@@ -265,14 +265,14 @@ def seeds_needed(deviation: float | None, difference: float, alpha: float = ALPH
 def paired_t_power(n: int, effect: float, alpha: float = ALPHA) -> float:
     """Return the power of the two-sided paired t test with `n` pairs at a true mean of `effect` deviations."""
     critical, shift = scipy.special.stdtrit(n - 1, 1 - alpha / 2), effect * math.sqrt(n)
-    # The plain functions of scipy.special: the same numbers as scipy.stats.nct, which takes ten times as long.
+    # scipy.special gives the same numbers as scipy.stats.nct in a tenth of the time.
     return float(1 - scipy.special.nctdtr(n - 1, shift, critical) + scipy.special.nctdtr(n - 1, shift, -critical))
 
 
 def _differences(scheme: Floats, baseline: Floats) -> Floats:
-    """Return scheme - baseline without rounding's noise, so that differences equal on paper are equal.
+    """Return scheme - baseline without rounding errors, so that mathematically equal differences are equal.
 
-    0.95 - 0.90 and 0.85 - 0.80 differ by 1e-16. Multiples of a power of two at 1e-14 of the largest value also add up
+    0.95 - 0.90 and 0.85 - 0.80 differ by 1e-16. Multiples of a power of two at 1e-14 of the largest value also add
     exactly.
     """
     differences = np.asarray(scheme, dtype=np.float64) - baseline
@@ -282,18 +282,18 @@ def _differences(scheme: Floats, baseline: Floats) -> Floats:
 
 
 def _signed_sums(differences: Floats) -> Floats:
-    """Return the sums under all sign vectors up to mirroring, which leaves their size: the first sign stays."""
+    """Return the sums under all sign vectors with the first sign fixed: mirroring does not change their size."""
     sums = differences[:1]
     for difference in differences[1:]:
         sums = np.concatenate((sums + difference, sums - difference))
     return sums
 
 
-@lru_cache(maxsize=2)  # every scheme of a panel has the same n, and drawing takes longer than the test
+@lru_cache(maxsize=2)  # all schemes of a panel have the same n, and drawing takes longer than the test
 def drawn_signs(n: int, seed: int) -> NDArray[np.uint8]:
-    """Return 99,999 sign vectors of n entries, eight signs a byte, the first in the highest bit: (ceil(n / 8), 99,999).
+    """Return 99,999 sign vectors of n entries, packed into bytes: (ceil(n / 8), 99,999).
 
-    A bit that is set stands for +1.
+    The first of eight signs is in the highest bit; a set bit stands for +1.
     """
     generator = np.random.default_rng((seed, n, 2))
     sizes = [DRAWN_AT_ONCE] * (FLIPS // DRAWN_AT_ONCE) + [FLIPS % DRAWN_AT_ONCE]
@@ -304,8 +304,8 @@ def drawn_signs(n: int, seed: int) -> NDArray[np.uint8]:
 def drawn_sums(differences: Floats, signs: NDArray[np.uint8]) -> Floats:
     """Return the sums of `differences` (n,) under each of the sign vectors of `drawn_signs`, (99,999,).
 
-    The 256 sums of every eight differences are worked out once and looked up: an eighth of the additions, and the signs
-    need not be unpacked.
+    The 256 sums of every eight differences are computed once and looked up: an eighth of the additions, without
+    unpacking the signs.
     """
     eights = np.pad(differences, (0, -len(differences) % 8)).reshape(-1, 8)
     patterns = 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1) - 1
@@ -322,10 +322,10 @@ def _deviation(differences: Floats) -> float | None:
 
 
 def _improvement(wins: int, losses: int, n: int) -> Measure:
-    """Return the chance that the scheme is above the baseline, ties half, with an interval that holds in any case.
+    """Return the chance that the scheme is above the baseline, ties counted half, with a conservative interval.
 
-    Clopper-Pearson, every tie counted against the lower end and for the upper: it covers at least 95 % however often
-    pairs tie. The interval over untied pairs alone would speak of another quantity, the chance given no tie.
+    Clopper-Pearson with every tie counted against the lower end and for the upper: it covers at least 95 % however
+    often pairs tie. The interval over untied pairs would be of another quantity, the chance given no tie.
     """
     if n == 0:
         return Measure(None, None, 0)
@@ -334,7 +334,7 @@ def _improvement(wins: int, losses: int, n: int) -> Measure:
 
 
 def _correlation(scheme: Floats, baseline: Floats) -> Measure:
-    """Return Pearson's correlation with Fisher's z interval; two points always lie on a line, so n >= 3."""
+    """Return Pearson's correlation with Fisher's z interval; two points are always on a line, so n >= 3."""
     n = len(scheme)
     if n < 3 or np.ptp(scheme) == 0 or np.ptp(baseline) == 0:
         return Measure(None, None, n)

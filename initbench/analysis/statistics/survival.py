@@ -1,9 +1,9 @@
-"""Steps to the target with misses counted: a trial that never reached it is censored at the budget of steps.
+"""Survival analysis of the steps to the target: a trial that never reached it is censored at the budget of steps.
 
-All trials of a setting are watched over one budget, the diverged ones too: what diverged does not arrive later. So
-nobody is lost from sight before the budget, the Kaplan-Meier curve is one minus the empirical distribution of the
-steps, and min(steps, budget), the restricted steps, is a number that every trial has. Its mean is the area under that
-curve up to the budget; comparing it in pairs is exact, and stands in for nothing unseen.
+All trials of a setting are observed over one budget, diverged ones too, which cannot reach the target later. So no
+trial is censored before the budget, the Kaplan-Meier curve is one minus the empirical distribution of the steps, and
+every trial has a value of min(steps, budget), the restricted steps. Their mean is the area under that curve up to the
+budget; comparing them in pairs is exact and imputes nothing.
 """
 
 import math
@@ -31,8 +31,8 @@ from initbench.analysis.statistics.paired import (
 class Survival:
     """When the trials of one scheme reached the target, in steps, within `budget`.
 
-    `median` is Kaplan-Meier's; `restricted_mean` that of min(steps, budget); `reached` how many arrived, with the share
-    and its interval; `expected_running_time` the steps that one arrival costs when misses are started afresh.
+    `median` is Kaplan-Meier's; `restricted_mean` that of min(steps, budget); `reached` how many did, with the share
+    and its interval; `expected_running_time` the steps per trial that reaches it if misses are restarted.
     """
 
     budget: float
@@ -43,13 +43,13 @@ class Survival:
 
 
 @dataclass(frozen=True)
-class Speed:
+class SpeedComparison:
     """Steps to target of a scheme against the baseline, in pairs of one seed.
 
     `restricted` holds scheme minus baseline of min(steps, budget), negative where the scheme is faster; its p is exact.
-    `factor` is the geometric mean of baseline steps over scheme steps, None unless both of every pair arrived after
-    step 0. `first` pairs were won by the scheme, `second` by the baseline, the rest undecided, with the exact sign test
-    of that. `logrank_p` forgets the pairs and is asymptotic: to be read beside the exact ones, not instead.
+    `factor` is the geometric mean of baseline steps over scheme steps, None unless both of every pair reached it after
+    step 0. The scheme was first in `first` pairs, the baseline in `second`, the others are ties; `first_p` is the exact
+    sign test of that. `logrank_p` ignores the pairing and is asymptotic: read it with the exact tests, not instead.
     """
 
     budget: float
@@ -63,8 +63,8 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """The Kaplan-Meier curve: right after each of the `steps` (k,), the `share` of trials that have not arrived.
+class SurvivalCurve:
+    """The Kaplan-Meier curve: right after each of the `steps` (k,), the `share` of trials that have not reached it.
 
     `low` and `high` (k,) are pointwise 95 % ends.
     """
@@ -75,22 +75,22 @@ class Waiting:
     high: Floats
 
 
-def waiting(steps: Floats, reached: Bools, *, budget: float) -> Waiting:
-    """Return the curve of (n,) trials, n > 0, from step 0 to `budget`.
+def survival_curve(steps: Floats, reached: Bools, *, budget: float) -> SurvivalCurve:
+    """Return the Kaplan-Meier curve of (n,) trials, n > 0, from step 0 to `budget`.
 
-    Nobody is lost from sight before the budget, so at each step the share is binomial: Clopper and Pearson's ends.
+    No trial is censored before the budget, so at each step the share is binomial: Clopper and Pearson's ends.
     """
     arrivals = _arrivals(steps, reached, budget)
-    places = np.unique([0.0, *arrivals[reached], budget])
-    left = [share(int((arrivals > place).sum()), len(arrivals)).share for place in places]
-    values = [(of.value, of.interval.low, of.interval.high) for of in left if of.interval and of.value is not None]
-    return Waiting(places, *np.array(values).T)
+    at = np.unique([0.0, *arrivals[reached], budget])
+    left = [share(int((arrivals > step).sum()), len(arrivals)).share for step in at]
+    values = [(each.value, each.interval.low, each.interval.high) for each in left if each.interval]
+    return SurvivalCurve(at, *np.array(values).T)
 
 
-def survive(steps: Floats, reached: Bools, *, budget: float) -> Survival:
-    """Return what is known of the steps to target of (n,) trials watched over `budget` steps.
+def estimate_survival(steps: Floats, reached: Bools, *, budget: float) -> Survival:
+    """Return the survival statistics of (n,) trials observed over `budget` steps.
 
-    `steps` (n,) counts where `reached` (n,); elsewhere the trial never arrived, and its entry is not read.
+    `steps` (n,) is the step of reaching the target where `reached` (n,); elsewhere its entry is not read.
     """
     arrivals = _arrivals(steps, reached, budget)
     return Survival(
@@ -111,16 +111,16 @@ def compare_steps(
     budget: float,
     smallest_interesting: float,
     dropped: int = 0,
-) -> Speed:
+) -> SpeedComparison:
     """Return how a scheme's steps to target differ from the baseline's, all (n,), entry i of both being of one seed.
 
-    `smallest_interesting` is in steps; `dropped` counts the pairs of which one side failed and says nothing.
+    `smallest_interesting` is in steps; `dropped` counts the pairs left out because a side failed.
     """
     scheme, baseline = _arrivals(steps, reached, budget), _arrivals(baseline_steps, baseline_reached, budget)
-    # Where the sides of a pair could be exchanged, who arrives first falls like a coin, whatever the censoring. Both
-    # censored or both at one step decide nothing.
+    # If the sides of a pair are exchangeable, who is first is a fair coin, whatever the censoring. Both censored or
+    # both at one step are ties.
     first, second = int((scheme < baseline).sum()), int((baseline < scheme).sum())
-    return Speed(
+    return SpeedComparison(
         budget=budget,
         reached=compare_shares(reached, baseline_reached),
         restricted=compare_pairs(
@@ -138,10 +138,10 @@ def compare_steps(
 
 
 def expected_running_time(spent: Floats, reached: Bools) -> Measure:
-    """Return the steps spent by all (n,) trials over the number that arrived, None (infinite) where none did.
+    """Return the steps spent by all (n,) trials over the number that reached the target, None (infinite) if none did.
 
     COCO's ERT (Hansen et al., arXiv 1603.08785). A ratio of two means over the trials: the interval is Fieller's
-    (1954), Student's where all arrived, and None where arrivals are too few to bound the cost from above.
+    (1954), Student's where all reached it, and None where too few did to bound the cost from above.
     """
     n, arrived = len(spent), int(reached.sum())
     if arrived == 0:
@@ -151,28 +151,28 @@ def expected_running_time(spent: Floats, reached: Bools) -> Measure:
 
 
 def logrank(scheme: Floats, baseline: Floats, budget: float) -> float | None:
-    """Return the log-rank p of two samples of arrivals (infinite = never), None where there is nothing to compare."""
+    """Return the log-rank p of two samples of steps (infinite = never), None where there is nothing to compare."""
     if not len(scheme) or not len(baseline) or not np.isfinite([*scheme, *baseline]).any():
         return None
     sides = [scipy.stats.CensoredData.right_censored(np.minimum(s, budget), np.isinf(s)) for s in (scheme, baseline)]
-    # All at one step leave no variance: 0 / 0.
+    # All at one step: the variance is 0, and 0 / 0.
     with np.errstate(invalid="ignore"):
         p = float(scipy.stats.logrank(*sides).pvalue)
     return p if math.isfinite(p) else None
 
 
 def _arrivals(steps: Floats, reached: Bools, budget: float) -> Floats:
-    """Return the step of arrival, infinite for never."""
-    assert steps.shape == reached.shape == (len(steps),)  # one step and one mark a trial
-    assert (steps[reached] <= budget).all()  # nothing is seen after the budget; NaN fails here too
+    """Return the step at which each trial reached the target, infinite for never."""
+    assert steps.shape == reached.shape == (len(steps),)  # one step and one flag per trial
+    assert (steps[reached] <= budget).all()  # no trial is observed after the budget; NaN fails too
     return np.where(reached, steps, np.inf)
 
 
 def _median(arrivals: Floats, budget: float) -> Measure:
-    """Return the Kaplan-Meier median between two order statistics: the interval of the exact sign test.
+    """Return the Kaplan-Meier median with the interval of the exact sign test, between two order statistics.
 
-    With all trials watched to the budget it holds at least 95 % at every n. Brookmeyer and Crowley's log-log interval
-    is asymptotic: simulated .945 at n = 10. Fewer than 6 trials cannot hold 95 % (1 - 2 / 2^5 = .94): no interval.
+    With all trials observed to the budget it covers at least 95 % at every n. Brookmeyer and Crowley's log-log interval
+    is asymptotic: simulated .945 at n = 10. Fewer than 6 trials cannot cover 95 % (1 - 2 / 2^5 = .94): no interval.
     """
     n = len(arrivals)
     value = censored_median(np.minimum(arrivals, budget), np.isfinite(arrivals))
@@ -186,8 +186,9 @@ def _median(arrivals: Floats, budget: float) -> Measure:
 def _restricted_mean(arrivals: Floats, budget: float) -> Estimate:
     """Return the area under the Kaplan-Meier curve up to the budget.
 
-    Nobody being censored before, it is the mean of the restricted steps and its Greenwood variance, times n / (n - 1),
-    that of the mean: the interval is Student's. Where none arrived no spread was seen, and there is no interval.
+    With no trial censored before, it is the mean of the restricted steps, and its Greenwood variance times n / (n - 1)
+    is that of the mean: the interval is Student's. Where no trial reached the target there is no spread and no
+    interval.
     """
     estimate = mean_interval(np.minimum(arrivals, budget))
     return estimate if np.isfinite(arrivals).any() else Estimate(estimate.mean, None, estimate.n)

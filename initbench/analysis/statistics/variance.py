@@ -1,12 +1,12 @@
-"""Variance components of a two-way crossing: of initialization seeds and data-order seeds, say.
+"""Variance components of a two-way crossing of initialization seeds and data-order seeds.
 
-Every level i of one factor meets every level j of the other once, so the values follow the two-way crossed
+Every level i of one factor is combined with every level j of the other once, so the values follow the two-way crossed
 random-effects model without replication,
 
     y_ij = mean + init_i + order_j + rest_ij,
 
-whose variance components are estimated by the analysis of variance (Searle, Casella and McCulloch, Variance Components,
-1992, chapter 4). With one trial a cell the interaction cannot be told from what is left: `rest` is their sum.
+with variance components estimated by the analysis of variance (Searle, Casella and McCulloch, Variance Components,
+1992, chapter 4). With one trial per cell the interaction cannot be separated from the residual: `rest` is their sum.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ from initbench.analysis.statistics.paired import Interval
 class Component:
     """One variance, in squared units of the values, estimated from `levels` of its factor.
 
-    `negative`: the estimate came out below 0, as it may where the true one is small, and is reported as 0. `share` is
+    `negative`: the estimate was below 0, as it may be where the true one is small, and is reported as 0. `share` is
     its part of the sum of the components, None where that is 0. `interval` covers the true variance at least 95 times
-    in 100 where the effects are normal: Williams's for a factor, chi-square for the rest; None where no spread was
-    seen. `p` is that of the exact F test that a factor has no effect.
+    in 100 where the effects are normal: Williams's for a factor, chi-square for the rest; None without
+    spread. `p` is that of the exact F test that a factor has no effect.
     """
 
     variance: float
@@ -43,7 +43,7 @@ class Component:
 
 @dataclass(frozen=True)
 class Components:
-    """What init seeds, order seeds, and the rest (their interaction and everything else) contribute to the spread."""
+    """The variance due to init seeds, order seeds, and the rest (their interaction and the residual)."""
 
     mean: float
     init: Component
@@ -79,7 +79,7 @@ def components(values: Floats) -> Components:
 
 
 def _sums_of_squares(values: Floats) -> tuple[float, float, float]:
-    """Return the sums of squares of rows, columns and the rest; what only rounding leaves of them is 0."""
+    """Return the sums of squares of rows, columns and the rest; those within rounding error are 0."""
     n_rows, n_columns = values.shape
     mean = values.mean()
     rows, columns = values.mean(axis=1) - mean, values.mean(axis=0) - mean
@@ -91,10 +91,10 @@ def _sums_of_squares(values: Floats) -> tuple[float, float, float]:
 
 
 def _williams(between: float, df: int, rest: float, df_rest: int, repeats: int) -> Interval | None:
-    """Return Williams's interval of the variance of a factor whose levels are each seen `repeats` times.
+    """Return Williams's interval of the variance of a factor whose levels each occur `repeats` times.
 
-    Where an exact chi-square interval of the factor's mean square and an exact F interval of its ratio to the rest both
-    hold, so does this (Biometrika 49, 1962). Each is taken at 97.5 %, so both hold at least 95 times in 100.
+    It covers wherever an exact chi-square interval of the factor's mean square and an exact F interval of its ratio to
+    the rest both do (Biometrika 49, 1962). Each is at 97.5 %, so both cover at least 95 times in 100.
     """
     if between == 0:
         return None
@@ -117,7 +117,7 @@ def _chi_square(rest: float, df: int) -> Interval | None:
 
 
 def _f_test(between: float, df: int, rest: float, df_rest: int) -> float | None:
-    """Return the p of the exact F test, None where there is no rest to hold the factor against."""
+    """Return the p of the exact F test, None where the rest is 0."""
     if rest == 0:
         return None
     return float(scipy.stats.f.sf((between / df) / (rest / df_rest), df, df_rest))

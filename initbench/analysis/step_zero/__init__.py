@@ -1,1 +1,1 @@
-"""What step 0 shows: checks, remedies, scans of depth and gain."""
+"""From the statistics at step 0 to checks with remedies, and scans of depth and width."""

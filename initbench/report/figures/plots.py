@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from initbench.analysis.statistics.aggregate import Profile
 from initbench.analysis.statistics.intervals import Floats, censored_median, geometric_band, mean_band, mean_interval
-from initbench.analysis.statistics.survival import waiting
+from initbench.analysis.statistics.survival import survival_curve
 from initbench.report.figures.axes import PLAIN, fit_y, layer_axis, say, scheme_axis, spread, step_axis, within_window
 from initbench.report.figures.style import BAND_ALPHA, REFERENCE_COLOUR, SCREEN, SEED_ALPHA, Look, Style
 
@@ -62,7 +62,7 @@ def survival(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
     for look, of_scheme in _by_scheme(watched, looks):
         arrived = of_scheme["steps_to_target"].notna().to_numpy(dtype=bool)
         steps = of_scheme["steps_to_target"].astype("float64").fillna(0.0).to_numpy()
-        of = waiting(steps, arrived, budget=budget)
+        of = survival_curve(steps, arrived, budget=budget)
         how: dict[str, Any] = {"linestyle": look.dash, "linewidth": look.width, "marker": look.marker, "markersize": 5}
         falls = (of.share < 1) & (of.steps <= steps[arrived].max(initial=-1.0))
         how |= {"drawstyle": "steps-post", "markeredgewidth": 0, "markevery": falls.tolist(), "zorder": 3}
