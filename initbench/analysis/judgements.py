@@ -142,8 +142,8 @@ def _shared(scheme: pd.DataFrame, baseline: pd.DataFrame) -> tuple[pd.DataFrame,
     """
     seeds = scheme.index.intersection(baseline.index).sort_values()
     scheme, baseline = scheme.loc[seeds], baseline.loc[seeds]
-    whole = ((scheme["outcome"] != "failed") & (baseline["outcome"] != "failed")).to_numpy(dtype=bool)
-    return scheme[whole], baseline[whole], int((~whole).sum())
+    ran = ((scheme["outcome"] != "failed") & (baseline["outcome"] != "failed")).to_numpy(dtype=bool)
+    return scheme[ran], baseline[ran], int((~ran).sum())
 
 
 def _accuracy(scheme: pd.DataFrame, baseline: pd.DataFrame, failed: int) -> AccuracyComparison:

@@ -1,4 +1,4 @@
-"""What a comparison asked and the records that answer it; tables are worked out when first read."""
+"""The results of a comparison: its question, its records, and tables computed when first read."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,15 +21,14 @@ from initbench.records.record import Record, StepZero
 
 @dataclass(frozen=True)
 class Results:
-    """A question, how it was asked, and the records stored for it.
+    """The question of a comparison, its parameters, and the records stored for it.
 
-    `target` is the validation accuracy asked for, or None for the rule that fixes one by the number of classes
-    (`recipe.default_target`); `schemes` stand in the order asked for; `missing` counts trials planned and not stored,
-    `damaged` names the files among them that hold no whole record;
-    `command` reproduces the comparison. `tuning` are the records from which each scheme's lr was chosen, of seeds that
-    no scoring record has: they stand in no table but their own; `asked_rates` is the grid before it was extended.
-    `crossed` are the trials off the diagonal of init seeds × order seeds; `looks` the seeds of earlier runs under this
-    name.
+    `target` is the requested validation accuracy, or None for the rule that sets one by the number of classes
+    (`recipe.default_target`); `schemes` are in the requested order; `missing` counts the planned trials that are not
+    stored, `damaged` names those of their files that are damaged; `command` reproduces the comparison. `tuning` are the
+    records from which each scheme's lr was chosen, of seeds that no scoring record has: no table but their own shows
+    them. `asked_rates` is the grid before it was extended. `crossed` are the trials off the diagonal of init seeds ×
+    order seeds; `looks` the seeds of earlier runs under this name.
     """
 
     name: str
@@ -49,32 +48,32 @@ class Results:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row a trial (`frames.TRIAL_COLUMNS`)."""
+        """One row per trial (`frames.TRIAL_COLUMNS`)."""
         return trials_frame([(record, self.target_of(record)) for record in self.records])
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """One row a point (`frames.CURVE_COLUMNS`)."""
+        """One row per curve point (`frames.CURVE_COLUMNS`)."""
         return curves_frame(self.records)
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        """One row a layer at step 0 (`frames.LAYER_COLUMNS`)."""
+        """One row per layer at step 0 (`frames.LAYER_COLUMNS`)."""
         return layers_frame(self.records)
 
     @cached_property
     def learned(self) -> frozenset[str]:
-        """The ids of the trials that learned: finished, and better than the constant guess by more than luck."""
+        """The ids of the trials that learned: finished, and better than the constant guess by more than chance."""
         return learned_trials(self.records)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row a scheme in its setting (`summary.SUMMARY_COLUMNS`)."""
+        """One row per setting and scheme (`summary.SUMMARY_COLUMNS`)."""
         return summarize(self.trials, self.learned, self.schemes)
 
     @cached_property
     def tuning_trials(self) -> pd.DataFrame:
-        """One row a tuning trial (`frames.TRIAL_COLUMNS`)."""
+        """One row per tuning trial (`frames.TRIAL_COLUMNS`)."""
         return trials_frame([(record, self.target_of(record)) for record in self.tuning])
 
     @cached_property
@@ -84,32 +83,32 @@ class Results:
 
     @cached_property
     def panels(self) -> tuple[Panel, ...]:
-        """Where schemes are compared: one panel a setting; with tuned rates, one at each own lr, one at a common lr."""
+        """Where schemes are compared: one panel per setting; with tuned rates one at own lrs, one at a common lr."""
         return panels_of(settings_of(self.trials), self.tuned_rates)
 
     @cached_property
     def judgements(self) -> dict[Panel, tuple[Judgement, ...]]:
-        """Every scheme against the baseline, panel by panel; Holm's family is the schemes of a panel."""
+        """Every scheme against the baseline, per panel; Holm's family is the schemes of a panel."""
         return {panel: judge(panel.rows(self.marked), self.schemes, self.baseline) for panel in self.panels}
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """One row a scheme and panel, but for the baseline (`judging.VERDICT_COLUMNS`)."""
+        """One row per panel and scheme except the baseline (`judgements.VERDICT_COLUMNS`)."""
         return verdicts_frame(self.judgements)
 
     @cached_property
     def survivals(self) -> dict[Panel, dict[str, Survival]]:
-        """When the trials of each scheme reached the target, the baseline's too, panel by panel."""
+        """When the trials of each scheme, the baseline included, reached the target, per panel."""
         return {panel: self._survivals(panel.rows(self.trials)) for panel in self.panels}
 
     @cached_property
     def across(self) -> tuple[Across, ...]:
-        """What each scheme does over several settings; nothing where there is one, or none that schemes share."""
+        """Aggregates over several settings; empty for a single one, or where schemes share none."""
         return across(self.panels, self.trials, self.schemes, self.baseline)
 
     @cached_property
     def step_zero_checks(self) -> dict[tuple[str, str, str], tuple[Check, ...]]:
-        """What each check says of step 0 by (dataset, model, scheme): no optimizer or lr has touched it yet."""
+        """The checks on step 0 by (dataset, model, scheme): optimizer and lr have no effect yet."""
         seen: dict[tuple[str, str, str], dict[int, StepZero]] = {}
         for record in self.records:
             if record.network is not None:
@@ -119,7 +118,7 @@ class Results:
 
     @cached_property
     def stability(self) -> tuple[Stability, ...]:
-        """Generalization gap and early stability, one row a setting and scheme."""
+        """Generalization gap and early stability, one row per setting and scheme."""
         return stability(self.records)
 
     @cached_property
@@ -130,23 +129,23 @@ class Results:
         if not self.tuned_rates:
             return judge_claims(self.claims, trials)
         own = [panel.rows(trials).index for panel in self.panels if panel.rule == "own lr"]
-        kept = trials.loc[[place for index in own for place in index]]
+        kept = trials.loc[[row for index in own for row in index]]
         return judge_claims(self.claims, kept, pair_on=SETTING[:3])
 
     def all_pairs(self) -> pd.DataFrame:
-        """Return every scheme against every other (`judging.VERDICT_COLUMNS`), Holm's family being a panel's pairs.
+        """Return every scheme against every other (`judgements.VERDICT_COLUMNS`), Holm's family being a panel's pairs.
 
-        The column `baseline` names the other of the pair, which the words call the baseline.
+        The column `baseline` holds the other scheme of the pair, which the sentences call the baseline.
         """
         return verdicts_frame({panel: judge_all_pairs(panel.rows(self.marked), self.schemes) for panel in self.panels})
 
     @cached_property
     def marked(self) -> pd.DataFrame:
-        """The trials with a column that says which of them learned."""
+        """The trials with a column `learned`."""
         return self.trials.assign(learned=self.trials["trial"].isin(list(self.learned)))
 
     def target_of(self, record: Record) -> float:
-        """Return the target that holds for a record."""
+        """Return the target of a record: the requested one, or the default for its number of classes."""
         return default_target(record.data.classes) if self.target is None else self.target
 
     def _survivals(self, trials: pd.DataFrame) -> dict[str, Survival]:

@@ -195,8 +195,8 @@ def _sensitivity(cells: _Cells, grid: Sequence[float], seeds: Sequence[int]) -> 
     """
     rows = [[_clipped(cells.get(lr, _Cell()).records.get(seed)) for lr in grid] for seed in seeds]
     known = [[loss for loss in row if loss is not None] for row in rows]
-    whole = [np.mean(row) - min(row) for row in known if len(row) == len(grid)]
-    return mean_interval(np.array(whole, dtype=np.float64))
+    spreads = [np.mean(row) - min(row) for row in known if len(row) == len(grid)]
+    return mean_interval(np.array(spreads, dtype=np.float64))
 
 
 def _clipped(record: Record | None) -> float | None:

@@ -1,6 +1,6 @@
-"""What a trial leaves behind: plain data, to JSON and back, without torch.
+"""The record of a trial: plain data, to JSON and back, without torch.
 
-Every number that is not finite is `None` here: a curve ends where it diverges, and JSON stays strict.
+Numbers that are not finite become None: a curve ends where it diverges, and the JSON is strict.
 """
 
 import math
@@ -15,29 +15,29 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-REACH = 4.0  # of a histogram of z, in roots of its second moment, to either side
-EARLY_STEPS = 50  # of which every loss and gradient norm is kept: the stretch that early instability is about
+REACH = 4.0  # half-width of the histogram of z, in roots of its second moment
+EARLY_STEPS = 50  # first steps whose losses and gradient norms are all stored, for early instability
 
 Finite = Annotated[float | None, BeforeValidator(_finite)]
 
 
 class LayerStatistics(Frozen):
-    """One call that uses weights, at step 0, over a fixed batch; rows stand in the order in which they run.
+    """One call that uses weights, at step 0, over a fixed batch; records hold calls in the order in which they run.
 
-    z is the layer's output (its pre-activation), x = φ(z) what its activation makes of it, ∂z the gradient of the mean
+    z is the layer's output (its pre-activation), x = φ(z) the output of its activation, ∂z the gradient of the mean
     loss. `forward_moment`, `activation_moment`, `gradient_moment` and `weight_gradient_moment` are means of z², x²,
-    (∂z)² and (∂W)² over images and units, each with its standard deviation; z has `units` and, with the places of a
-    convolution, `outputs` entries an image. `cosine` is the mean cosine between the z
-    of different images, `effective_rank` the participation ratio (Σλ)²/Σλ² of their Gram matrix. `dead_fraction` is
-    the share of units (channels of a convolution) whose ReLU is shut for every image, None where no ReLU follows.
-    `zero_rows`, `duplicate_rows` and `antiparallel_rows` count units whose incoming weights are zero, or a positive or
-    negative multiple of another unit's; `symmetric_units` those whose output and gradient are another unit's for every
-    image, so that training cannot tell them apart. `histogram`, where it is kept, holds shares of z in equal bins over
+    (∂z)² and (∂W)² over images and units, each with its standard deviation; z has `units` and, with the positions of a
+    convolution, `outputs` entries per image. `cosine` is the mean cosine between the z of different images,
+    `effective_rank` the participation ratio (Σλ)²/Σλ² of their Gram matrix. `dead_fraction` is the share of units
+    (channels of a convolution) whose ReLU outputs 0 for every image, None where no ReLU follows. `zero_rows`,
+    `duplicate_rows` and `antiparallel_rows` count units whose incoming weights are zero, or a positive or negative
+    multiple of another unit's; `symmetric_units` those whose output and gradient equal another unit's for every image,
+    so that training cannot separate them. `histogram`, where it is stored, holds shares of z in equal bins over
     ±`REACH` times the root of `forward_moment`.
 
     A prediction is the expectation over draws of the weights, None where no closed form is known. It starts from the
-    signal measured at `predicted_from`: "input", or the operation for which there is none. `spread` is the standard
-    deviation of ln(forward_moment) over draws that finite width alone brings about.
+    signal measured at `predicted_from`: "input", or the last operation without a closed form. `spread` is the standard
+    deviation of ln(forward_moment) over draws that is due to finite width alone.
     """
 
     layer: str
@@ -73,13 +73,13 @@ class LayerStatistics(Frozen):
 
 
 class NetworkStatistics(Frozen):
-    """A whole network at step 0, over the same batch.
+    """Statistics of the whole network at step 0, over the same batch.
 
-    `loss` is the mean cross-entropy in nats, None where outputs are no logits of `classes`; `loss_predicted` its
-    expectation for independent normal logits of the predicted variance. `jacobian_max`, `_mean` and `_min` are
-    singular values of ∂output/∂input, means over a few images. `silent_inputs` is the share of images for which some
-    layer's ReLUs are all shut, so that the output ignores the image; `silent_inputs_predicted` its expectation.
-    `images` is the size of the batch, `images_for_dead` how many were asked before a unit was called dead.
+    `loss` is the mean cross-entropy in nats, None where outputs are not logits of `classes`; `loss_predicted` its
+    expectation for independent normal logits of the predicted variance. `jacobian_max`, `_mean` and `_min` are singular
+    values of ∂output/∂input, means over a few images. `silent_inputs` is the share of images for which some layer's
+    ReLUs all output 0, so that the output does not depend on the image; `silent_inputs_predicted` its expectation.
+    `images` is the size of the batch, `images_for_dead` how many images decide that a unit is dead.
     """
 
     images: int
@@ -96,7 +96,7 @@ class NetworkStatistics(Frozen):
 
 
 class StepZero(Frozen):
-    """What `inspect` sees of one initialized network; `unused` names parameters that the forward pass never met."""
+    """What `inspect` measures of one initialized network; `unused` names parameters absent from the forward pass."""
 
     layers: tuple[LayerStatistics, ...]
     network: NetworkStatistics
@@ -117,7 +117,7 @@ class Point(Frozen):
 
 
 class Final(Frozen):
-    """The trained model on a training sample as large as the validation split, on all of validation, on all of test."""
+    """The trained model on a training sample as large as the validation split, on the validation and the test split."""
 
     train_loss: Finite
     train_accuracy: float
@@ -138,7 +138,7 @@ class DataFacts(Frozen):
 
 
 class Early(Frozen):
-    """The first steps one by one: each batch's loss before its update, and the norm of the whole gradient."""
+    """The first steps: each batch's loss before its update, and the norm of the whole gradient."""
 
     losses: tuple[Finite, ...]
     gradient_norms: tuple[Finite, ...]
@@ -155,7 +155,7 @@ class Outcome(Frozen):
 class Environment(Frozen):
     """What the numbers depend on besides the trial: versions, processor, engine, threads.
 
-    `device` is the processor's model, `instructions` are those that torch and the compiled loops use of it, `blas` is
+    `device` is the processor's model, `instructions` the instruction set that torch and the compiled loops use, `blas`
     the library of torch's matrix products.
     """
 
@@ -171,7 +171,7 @@ class Environment(Frozen):
 
 
 class Timings(Frozen):
-    """Wall-clock seconds; kept outside the checksummed payload, for they differ from run to run."""
+    """Wall-clock seconds; outside the checksummed payload, because they differ from run to run."""
 
     seconds_init: float
     seconds_train: float
@@ -181,7 +181,7 @@ class Record(Frozen):
     """A trial with its layers at step 0, its curve, its outcome and its environment.
 
     `final` is None unless the trial finished. `initialization_steps` is what the initialization cost in training steps,
-    one step being three forward passes of a batch; 0 where weights are only drawn. `notices` are sentences about what a
+    one step being three forward passes of a batch; 0 for weights that are only drawn. `notices` are sentences on what a
     scheme could not fill.
     """
 
