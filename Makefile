@@ -1,28 +1,33 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test ecosystem coverage torture check wheel bench format clean
+.PHONY: help demo test test-all ecosystem coverage torture check wheel bench format clean
 
 PYTHON ?= python3
 VENV   := .venv
 # Tests of hostile input, whose counts INITBENCH_TORTURE multiplies, too.
 HOSTILE := $(addprefix tests/test_,fetch_faults.py damaged_data.py inert_output.py recipe_any.py stays_inside.py)
+TEST   := pytest -n 2 --dist worksteal
+SHORT  := -m "not long and not ecosystem" --hypothesis-profile ci
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 help: ## show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
 demo: $(VENV)/.installed ## install, compare the default schemes on real digits, and say where plots and report are
 	$(BIN)/initbench compare --name demo
 
-test: $(VENV)/.dev ## install what tests need and run them
-	$(BIN)/pytest -n 2
+test: $(VENV)/.dev ## install what tests need and run the tests that hold every promise once (under 5 minutes)
+	$(BIN)/$(TEST) $(SHORT)
+
+test-all: $(VENV)/.dev ## every test, with all cases
+	$(BIN)/$(TEST)
 
 ecosystem: $(VENV)/.ecosystem ## install the tools that exports are for and read exports back with them
-	$(BIN)/pytest -rs tests/test_exports.py tests/test_exports_collections.py tests/test_exports_mlflow.py tests/test_notebook.py
+	$(BIN)/pytest -rs -m ecosystem
 
-coverage: $(VENV)/.dev ## the tests with line and branch coverage of the package (a quarter of an hour)
+coverage: $(VENV)/.dev ## line and branch coverage of the package by the tests of `make test`
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --ignore tests/torture # those kill processes, whose figures would be torn
+	$(BIN)/coverage run -m $(TEST) $(SHORT) --ignore tests/torture # those kill processes, whose figures would be torn
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -5,6 +5,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Chosen by --hypothesis-profile; `examples` of long_form.py scales by it.
+settings.register_profile("dev", deadline=None, max_examples=100)
+settings.register_profile("ci", deadline=None, max_examples=25, print_blob=True)
+settings.load_profile("dev")
 
 ROOT = Path(__file__).resolve().parent.parent
 

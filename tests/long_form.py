@@ -1,13 +1,23 @@
-"""How often the tests that draw their cases draw them: INITBENCH_TORTURE times as often as in the ordinary suite."""
+"""How many examples tests draw, and how many rounds they take.
+
+`make test` draws a quarter of them (the Hypothesis profile `ci`), and INITBENCH_TORTURE=10 ten times as many.
+"""
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 TIMES = int(os.environ.get("INITBENCH_TORTURE", "1"))
 
 
 def examples(count: int) -> settings:
-    """Return settings for so many examples in the ordinary suite; fixtures may be shared by examples."""
+    """Return settings for so many examples of the profile `dev`; fixtures may be shared by examples."""
     shared = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-    return settings(deadline=None, max_examples=count * TIMES, suppress_health_check=shared)
+    drawn = max(1, count * TIMES * settings().max_examples // 100)
+    return settings(deadline=None, max_examples=drawn, suppress_health_check=shared)
+
+
+def rounds(few: int, many: int) -> pytest.MarkDecorator:
+    """Parametrize a test by `rounds`: a few, and in the long suite many, INITBENCH_TORTURE times over."""
+    return pytest.mark.parametrize("rounds", [few, pytest.param(many * TIMES, marks=pytest.mark.long)])

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from long_form import examples
 from typer.testing import CliRunner
 
 from initbench.cli import app
@@ -649,7 +650,7 @@ def test_a_report_that_cannot_be_written_is_a_sentence(out, monkeypatch):
     assert result.exit_code == 4
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150)
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_no_flipped_bit_changes_what_is_read(sound, tmp_path, position, bit):
     path = trial_files(sound)[0]

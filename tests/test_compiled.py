@@ -12,8 +12,9 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from long_form import examples
 from torch import nn
 from torch.nn import functional
 
@@ -141,7 +142,7 @@ def test_what_is_no_number_or_infinite_passes_as_in_torch(kind):
 # Products.
 
 
-@settings(deadline=None, max_examples=80)
+@examples(80)
 @given(
     rows=st.integers(1, 40), columns=st.integers(1, 6), depth=st.integers(1, 60), turned=st.booleans(),
     seed=st.integers(0, 9),
@@ -187,7 +188,7 @@ def test_a_deep_product_is_cut_without_a_trace():
     np.testing.assert_array_equal(c, expected)
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(rows=st.integers(1, 40), columns=st.integers(1, 40))
 def test_turning_is_transposition(rows, columns):
     a = np.arange(rows * 48, dtype=F).reshape(rows, 48)
@@ -268,7 +269,7 @@ def relative(actual, expected):
     return float((actual - expected).abs().max() / expected.abs().max())
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(
     sizes=st.lists(st.integers(1, 40), max_size=6),
     activation=st.sampled_from(sorted(ACTIVATIONS)),
@@ -396,7 +397,7 @@ def program(text, **environment):
     return done.stdout
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", ["haswell", pytest.param("skylake-avx512", marks=pytest.mark.long)])
 def test_narrower_vectors_change_no_bit(tmp_path_factory, name):
     """Sums are written out in order and multiply-adds are fused everywhere: how wide vectors are does not matter."""
     has = llvm.get_host_cpu_features()
@@ -486,6 +487,8 @@ def test_what_the_thread_had_chosen_is_given_back():
 # Beyond the first steps a single trial is chaotic: there, distributions are compared.
 
 
+@pytest.mark.long
+@pytest.mark.simulation
 def test_two_hundred_trials_end_as_the_references_do(digits):
     """Where rounding has grown to the size of the loss few trials agree, and the means must, to 2 points."""
     deep = {"model": "mlp(depth=8, width=32, activation='relu')", "lr": 0.1, "batch_size": 64, "steps": 80}

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from long_form import examples
 from PIL import Image
 
 import initbench.datasets as ds
@@ -751,7 +752,7 @@ def npz_bytes():
     return plain.getvalue(), packed.getvalue()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(300)
 @given(data=st.data())
 def test_damaged_npz_bytes_raise_our_error_or_change_nothing(npz_bytes, tmp_path, data):
     content = bytearray(data.draw(st.sampled_from(npz_bytes)))

@@ -8,8 +8,9 @@ from importlib.metadata import version
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from long_form import examples
 from torch import nn
 
 from initbench import datasets
@@ -103,7 +104,7 @@ def _seeded():
 # Stacks, which train on a GPU.
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     sizes=st.lists(st.integers(1, 24), min_size=1, max_size=6),
     activation=st.sampled_from(sorted(ACTIVATIONS)),
@@ -121,7 +122,7 @@ def test_a_stack_is_autograd_in_float64(sizes, activation, optimizer, members, r
     assert max(worst) < 1e-8, worst
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     sizes=st.lists(st.integers(1, 24), max_size=8),
     activation=st.sampled_from(sorted(ACTIVATIONS)),

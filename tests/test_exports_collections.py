@@ -50,6 +50,7 @@ def pq():
     return pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'initbench[parquet]'")
 
 
+@pytest.mark.ecosystem
 def test_parquet_is_the_frames_with_their_types_and_what_is_missing_is_null(pq, tmp_path):
     run("export", a_folder(tmp_path, RECORDS), "--to", "parquet")
     place = tmp_path / "compare-x" / "export" / "parquet"
@@ -74,6 +75,7 @@ def test_parquet_is_the_frames_with_their_types_and_what_is_missing_is_null(pq, 
     ]  # fmt: skip
 
 
+@pytest.mark.ecosystem
 def test_parquet_has_the_tuning_trials_where_there_are_any(pq, tmp_path):
     tuning = tuple(finished(a_trial("torch_default", 7, lr=lr)) for lr in (0.1, 0.2))
     COLLECTIONS["parquet"](a_comparison(RECORDS, tuning=tuning), tmp_path / "x")

@@ -53,6 +53,7 @@ def hold_logged(client, comparison, name="compare-test"):
             assert of.data.metrics.get(column) == (None if pd.isna(row[column]) else row[column]), column
 
 
+@pytest.mark.ecosystem
 def test_mlflow_logs_to_a_database_of_its_own_and_a_second_time_doubles_nothing(client, tmp_path):
     place = a_folder(tmp_path, RECORDS)
     for _ in range(2):
@@ -68,6 +69,7 @@ def test_mlflow_logs_to_a_database_of_its_own_and_a_second_time_doubles_nothing(
     assert runs[RECORDS[5].trial.id].data.tags["initbench.reason"] == "out of memory"
 
 
+@pytest.mark.ecosystem
 def test_a_run_that_was_cut_off_or_holds_something_else_is_replaced(client, tmp_path):
     comparison = a_comparison(RECORDS)
     uri = f"sqlite:///{tmp_path / 'x.db'}"
@@ -84,6 +86,7 @@ def test_a_run_that_was_cut_off_or_holds_something_else_is_replaced(client, tmp_
     assert changed == {RECORDS[0].trial.id, RECORDS[5].trial.id}
 
 
+@pytest.mark.ecosystem
 def test_a_curve_longer_than_a_request_is_logged_whole(client, tmp_path):
     curve = a_curve([0.5] * 700, steps=range(700))
     comparison = a_comparison([finished(a_trial(), curve=curve)])
@@ -91,6 +94,7 @@ def test_a_curve_longer_than_a_request_is_logged_whole(client, tmp_path):
     hold_logged(client(f"sqlite:///{tmp_path / 'x.db'}"), comparison)
 
 
+@pytest.mark.ecosystem
 def test_mlflow_takes_any_names(client, tmp_path):
     comparison = a_hostile_comparison([BAITS[1], BAITS[7], "x" * 3000])
     log_runs(comparison, f"sqlite:///{tmp_path / 'x.db'}")
@@ -134,6 +138,7 @@ def healthy(address):
         return False
 
 
+@pytest.mark.ecosystem
 def test_mlflow_logs_to_a_server(client, tmp_path):
     pytest.importorskip("flask", reason="the MLflow server is not installed: pip install mlflow")
     place = a_folder(tmp_path, RECORDS)
@@ -145,6 +150,7 @@ def test_mlflow_logs_to_a_server(client, tmp_path):
     assert not (place / "export").exists()
 
 
+@pytest.mark.ecosystem
 def test_an_address_where_nobody_answers_is_said_without_its_password(client, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     place = a_folder(tmp_path, RECORDS[:1])
@@ -153,6 +159,7 @@ def test_an_address_where_nobody_answers_is_said_without_its_password(client, tm
     assert "secret" not in refused.output
 
 
+@pytest.mark.ecosystem
 def test_a_file_that_is_no_database_and_one_that_is_a_link_are_refused_and_left(client, tmp_path):
     place = a_folder(tmp_path, RECORDS[:1])
     (tmp_path / "one").mkdir()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 from test_inspection_pages import a_layer, a_network, a_scan, a_step_zero, an_inspection, of_observed
-from test_pictures import LONG, SHORT, hold_apart
+from test_pictures import LONG, SHORT, crowds, hold_apart
 from typer.testing import CliRunner
 
 from initbench.analysis.step_zero.inspection import Observed
@@ -28,9 +28,10 @@ def held_apart(inspection, style):
     return names
 
 
-@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
-@pytest.mark.parametrize("names", [SHORT, LONG], ids=["short", "long"])
-@pytest.mark.parametrize("count", [1, 3, 20])
+@pytest.mark.parametrize(
+    ("count", "names", "style"),
+    crowds([1, 3, 20], {(1, "short", "screen"), (3, "long", "paper"), (20, "short", "paper")}),
+)
 def test_texts_stay_apart_and_inside(count, names, style):
     schemes = names[:count]
     layers = an_inspection(schemes, seeds=2, depth=30, name=LAYER)

@@ -150,12 +150,21 @@ def test_a_tally_of_none_has_nothing_to_do():
 # --- on a terminal of its own ----------------------------------------------------------------------------------------
 
 
+# Drawing figures takes seconds, and nothing here looks at them.
+PROGRAM = """
+import initbench.report.folder
+from initbench.__main__ import main
+initbench.report.folder.pictures = lambda *_: iter(())
+main()
+"""
+
+
 def on_a_terminal(*arguments, cwd, columns=100, **environment):
     """Run a command with stderr on a terminal and stdout on a pipe; return its code and what went to each."""
     master, slave = pty.openpty()
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "30"}
     env |= environment
-    command = [sys.executable, "-m", "initbench", *arguments]
+    command = [sys.executable, "-c", PROGRAM, *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=slave, stdin=slave, text=True, cwd=cwd, env=env
     ) as process:

@@ -150,10 +150,10 @@ def build(shape, classes):
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_what_the_user_s_code_prints_never_gets_into_the_document(tmp_path, jobs):
+def test_what_the_user_s_code_prints_never_gets_into_the_document(fork_server, tmp_path, jobs):
     (tmp_path / "mine.py").write_text(NOISY)
     flags = ("-s", "mine.py:noisy", "-s", "kaiming", "-m", "mine.py:build", "--steps", "3", "--seeds", "2")
-    result = python(RUN, "compare", *flags, "--jobs", jobs, "--json", cwd=tmp_path)
+    result = fork_server.run("compare", *flags, "--jobs", jobs, "--json", home=tmp_path, draw=False)
     assert result.returncode == 0, result.stderr
     assert [row["n"] for row in json.loads(result.stdout)["summary"]] == [2, 2]
     for words in ("imported", "filling", "as a C library would", "building", "forward"):

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,11 @@ USAGE = Path(__file__).resolve().parent.parent / "initbench" / "USAGE.md"
 QUICK = {"steps": 30, "seeds": 2, "jobs": 1, "out": "out"}
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch):
+    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
+
+
 @pytest.fixture
 def mine(tmp_path):
     """The file that USAGE.md shows, in the current folder."""
@@ -32,12 +35,10 @@ def mine(tmp_path):
     return path
 
 
-def test_the_example_of_the_page_runs_as_it_says(mine):
+def test_the_example_of_the_page_runs_as_it_says(mine, fork_server, tmp_path):
     command = re.search(r"\$ initbench (compare -m mine.py:build .*)", USAGE.read_text(encoding="utf-8"))[1]
-    result = subprocess.run(
-        [sys.executable, "-m", "initbench", *command.split(), "--steps", "40", "--seeds", "2", "--json", "-q"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    few = ("--steps", "40", "--seeds", "2", "--json", "-q")
+    result = fork_server.run(*command.split(), *few, home=tmp_path, draw=False)
     assert result.returncode == 0, result.stderr
     summary = json.loads(result.stdout)["summary"]
     assert [row["scheme"] for row in summary] == ["mine.py:small_head", "mine.py:unit_outputs", "torch_default"]

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -130,9 +130,18 @@ def hold_apart(figure, name):
         assert common <= 1, (name, first, second, common)
 
 
-@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
-@pytest.mark.parametrize("names", [SHORT, LONG], ids=["short", "long"])
-@pytest.mark.parametrize("count", [3, 8, 20])
+def crowds(counts, short):
+    """Every count of schemes, with short and long names, in every style; all but those of `short` are long cases."""
+    for count, (length, names), style in product(counts, (("short", SHORT), ("long", LONG)), STYLES):
+        case = (count, length, style)
+        marks = () if case in short else (pytest.mark.long,)
+        yield pytest.param(count, names, STYLES[style], id="-".join(map(str, case)), marks=marks)
+
+
+@pytest.mark.parametrize(
+    ("count", "names", "style"),
+    crowds([3, 8, 20], {(3, "short", "screen"), (8, "long", "screen"), (20, "long", "paper")}),
+)
 def test_texts_stay_apart_and_inside(count, names, style):
     seen = set()
     for picture in pictures(a_grid(names[:count], lrs=(0.01, 0.1), seeds=2), style):
@@ -244,17 +253,19 @@ def test_lines_of_a_paper_are_thinner():
 
 DRAW = """
 import sys, hashlib
+from itertools import islice
 sys.path.insert(0, sys.argv[1])
 from test_pictures import PAPER, SHORT, a_grid, pictures
-for picture in pictures(a_grid(SHORT[:3]), PAPER):
+for picture in islice(pictures(a_grid(SHORT[:3]), PAPER), int(sys.argv[2])):
     print(picture.name, *(hashlib.sha256(getattr(picture, kind)).hexdigest() for kind in ("pdf", "svg", "png")))
 """
 
 
-def test_every_process_writes_the_same_bytes():
+@pytest.mark.parametrize("count", [3, pytest.param(100, marks=pytest.mark.long)])
+def test_every_process_writes_the_same_bytes(count):
     seen = {
         subprocess.run(
-            [sys.executable, "-c", DRAW, str(Path(__file__).parent)],
+            [sys.executable, "-c", DRAW, str(Path(__file__).parent), str(count)],
             env=os.environ | {"PYTHONHASHSEED": seed},
             check=True,
             capture_output=True,
@@ -262,6 +273,7 @@ def test_every_process_writes_the_same_bytes():
         for seed in ("1", "2")
     }
     assert len(seen) == 1
+    assert seen.pop()
 
 
 def test_a_folder_holds_what_was_asked_for_and_knows_it(tmp_path):

@@ -4,12 +4,9 @@
 """
 
 import math
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -71,10 +68,11 @@ def place(tmp_path_factory):
     return folder
 
 
-def said(command, folder):
-    env = os.environ | {"COLUMNS": "80", "PYTHONPATH": str(ROOT)}
-    run = [sys.executable, "-m", *shlex.split(command)]
-    done = subprocess.run(run, cwd=folder, env=env, capture_output=True, text=True, check=False, encoding="utf-8")
+def said(fork_server, command, folder):
+    """Run a command without drawing figures, which no page shows, and return the lines it prints."""
+    program, *arguments = shlex.split(command)
+    assert program == "initbench"
+    done = fork_server.run(*arguments, home=folder, draw=False, environment={"COLUMNS": "80"})
     return [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
 
 
@@ -106,8 +104,8 @@ def test_there_are_ten_examples_and_each_stands_once():
 
 
 @pytest.mark.parametrize(("command", "shown"), [*examples()])
-def test_an_example_prints_what_its_page_shows(place, command, shown):
-    lines = said(command, place)
+def test_an_example_prints_what_its_page_shows(fork_server, place, command, shown):
+    lines = said(fork_server, command, place)
     assert follows([line for line in shown if line.strip()], lines), "\n".join(lines)
 
 

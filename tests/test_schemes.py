@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from long_form import examples
 from torch import nn
 
 import initbench
@@ -354,7 +355,7 @@ def test_one_meaning_has_one_text(spelling, canonical):
     ),
     order=st.randoms(use_true_random=False),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_canonical_text_is_a_fixed_point_whatever_the_order_of_parts(parts, order):
     pieces = [f"{part}={spec}" for part, spec in parts.items() if not part.startswith("name:")]
     globs = [f"{part}={spec}" for part, spec in parts.items() if part.startswith("name:")]

@@ -17,6 +17,8 @@ from initbench.cli import completion
 from initbench.datasets import DATASETS
 from initbench.networks.models import MODELS
 
+pytestmark = pytest.mark.shells
+
 PROGRAM = """
 import atexit, sys
 sys.path.insert(0, {root!r})

@@ -304,7 +304,7 @@ sys.exit("the folder can be written")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="lays down capabilities")
-def test_a_data_folder_that_cannot_be_written_is_enough(parent):
+def test_a_data_folder_that_cannot_be_written_is_enough(parent, cache):
     rng = np.random.default_rng(0)
     arrays = {"x_train": rng.random((200, 4)), "y_train": np.arange(200) % 3}
     data = parent / "data"
@@ -313,7 +313,7 @@ def test_a_data_folder_that_cannot_be_written_is_enough(parent):
     data.chmod(0o555)
     before = everything(data)
     words = [*COMPARE, "-d", data / "mine.npz", "--data-dir", data, "--out", "out"]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "INITBENCH_CACHE": "cache"}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "INITBENCH_CACHE": str(cache)}
     command = [sys.executable, "-c", WITHOUT_CAPABILITIES, data, *words]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=parent, env=env, timeout=240)
     after = everything(data)

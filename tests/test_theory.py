@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import theory_forms as forms
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from long_form import examples
 from scipy.integrate import quad
 from scipy.stats import norm
 from torch import nn
@@ -165,7 +166,7 @@ def test_of_a_steep_tanh_the_product_is_that_of_signs():
     np.testing.assert_allclose(found, 2 * np.arcsin(rho) / math.pi, atol=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     name=st.sampled_from(NAMES),
     mean=st.floats(-2, 2),

@@ -23,11 +23,17 @@ from initbench.analysis.statistics.paired import (
 from initbench.analysis.statistics.survival import compare_steps, estimate_survival
 from initbench.analysis.verdicts import AccuracyComparison, judge_accuracy, judge_speed
 
+pytestmark = pytest.mark.simulation
 SCALE = int(os.environ.get("INITBENCH_LONG", "1"))
 DRAWS = {"normal": np.random.Generator.normal, "lognormal": np.random.Generator.lognormal}
 MEANS = {"normal": 0.0, "lognormal": np.exp(0.5)}
 SEEDS = (5, 10, 20)
 CLAIMS = {"better", "worse", "faster", "slower", "learns", "reaches"}
+
+
+def long(*values):
+    """A case that the short suite leaves out: of each simulation it takes one."""
+    return pytest.param(*values, marks=pytest.mark.long)
 
 
 def held(interval, truth):
@@ -45,7 +51,7 @@ def told(*cells):
 
 
 @pytest.mark.parametrize("law", DRAWS)
-@pytest.mark.parametrize("n", SEEDS)
+@pytest.mark.parametrize("n", [long(5), 10, long(20)])
 def test_intervals_of_a_mean(law, n):
     rng = np.random.default_rng((n, len(law)))
     many = DRAWS[law](rng, size=(n, 20_000))
@@ -62,7 +68,7 @@ def test_intervals_of_a_mean(law, n):
         assert studentized >= max(0.86, student)
 
 
-@pytest.mark.parametrize("n", SEEDS)
+@pytest.mark.parametrize("n", [long(5), 10, long(20)])
 def test_intervals_of_improvement_and_of_a_correlation(n):
     rng = np.random.default_rng(n)
     chance, correlation = [], []
@@ -89,8 +95,8 @@ def tied_truth():
 TIED_TRUTH = tied_truth()
 
 
-@pytest.mark.parametrize("misses", [0.0, 0.2, 0.4])
-@pytest.mark.parametrize("n", SEEDS)
+@pytest.mark.parametrize("misses", [long(0.0), 0.2, long(0.4)])
+@pytest.mark.parametrize("n", [long(5), 10, long(20)])
 def test_intervals_of_steps_to_target(n, misses):
     rng = np.random.default_rng((n, int(10 * misses)))
     budget = float(np.exp(stats.norm.ppf(1 - misses))) if misses else 1e9
@@ -112,8 +118,8 @@ def test_intervals_of_steps_to_target(n, misses):
     assert min(rates["restricted"], rates["ert"]) >= 0.76
 
 
-@pytest.mark.parametrize("settings", [1, 8])
-@pytest.mark.parametrize("law", DRAWS)
+@pytest.mark.parametrize("settings", [1, long(8)])
+@pytest.mark.parametrize("law", [long("normal"), "lognormal"])
 def test_intervals_over_several_settings(settings, law):
     rng = np.random.default_rng((settings, len(law)))
     for n in (3, *SEEDS):
@@ -164,8 +170,8 @@ def judged(schemes, baseline):
     return judge_accuracy(comparisons)
 
 
-@pytest.mark.parametrize("kind", ["learning", "split", "diverging"])
-@pytest.mark.parametrize(("schemes", "n"), [(1, 10), (7, 10)])
+@pytest.mark.parametrize("kind", [long("learning"), long("split"), "diverging"])
+@pytest.mark.parametrize(("schemes", "n"), [long(1, 10), (7, 10)])
 def test_the_same_scheme_twice_is_rarely_called_different(schemes, n, kind):
     rng = np.random.default_rng((schemes, n, len(kind)))
     families = (1000 if schemes == 1 else 60) * SCALE
@@ -177,7 +183,7 @@ def test_the_same_scheme_twice_is_rarely_called_different(schemes, n, kind):
     assert rate(false) <= 0.05 + 3 * sqrt(0.05 * 0.95 / families)
 
 
-@pytest.mark.parametrize(("schemes", "n"), [(1, 10), (7, 10)])
+@pytest.mark.parametrize(("schemes", "n"), [(1, 10), long(7, 10)])
 def test_the_same_scheme_twice_is_rarely_called_faster(schemes, n):
     rng = np.random.default_rng((schemes, n))
     families = (400 if schemes == 1 else 50) * SCALE
@@ -193,8 +199,8 @@ def test_the_same_scheme_twice_is_rarely_called_faster(schemes, n):
     assert rate(false) <= 0.05 + 3 * sqrt(0.05 * 0.95 / families)
 
 
-@pytest.mark.parametrize("law", DRAWS)
-@pytest.mark.parametrize("schemes", [1, 7])
+@pytest.mark.parametrize("law", [long("normal"), "lognormal"])
+@pytest.mark.parametrize("schemes", [1, long(7)])
 def test_the_exact_test_keeps_its_level_over_ten_thousand_families(schemes, law):
     rng = np.random.default_rng((schemes, len(law), 7))
     repeats = 10_000 if schemes == 1 else 2_000

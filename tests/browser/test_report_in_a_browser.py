@@ -7,6 +7,8 @@ from importlib import resources
 import pytest
 from made import HOSTILE, NEVER, SCHEMES
 
+pytestmark = pytest.mark.browser
+
 HEADS = [
     "Summary", "Learning curves", "Steps to the target", "Test accuracy", "Learning rates", "Signal by layer",
     "Claims", "Does step 0 predict training?", "Generalization and stability", "Before the first step",
@@ -292,7 +294,7 @@ def test_hostile_names_stay_text(visit, hostile):
         assert name in page.locator("main").inner_text()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
+@pytest.mark.parametrize(("scheme", "width"), [pytest.param("light", 1280, marks=pytest.mark.long), ("dark", 360)])
 def test_axe_finds_no_serious_violation(visit, report, scheme, width):
     pytest.importorskip("axe_playwright_python", reason="axe-core is not installed: pip install 'initbench[browser]'")
     told = violations(visit(report, color_scheme=scheme, viewport={"width": width, "height": 740}))

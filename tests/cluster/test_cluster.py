@@ -19,6 +19,8 @@ from distributed import Security
 from fork_server import ROOT, all_gone
 from stored import payloads
 
+pytestmark = pytest.mark.cluster
+
 SHORT = ("-s", "kaiming", "-s", "zeros", "--seeds", "6", "--steps", "25")
 LONG = ("-s", "kaiming", "-s", "zeros", "--seeds", "16", "--steps", "800")
 
@@ -350,7 +352,7 @@ def test_ctrl_c_keeps_what_is_finished_and_cancels_the_rest(initbench, scheduler
     assert payloads(tmp_path / "out") == truth(*LONG)
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("signal_", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGKILL])
 def test_an_embedded_cluster_ends_with_its_parent(initbench, tmp_path, truth, signal_):
     run = initbench(*LONG, "--executor", "dask", "--jobs", 2, "--out", "out")
     until(lambda: payloads(tmp_path / "out"), run=run)
@@ -392,7 +394,9 @@ def nothing_is_left_on(address):
         (("dask(4)",), 2, "is neither dask"),
         (("dask(dashboard='x')",), 2, "is neither dask"),
         (("tcp://127.0.0.1:8786", "--jobs", "2"), 2, "leave it out"),
-        (("tcp://127.0.0.1:1",), 4, "No Dask scheduler answers at tcp://127.0.0.1:1"),
+        pytest.param(
+            ("tcp://127.0.0.1:1",), 4, "No Dask scheduler answers at tcp://127.0.0.1:1", marks=pytest.mark.long
+        ),  # Dask tries for ten seconds
     ],
 )
 def test_mistakes_are_a_sentence(initbench, executor, code, told):

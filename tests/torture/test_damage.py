@@ -11,6 +11,8 @@ from stored import payloads
 
 from initbench.records import store
 
+pytestmark = pytest.mark.process
+
 RUN = (
     "compare", "-m", "linear", "-d", "digits", "--steps", "2", "-s", "kaiming", "-s", "zeros", "--jobs", "1",
     "--name", "d",

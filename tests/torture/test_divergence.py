@@ -12,6 +12,8 @@ from initbench.records import store
 from initbench.records.recipe import Trial
 from initbench.running.worker import train_group
 
+pytestmark = pytest.mark.process
+
 OWN = '''
 import torch
 from torch import nn

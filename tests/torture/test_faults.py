@@ -13,6 +13,8 @@ from stored import payloads
 
 from initbench.records import store
 
+pytestmark = pytest.mark.process
+
 RUN = (
     "compare", "-m", "linear", "-d", "digits", "--steps", "2", "-s", "kaiming", "--seeds", "2", "--jobs", "1",
     "--name", "f", "-q",
@@ -66,7 +68,7 @@ def test_every_nth_operation_of_a_run_may_fail(fork_server, tmp_path, truth, onc
 ONE_WRITE = """import json, sys
 from pathlib import Path
 import faults
-from initbench import store
+from initbench.records import store
 from initbench.errors import ConfigurationError
 path = Path(sys.argv[1]) / "a" / "trial.json"
 log = Path(sys.argv[2])

@@ -10,9 +10,12 @@ import time
 
 import pytest
 from fork_server import SCALE, alive, all_gone, children_of
+from long_form import rounds
 from stored import payloads
 
 from initbench.records import store
+
+pytestmark = pytest.mark.process
 
 SWEEP = (
     "compare",
@@ -55,7 +58,14 @@ def a_next_run_removes_old_strays(fork_server, out, command, home):
     assert not strays(out)
 
 
-@pytest.mark.parametrize(("kills", "seeds", "draw"), [(40, 24, False), (3, 2, True)], ids=["trials", "report"])
+@pytest.mark.parametrize(
+    ("kills", "seeds", "draw"),
+    [
+        pytest.param(12, 24, False, id="trials"),
+        pytest.param(40 * SCALE, 24, False, id="many trials", marks=pytest.mark.long),
+        pytest.param(3 * SCALE, 2, True, id="report", marks=pytest.mark.long),
+    ],
+)
 def test_a_parent_killed_at_any_moment_loses_nothing(fork_server, tmp_path, kills, seeds, draw):
     rng = random.Random(kills)
     undisturbed = fork_server.run(*sweep(tmp_path / "whole", seeds, 1), home=tmp_path / "logs", draw=draw)
@@ -63,7 +73,7 @@ def test_a_parent_killed_at_any_moment_loses_nothing(fork_server, tmp_path, kill
     truth = payloads(tmp_path / "whole")
     assert len(truth) == 2 * seeds
     done = rounds = stray = in_between = 0
-    while done < kills * SCALE:
+    while done < kills:
         rounds += 1
         out, home = tmp_path / f"round{rounds}", tmp_path / f"logs{rounds}"
         while True:
@@ -85,15 +95,16 @@ def test_a_parent_killed_at_any_moment_loses_nothing(fork_server, tmp_path, kill
     assert draw or in_between >= done // 4, "the delays lie over the whole run"
 
 
-def test_workers_killed_at_any_moment_lose_nothing(fork_server, tmp_path):
-    rng, seeds, kills = random.Random(1), 30, 5 * SCALE
+@rounds(2, 5)
+def test_workers_killed_at_any_moment_lose_nothing(fork_server, tmp_path, rounds):
+    rng, seeds, kills = random.Random(1), 30, rounds
     fork_server.run(*sweep(tmp_path / "whole", seeds, 1), home=tmp_path / "logs")
     truth = payloads(tmp_path / "whole")
-    done = rounds = 0
+    done = runs = 0
     codes = []
     while done < kills:
-        rounds += 1
-        out = tmp_path / f"round{rounds}"
+        runs += 1
+        out = tmp_path / f"round{runs}"
         run = fork_server.start(*sweep(out, seeds, 2), home=tmp_path / "logs")
         while not run.ends_within(rng.uniform(0, 3)):
             workers = children_of(run.pid)
@@ -106,15 +117,16 @@ def test_workers_killed_at_any_moment_lose_nothing(fork_server, tmp_path):
         if codes[-1]:  # a trial lost two workers, or no worker could start for a while: the same command again
             assert fork_server.run(*sweep(out, seeds, 1), home=tmp_path / "logs").returncode == 0
         assert payloads(out) == truth
-    print(f"{done} kills of workers in {rounds} runs, exit codes {codes}")
+    print(f"{done} kills of workers in {runs} runs, exit codes {codes}")
 
 
-def test_workers_end_with_a_killed_parent_and_the_run_goes_on(fork_server, tmp_path):
+@rounds(1, 2)
+def test_workers_end_with_a_killed_parent_and_the_run_goes_on(fork_server, tmp_path, rounds):
     rng, seeds = random.Random(2), 8
     fork_server.run(*sweep(tmp_path / "whole", seeds, 1), home=tmp_path / "logs")
     truth = payloads(tmp_path / "whole")
     took = []
-    for number in range(2 * SCALE):
+    for number in range(rounds):
         out = tmp_path / f"round{number}"
         run = fork_server.start(*sweep(out, seeds, 2), home=tmp_path / "logs")
         while len(workers := children_of(run.pid)) < 2 and alive(run.pid):

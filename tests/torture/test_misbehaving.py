@@ -13,6 +13,8 @@ from initbench.running.observer import Silent
 from initbench.running.plan import draft_of, plan_study
 from initbench.running.pool import LocalPool
 
+pytestmark = pytest.mark.process
+
 BAD = '''
 import ctypes, os, resource, signal, sys, time
 import torch
@@ -130,6 +132,7 @@ def test_every_way_to_misbehave_is_recorded_and_the_others_finish(fork_server, h
         assert name in report.stdout
 
 
+@pytest.mark.long
 def test_one_trial_that_kills_its_process_does_not_kill_the_run(fork_server, home):
     flags = ("-m", "linear", "--seeds", "1", "--jobs", "1", "--out", "out")
     run = fork_server.run("run", "-s", "bad.py:crashes", *flags, home=home)
@@ -137,6 +140,7 @@ def test_one_trial_that_kills_its_process_does_not_kill_the_run(fork_server, hom
     assert outcomes(home / "out")["crashes", 0]["reason"] == REASONS["crashes"]
 
 
+@pytest.mark.long
 def test_a_worker_that_lets_no_thread_run_ends_with_its_killed_parent(fork_server, home):
     run = fork_server.start(*command(["holds"], "--seeds", "1", "--out", "out", "--jobs", "1"), home=home)
     while not (workers := children_of(run.pid)):

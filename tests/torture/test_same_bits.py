@@ -17,6 +17,8 @@ from initbench.training.environment import device_name
 sys.path.insert(0, str(ROOT))
 from tests.golden.draws import FILE, current
 
+pytestmark = pytest.mark.process
+
 SCHEMES = ["kaiming", "orthogonal", "torch_default", "lsuv", "sparse(0.3)"]
 FLAGS = ("-m", "linear", "-m", "cnn(depth=2, width=4)", "-o", "adam", "--steps", "6", "--batch-size", "16", "-q")
 
@@ -65,6 +67,7 @@ def test_a_resume_changes_no_byte(fork_server, tmp_path, truth):
     assert payloads(out) == truth
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("taskset") is None, reason="no taskset here")
 def test_one_core_changes_no_byte(tmp_path, cache, truth):
     """A process of its own on one core, with the number of threads left to torch."""
@@ -159,7 +162,7 @@ print(train(asked[::-1]) == together, [train([one])[one.id] == together[one.id] 
 """
 
 
-@pytest.mark.parametrize("name", FORCED)
+@pytest.mark.parametrize("name", ["sse", *(pytest.param(name, marks=pytest.mark.long) for name in ("avx2", "avx512"))])
 def test_company_changes_no_bit_whatever_kernels_the_libraries_choose(cache, name):
     if name not in ("sse", torch.backends.cpu.get_cpu_capability().lower()) and not has(name):
         pytest.skip(f"{device_name('cpu')} has no {name}")

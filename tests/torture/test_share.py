@@ -4,10 +4,13 @@ import random
 import signal
 import threading
 
-from fork_server import SCALE
+import pytest
+from long_form import rounds
 from stored import payloads
 
 from initbench.records import store
+
+pytestmark = pytest.mark.process
 
 SHARED = (
     "compare", "-m", "linear", "-d", "digits", "--steps", "20", "-s", "kaiming", "-s", "zeros", "-q", "--jobs", "1",
@@ -38,13 +41,14 @@ def seeds(first, count):
     return ",".join(str(seed) for seed in range(first, first + count))
 
 
-def test_eight_share_a_folder_and_one_is_killed(fork_server, tmp_path):
+@rounds(1, 2)
+def test_eight_share_a_folder_and_one_is_killed(fork_server, tmp_path, rounds):
     rng = random.Random(8)
     alone = fork_server.run(*SHARED, "--seeds", seeds(0, 22), "--name", "a", "--out", tmp_path / "alone", home=tmp_path)
     assert alone.returncode == 0
     truth = payloads(tmp_path / "alone")
     looks = kept = 0
-    for number in range(2 * SCALE):
+    for number in range(rounds):
         out = tmp_path / f"round{number}"
         reader = Reader(out)
         reader.start()
@@ -73,11 +77,12 @@ def test_eight_share_a_folder_and_one_is_killed(fork_server, tmp_path):
     assert looks > 100
 
 
-def test_two_that_find_the_same_damage_both_finish(fork_server, tmp_path):
+@rounds(1, 3)
+def test_two_that_find_the_same_damage_both_finish(fork_server, tmp_path, rounds):
     flags = (*SHARED, "--seeds", "6", "--name", "d", "--out", tmp_path / "out")
     assert fork_server.run(*flags, home=tmp_path).returncode == 0
     truth = payloads(tmp_path / "out")
-    for _ in range(3 * SCALE):
+    for _ in range(rounds):
         for name in truth:
             path = store.path_of(tmp_path / "out", name.removesuffix(".json"))
             path.write_bytes(path.read_bytes()[:-9])

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 from fork_server import ROOT, SCALE, all_gone, children_of
+from long_form import rounds
 from stored import payloads
+
+pytestmark = pytest.mark.process
 
 SWEEP = ("compare", "-m", "linear", "-d", "digits", "--steps", "25", "-s", "kaiming", "-s", "zeros", "--name", "s")
 BOUND = 2.0  # seconds, held in the long form; elsewhere a machine may be too busy
@@ -37,13 +40,23 @@ def hold_stopped(run, out, truth):
     return shlex.split(told[2])[1:]
 
 
-@pytest.mark.parametrize(("how", "jobs", "times"), [("parent", 1, 8), ("term", 1, 4), ("group", 2, 3)])
+@pytest.mark.parametrize(
+    ("how", "jobs", "times"),
+    [
+        ("parent", 1, 2),
+        ("group", 2, 2),
+        *(
+            pytest.param(how, jobs, times * SCALE, marks=pytest.mark.long)
+            for how, jobs, times in (("parent", 1, 8), ("term", 1, 4), ("group", 2, 3))
+        ),
+    ],
+)
 def test_a_stopped_run_keeps_what_is_finished_and_says_how_to_go_on(fork_server, tmp_path, how, jobs, times):
     rng, seeds = random.Random(f"{how} {jobs}"), 8 if jobs == 1 else 30
     whole = fork_server.run(*sweep(tmp_path / "whole", seeds, 1), home=tmp_path / "logs")
     truth = payloads(tmp_path / "whole")
     took, kept, stopped = [], [], 0
-    while stopped < times * SCALE:
+    while stopped < times:
         out = tmp_path / f"round{len(kept)}"
         run = fork_server.start(*sweep(out, seeds, jobs), home=tmp_path / "logs")
         if jobs > 1:  # one time while the workers start, the others while they train
@@ -91,9 +104,10 @@ def test_a_stop_after_the_table_is_answered_like_any_other(monkeypatch, tmp_path
     assert "Interrupted with 4 of 4 trials stored. To continue: " in result.stderr
 
 
-def test_twice_leaves_at_once_and_leaves_nobody(fork_server, tmp_path):
+@rounds(1, 3)
+def test_twice_leaves_at_once_and_leaves_nobody(fork_server, tmp_path, rounds):
     rng, took, codes = random.Random(3), [], []
-    for number in range(3 * SCALE):
+    for number in range(rounds):
         out = tmp_path / f"round{number}"
         run = fork_server.start(*sweep(out, 30, 2), home=tmp_path / "logs")
         while len(workers := children_of(run.pid)) < 2:
@@ -127,12 +141,13 @@ def test_a_trial_that_makes_no_step_does_not_hold_a_stopped_run(fork_server, tmp
     assert not payloads(tmp_path / "out")
 
 
-def test_a_program_stopped_while_it_starts_leaves_in_silence_or_with_a_sentence(tmp_path, cache):
+@rounds(2, 4)
+def test_a_program_stopped_while_it_starts_leaves_in_silence_or_with_a_sentence(tmp_path, cache, rounds):
     """A process of its own, as from a shell: importing takes most of this time."""
     rng, said = random.Random(4), []
     env = os.environ | {"PYTHONPATH": str(ROOT), "INITBENCH_CACHE": str(cache)}
     command = [sys.executable, "-m", "initbench", *map(str, sweep(tmp_path / "out", 4, 1))]
-    for number in range(4 * SCALE):
+    for number in range(rounds):
         log = tmp_path / f"{number}"
         with log.open("w") as file:
             process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=file)
