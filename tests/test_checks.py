@@ -11,7 +11,7 @@ from scipy import stats
 from initbench.analysis.step_zero.checks import CHECKS, Check, diagnose, severity, worst_level
 from initbench.analysis.step_zero.propagation import signal_slopes
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
-from initbench.running.inspection import ask, look
+from initbench.running.inspection import plan_inspection, run_inspection
 
 LN_10 = math.log(10)
 
@@ -52,7 +52,7 @@ def checked(made, name):
 @cache
 def real(model, scheme, seeds=5):
     """The checks of one scheme on a built-in model, by name, and what they were made from."""
-    inspection = look("test", ask(model, [scheme], seeds))
+    inspection = run_inspection("test", plan_inspection(model, [scheme], seeds))
     (checks,) = inspection.checks.values()
     return {check.name: check for check in checks}, [of.step_zero for of in inspection.observed]
 

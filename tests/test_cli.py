@@ -958,7 +958,7 @@ def test_tuned_rates_give_two_tables_and_say_how_they_were_chosen(tmp_path, monk
     no_pictures(monkeypatch)
     arguments = ("-s", "kaiming", "-m", "linear", "--steps", "20", "--seeds", "2", "--lr", "0.01,0.1", "--jobs", "1")
     shown = " ".join(initbench_("run", *arguments, "--out", tmp_path, "--name", "tuned").stdout.split())
-    for words in ("own best lr", "common lr", "tuning seeds", "training steps in all"):
+    for words in ("own best lr", "common lr", "tuning seeds", "training steps in total"):
         assert words in shown
     assert (tmp_path / "tuned" / "tuning.csv").exists()
 

@@ -16,11 +16,11 @@ from initbench.analysis.step_zero.inspection import Inspection, Observed
 from initbench.analysis.step_zero.scans import coordinates, reach, scanned_values
 from initbench.errors import UsageError
 from initbench.report.prediction import describe_prediction
-from initbench.running.inspection import ask, look
+from initbench.running.inspection import plan_inspection, run_inspection
 
 
 def asked(model, schemes=("kaiming",), seeds=2):
-    return ask(model, schemes, seeds)
+    return plan_inspection(model, schemes, seeds)
 
 
 def an_inspection(axis, by_place):
@@ -113,7 +113,7 @@ def test_only_what_depth_decides_ends_the_reach():
 
 
 def test_schemes_reach_as_far_as_is_known_of_them():
-    inspection = look("scan", asked("mlp(depth=2..60)", ("xavier", "kaiming", "zeros"), 3))
+    inspection = run_inspection("scan", asked("mlp(depth=2..60)", ("xavier", "kaiming", "zeros"), 3))
     assert scanned_values(inspection) == [2, 3, 5, 9, 14, 23, 37, 60]
     xavier, kaiming, zeros = (reach(inspection, scheme) for scheme in inspection.schemes)
     assert xavier.holds_to in {9, 14}, "12 halvings"
@@ -154,13 +154,13 @@ def test_a_layer_that_is_zero_or_unknown_has_no_exponent():
     of = coordinates(an_inspection("width", hidden), "mine")
     assert (of.first.mean, of.last_hidden.mean) == (None, None)
     assert of.output.mean == 0
-    zeros = look("scan", asked("mlp(depth=2, width=16..64)", ("zeros",)))
+    zeros = run_inspection("scan", asked("mlp(depth=2, width=16..64)", ("zeros",)))
     assert coordinates(zeros, "zeros").output.mean is None
 
 
 def test_coordinates_of_real_schemes_are_as_their_variances_say():
     text = "mlp(depth=2, width=64..1024)"
-    inspection = look("scan", asked(text, ("kaiming_normal", "normal(std=0.05)"), 4))
+    inspection = run_inspection("scan", asked(text, ("kaiming_normal", "normal(std=0.05)"), 4))
     kaiming, fixed = (coordinates(inspection, scheme) for scheme in inspection.schemes)
     assert kaiming.first.low < 0 < kaiming.first.high
     assert abs(kaiming.last_hidden.mean) < 0.1

@@ -95,16 +95,22 @@ def inspect(
     with console.kept():
         from initbench.cli.present_inspection import inspection_document, show_inspection
         from initbench.records.recipe import RunName, Seeds, check_one
-        from initbench.running.inspection import ask, default_schemes, folder_of, look, stamp
+        from initbench.running.inspection import (
+            default_schemes,
+            inspection_folder,
+            plan_inspection,
+            run_inspection,
+            stamp_inspection,
+        )
 
     count = check_one(Seeds, numbers(seeds, int), "--seeds")
     schemes = scheme or default_schemes(model)
     with redirect_stdout(sys.stderr):  # the user's own code may print, and stdout is for data
-        asked = ask(model, schemes, count, dataset=dataset, data_dir=data_dir, inputs=inputs or ())
-        folder = folder_of(out, asked, check_one(RunName, name, "--name") if name else None)
-        with console.status_on(quiet=quiet) as told:
-            inspection = look(folder.name, asked, told, command=command_line())
-    stamp(folder, asked)
+        plan = plan_inspection(model, schemes, count, dataset=dataset, data_dir=data_dir, inputs=inputs or ())
+        folder = inspection_folder(out, plan, check_one(RunName, name, "--name") if name else None)
+        with console.status_on(quiet=quiet) as report:
+            inspection = run_inspection(folder.name, plan, report, command=command_line())
+    stamp_inspection(folder, plan)
     for notice in inspection.notices if not quiet else ():
         console.notice(notice)
     if json:

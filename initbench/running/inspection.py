@@ -1,4 +1,4 @@
-"""From flags to an inspection: which models, which batch, which schemes; what command and function share."""
+"""From flags to an inspection: its models, batch and schemes are checked, then every network is observed."""
 
 import copy
 import hashlib
@@ -39,19 +39,20 @@ from initbench.training.environment import cores
 STAMP_FILE = "inspection.json"
 SCAN_POINTS = 8
 PATIENCE = 3.0  # seconds: about twice what it takes to start another process
-CLASSES = 10  # of made-up labels, where no dataset says
+CLASSES = 10  # of made-up labels, without a dataset
 
-Place = tuple[str, str, int]  # a model, a scheme, a seed
+Cell = tuple[str, str, int]  # model, scheme, seed
 Build = Callable[[int], nn.Module]
 _SCAN = re.compile(r"(\w+)\s*=\s*(\d+)\.\.(\d+)")
 _INPUT = re.compile(r"(\d+(?:x\d+)*)(?::(\d+))?")
 
 
 @dataclass(frozen=True)
-class Questions:
-    """What is asked: models by text, schemes in canonical form, seeds, the batch and what it is in words.
+class InspectionPlan:
+    """What is inspected: models by text, schemes in canonical form, seeds, the batch and its description.
 
-    `again` asks the same in another process, where that can be: models and batches do not travel, their names do.
+    `rebuild` makes the same plan in another process, None where that is not possible: models and batches are not sent,
+    their names are.
     """
 
     models: tuple[str, ...]
@@ -62,11 +63,11 @@ class Questions:
     source: str
     axis: str = ""
     places: dict[str, int] | None = None
-    again: "partial[Questions] | None" = None
+    rebuild: "partial[InspectionPlan] | None" = None
 
     @cached_property
     def first(self) -> dict[str, nn.Module]:
-        """One model of each text, to be filled again and again: a copy, for a builder may keep what it returned."""
+        """One model per text, to be filled repeatedly: a copy, since a builder may keep what it returned."""
         return {text: _copied(build(0)) for text, build in self.builds.items()}
 
 
@@ -78,21 +79,21 @@ def inspect(
     schemes: str | Sequence[str] | None = None,
     seeds: int | Sequence[int] = 5,
 ) -> pd.DataFrame:
-    """Return what signal and gradient do in a model before any training, one row a layer, scheme and seed.
+    """Return what signal and gradient do in a model before any training, one row per layer, scheme and seed.
 
-    The model comes back as it was: weights, buffers, gradients, training mode, hooks and random state.
+    The model is left unchanged: weights, buffers, gradients, training mode, hooks and random state.
 
     Args:
         model: any module that maps the batch to one tensor (the first, where it returns several).
         batch: its inputs, (n, …), one tensor or a tuple of them; n of 16 or more.
-        labels: (n,) class indices; left out, they are made up, or the gradient is that of a random functional where
-            outputs are no logits.
-        schemes: filled into copies of the model, for example ["kaiming_uniform", "orthogonal"]; left out, the weights
-            are those the model has.
+        labels: (n,) class indices; by default random ones, or the gradient of a random functional where outputs are
+            not logits.
+        schemes: filled into copies of the model, for example ["kaiming_uniform", "orthogonal"]; by default, the
+            model's own weights are inspected.
         seeds: a count or a list, of the draws of each scheme.
 
     Returns:
-        The columns of `record.LayerStatistics` after model, scheme and seed; predictions are missing where no closed
+        Model, scheme and seed, then the columns of `record.LayerStatistics`; predictions are missing where no closed
         form is known.
 
     Raises:
@@ -104,7 +105,7 @@ def inspect(
     ['']
     """
     inputs = batch if isinstance(batch, tuple) else (batch,)
-    asked = Questions(
+    plan = InspectionPlan(
         models=(type(model).__name__,),
         builds={type(model).__name__: lambda _seed: model},
         schemes=tuple(map(_canonical, (schemes,) if isinstance(schemes, str) else schemes or (AS_BUILT,))),
@@ -112,13 +113,13 @@ def inspect(
         batch=Batch(inputs, labels),
         source=f"{len(inputs[0])} inputs",
     )
-    inspection = look("inspect", asked)
+    inspection = run_inspection("inspect", plan)
     for notice in inspection.notices:
         warnings.warn(notice, InitbenchWarning, stacklevel=2)
     return inspection.layers
 
 
-def ask(
+def plan_inspection(
     model: str,
     schemes: Sequence[str],
     seeds: int | Sequence[int],
@@ -126,20 +127,20 @@ def ask(
     dataset: str | None = None,
     data_dir: Path | None = None,
     inputs: Sequence[str] = (),
-) -> Questions:
-    """Check what was typed and say what is to be inspected.
+) -> InspectionPlan:
+    """Check what was typed and return what is to be inspected.
 
     Args:
         model: a built-in model, `mlp(depth=2..100)` for a scan, or the user's own `file.py:build`.
         schemes: their texts; `as_built` stands for the weights that the model is built with.
         seeds: a count or a list.
-        dataset: whose training images are the batch, by default digits, unless
-        inputs: say its shape: "3x32x32" for standard normal images, "16:1000" for 16 tokens below 1000.
+        dataset: whose training images are the batch; by default digits, unless
+        inputs: give its shape: "3x32x32" for standard normal images, "16:1000" for 16 tokens below 1000.
         data_dir: where datasets lie.
 
     Raises:
-        UsageError: a name, shape or number that does not hold.
-        DataError: a dataset that is not there.
+        UsageError: an invalid name, shape or number.
+        DataError: a dataset that is not available.
     """
     seeds = _seeds(seeds)
     if inputs and dataset:
@@ -151,7 +152,7 @@ def ask(
     builds = {text: _build(text, shape, classes) for text in places}
     named = {str(MODELS.resolve(text)): build for text, build in builds.items()}
     axis = "" if len(places) == 1 else _SCAN.search(model)[1]  # type: ignore[index] # a scan has matched
-    return Questions(
+    return InspectionPlan(
         models=tuple(named),
         builds=named,
         schemes=tuple(dict.fromkeys(map(_canonical, schemes))),
@@ -160,125 +161,127 @@ def ask(
         source=source,
         axis=axis,
         places=dict(zip(named, places.values(), strict=True)) if axis else None,
-        again=partial(ask, model, tuple(schemes), seeds, dataset=dataset, data_dir=data_dir, inputs=tuple(inputs)),
+        rebuild=partial(
+            plan_inspection, model, tuple(schemes), seeds, dataset=dataset, data_dir=data_dir, inputs=tuple(inputs)
+        ),
     )
 
 
-def look(
-    name: str, asked: Questions, told: Callable[[str], object] = lambda _text: None, command: str = ""
+def run_inspection(
+    name: str, plan: InspectionPlan, report: Callable[[str], object] = lambda _text: None, command: str = ""
 ) -> Inspection:
-    """Inspect every model, scheme and seed; `told` hears of each before it is looked at.
+    """Inspect every model, scheme and seed; `report` is called with each before it is inspected.
 
     Raises:
-        UsageError: a model that cannot be looked at, or a scheme that does not fit it.
+        UsageError: a model that cannot be inspected, or a scheme that does not fit it.
         ConfigurationError: the user's own code raises, or ends the process it runs in.
     """
     observed, notices = [], []
-    for seen, noticed in _looks(asked, list(itertools.product(asked.models, asked.schemes, asked.seeds)), told):
+    for seen, noticed in _inspect_all(plan, list(itertools.product(plan.models, plan.schemes, plan.seeds)), report):
         observed.append(seen)
         notices += noticed
     return Inspection(
         name=name,
-        source=asked.source,
-        schemes=asked.schemes,
-        models=asked.models,
+        source=plan.source,
+        schemes=plan.schemes,
+        models=plan.models,
         observed=tuple(observed),
-        axis=asked.axis,
-        places=asked.places,
+        axis=plan.axis,
+        places=plan.places,
         command=command,
         notices=tuple(dict.fromkeys(notices)),
     )
 
 
 def default_schemes(model: str) -> tuple[str, ...]:
-    """Return the schemes to look at where none is named: the user's own model also as it is built."""
+    """Return the schemes inspected by default: the user's own model also as it is built."""
     return (AS_BUILT, *DEFAULT_SCHEMES) if is_reference(model) else DEFAULT_SCHEMES
 
 
-def folder_of(out: Path, asked: Questions, name: str | None = None) -> Path:
-    """Choose the inspection's folder, `inspect-<digest>` unless it is named; nothing is written yet.
+def inspection_folder(out: Path, plan: InspectionPlan, name: str | None = None) -> Path:
+    """Return the inspection's folder, `inspect-<digest>` unless it is named; nothing is written yet.
 
     Raises:
         ConfigurationError: the folder holds something else.
     """
-    digest = hashlib.sha256(json.dumps(_question(asked)).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(_identity(plan)).encode()).hexdigest()[:8]
     folder = out / (name or f"inspect-{digest}")
     refuse_foreign(folder, STAMP_FILE)
     return folder
 
 
-def stamp(folder: Path, asked: Questions) -> None:
-    """Write into the inspection's folder what is asked.
+def stamp_inspection(folder: Path, plan: InspectionPlan) -> None:
+    """Write into the inspection's folder what is inspected.
 
     Raises:
         ConfigurationError: the folder holds something else, or cannot be written.
     """
-    write_stamp(folder, STAMP_FILE, {"schema": 1, **_question(asked)})
+    write_stamp(folder, STAMP_FILE, {"schema": 1, **_identity(plan)})
 
 
-def _looks(
-    asked: Questions, places: Sequence[Place], told: Callable[[str], object]
+def _inspect_all(
+    plan: InspectionPlan, cells: Sequence[Cell], report: Callable[[str], object]
 ) -> Iterator[tuple[Observed, list[str]]]:
-    """Look at one place after the other, and from when that would take long, in other processes as well."""
+    """Inspect one cell after the other, and once it shows that this would take long, in other processes as well."""
     began = time.monotonic()
-    for done, place in enumerate(places):
-        left = (time.monotonic() - began) * (len(places) - done) / done if done else 0.0
-        if asked.again is not None and left > PATIENCE:
-            yield from _shared(asked, asked.again, places[done:], told)
+    for done, cell in enumerate(cells):
+        left = (time.monotonic() - began) * (len(cells) - done) / done if done else 0.0
+        if plan.rebuild is not None and left > PATIENCE:
+            yield from _inspect_in_parallel(plan, plan.rebuild, cells[done:], report)
             return
-        told(f"{place[0]}: {place[1]}")
-        yield _one(asked, *place)
+        report(f"{cell[0]}: {cell[1]}")
+        yield _inspect_cell(plan, *cell)
 
 
-def _shared(
-    asked: Questions, again: "partial[Questions]", places: Sequence[Place], told: Callable[[str], object]
+def _inspect_in_parallel(
+    plan: InspectionPlan, rebuild: "partial[InspectionPlan]", cells: Sequence[Cell], report: Callable[[str], object]
 ) -> Iterator[tuple[Observed, list[str]]]:
-    """Look from the front while other processes, once they have started, look from the back."""
-    key = again.args, tuple(sorted(again.keywords.items()))
+    """Inspect from the front while other processes, once they have started, inspect from the back."""
+    key = rebuild.args, tuple(sorted(rebuild.keywords.items()))
     with processes(max(1, cores() - 1)) as workers:
-        futures = [workers.executor.submit(_elsewhere, *key, place) for place in reversed(places)]
-        for place, future in zip(places, reversed(futures), strict=True):
-            told(f"{place[0]}: {place[1]}")
+        futures = [workers.executor.submit(_inspect_in_worker, *key, cell) for cell in reversed(cells)]
+        for cell, future in zip(cells, reversed(futures), strict=True):
+            report(f"{cell[0]}: {cell[1]}")
             try:
-                yield _one(asked, *place) if future.cancel() else future.result()
+                yield _inspect_cell(plan, *cell) if future.cancel() else future.result()
             except BrokenProcessPool:
-                raise ConfigurationError(f"The process that looked at {place[0]} with {place[1]} died.") from None
+                raise ConfigurationError(f"The process that inspected {cell[0]} with {cell[1]} died.") from None
 
 
-def _elsewhere(
-    args: tuple[Any, ...], keywords: tuple[tuple[str, Any], ...], place: Place
+def _inspect_in_worker(
+    args: tuple[Any, ...], keywords: tuple[tuple[str, Any], ...], cell: Cell
 ) -> tuple[Observed, list[str]]:
-    return _one(_asked_again(args, keywords), *place)
+    return _inspect_cell(_rebuilt(args, keywords), *cell)
 
 
-@lru_cache(maxsize=1)  # a process looks at many places of one question
-def _asked_again(args: tuple[Any, ...], keywords: tuple[tuple[str, Any], ...]) -> Questions:
-    return ask(*args, **dict(keywords))
+@lru_cache(maxsize=1)  # a process inspects many cells of one plan
+def _rebuilt(args: tuple[Any, ...], keywords: tuple[tuple[str, Any], ...]) -> InspectionPlan:
+    return plan_inspection(*args, **dict(keywords))
 
 
-def _question(asked: Questions) -> dict[str, Any]:
+def _identity(plan: InspectionPlan) -> dict[str, Any]:
     return {
-        "models": asked.models,
-        "schemes": asked.schemes,
-        "seeds": asked.seeds,
-        "source": asked.source,
-        "axis": asked.axis,
+        "models": plan.models,
+        "schemes": plan.schemes,
+        "seeds": plan.seeds,
+        "source": plan.source,
+        "axis": plan.axis,
     }
 
 
-def _one(asked: Questions, text: str, scheme: str, seed: int) -> tuple[Observed, list[str]]:
+def _inspect_cell(plan: InspectionPlan, text: str, scheme: str, seed: int) -> tuple[Observed, list[str]]:
     if scheme == AS_BUILT:
-        model = _copied(asked.builds[text](seed))
+        model = _copied(plan.builds[text](seed))
         assignments = []
         weighted_layers(model)  # raises where there is nothing to inspect
     else:
-        model = _copied(asked.first[text])  # a scheme may set more than the next one does
+        model = _copied(plan.first[text])  # a scheme may set more than the next one does
         parsed = parse_scheme(scheme)
         assignments = assign(parsed, weighted_layers(model))
-        fill_scheme(model, parsed, assignments, seed, Sample(asked.batch.inputs, asked.batch.labels))
+        fill_scheme(model, parsed, assignments, seed, Sample(plan.batch.inputs, plan.batch.labels))
     with one_thread():
         laws = weight_laws(model, assignments)
-        step_zero = observe(model, asked.batch, laws, histograms=seed == asked.seeds[0], own=True)
+        step_zero = observe(model, plan.batch, laws, histograms=seed == plan.seeds[0], own=True)
     notices = [f"{text}: {item.notice}" for item in assignments if item.notice]
     return Observed(text, scheme, seed, step_zero), notices
 
@@ -302,7 +305,7 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _scan(model: str) -> dict[str, int]:
-    """Return each model text of `mlp(depth=2..100)` with its place on the scanned axis; a plain model stands alone."""
+    """Return each model text of `mlp(depth=2..100)` with its value of the scanned parameter; a plain model with 0."""
     ranges = list(_SCAN.finditer(model))
     if not ranges:
         return {model: 0}
@@ -311,7 +314,7 @@ def _scan(model: str) -> dict[str, int]:
     low, high = int(ranges[0][2]), int(ranges[0][3])
     if not 0 < low < high:
         raise UsageError(
-            f"'{ranges[0][0]}' in '{model}' is no range: write the smaller number first, as in depth=2..100."
+            f"'{ranges[0][0]}' in '{model}' is not a range: write the smaller number first, as in depth=2..100."
         )
     points = sorted(set(np.geomspace(low, high, SCAN_POINTS).round().astype(int).tolist()))
     return {_SCAN.sub(rf"\1={point}", model): point for point in points}
@@ -327,13 +330,13 @@ def _build(text: str, shape: tuple[int, int, int] | None, classes: int) -> Build
 
 
 def _from(dataset: Dataset) -> tuple[Batch, str, tuple[int, int, int], int]:
-    """Take a fixed sample of training images, and the rest of the split for what asks more of them."""
+    """Return a fixed sample of training images, and the rest of the split for what needs more of them."""
     batch = batch_of(resident(dataset, "train", "cpu"))
     return batch, f"{batch.size} training images of {dataset.name}", dataset.shape, dataset.classes
 
 
 def _made_up(inputs: Sequence[str]) -> tuple[Batch, str, tuple[int, int, int] | None, int]:
-    """Make inputs of the shapes asked for: standard normal numbers, or tokens drawn evenly."""
+    """Make inputs of the given shapes: standard normal numbers, or uniform tokens."""
     shapes = [_input(text) for text in inputs]
     size = min(batch_size(shape) for shape, _ in shapes)
     made = []
@@ -351,5 +354,5 @@ def _made_up(inputs: Sequence[str]) -> tuple[Batch, str, tuple[int, int, int] | 
 def _input(text: str) -> tuple[tuple[int, ...], int]:
     found = _INPUT.fullmatch(text.strip())
     if found is None or 0 in (sides := [int(side) for side in found[1].split("x")]) or found[2] == "0":
-        raise UsageError(f"--input '{text}' is no shape: write 3x32x32, or 16:1000 for 16 tokens below 1000.")
+        raise UsageError(f"--input '{text}' is not a shape: write 3x32x32, or 16:1000 for 16 tokens below 1000.")
     return tuple(sides), int(found[2] or 0)
