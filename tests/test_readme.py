@@ -126,6 +126,15 @@ def test_every_command_and_option_of_a_page_exists(page, words):
     assert {word for word in words if re.match(r"--?[a-z]", word)} <= known
 
 
+def test_every_target_of_make_and_every_marker_of_a_page_exists():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    lines = [line for _, block in blocks() for line in block if line.startswith("$ make ")]
+    assert {line.split()[2] for line in lines} <= set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    described = re.findall(r"^\| `([a-z]+)` \| (?!`)", PAGES["tests/README.md"].partition("## What")[0], re.MULTILINE)
+    assert set(described) == {marker.partition(":")[0] for marker in settings["markers"]}
+
+
 def test_one_version_and_one_date_stand_everywhere():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     cited = dict(re.findall(r"^(version|date-released): (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE))
@@ -140,7 +149,7 @@ def test_every_link_of_a_page_resolves(page):
     assert broken == []
 
 
-@pytest.mark.parametrize("page", ["initbench/ARCHITECTURE.md", "initbench/PROMISES.md"])
+@pytest.mark.parametrize("page", ["initbench/ARCHITECTURE.md", "initbench/PROMISES.md", "tests/README.md"])
 def test_every_file_and_name_that_a_page_gives_exists(page):
     given = re.findall(r"`([\w/.]+\.(?:py|toml|json|ya?ml)|[\w/]+/)(?:: (\w+))?`", PAGES[page])
     assert len(given) > 15
@@ -153,6 +162,11 @@ def stands(path, name):
     if found is None or not name:
         return found is not None
     return re.search(rf"^(class|def) {name}\b", found.read_text(encoding="utf-8"), re.MULTILINE) is not None
+
+
+def test_every_test_file_has_its_place_on_the_page_of_tests():
+    files = {path.name for path in (ROOT / "tests").glob("test_*.py")}
+    assert files == set(re.findall(r"`(test_\w+\.py)`", PAGES["tests/README.md"]))
 
 
 def resolves(page, target):
