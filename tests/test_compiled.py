@@ -190,10 +190,10 @@ def test_a_deep_product_is_cut_without_a_trace():
 
 @examples(40)
 @given(rows=st.integers(1, 40), columns=st.integers(1, 40))
-def test_turning_is_transposition(rows, columns):
+def test_a_transpose_equals_that_of_numpy(rows, columns):
     a = np.arange(rows * 48, dtype=F).reshape(rows, 48)
     turned = np.full((columns, 48), -1, F)
-    kernels.function("products.turn", 6)(address(a), 48, address(turned), 48, rows, columns)
+    kernels.function("products.transpose", 6)(address(a), 48, address(turned), 48, rows, columns)
     np.testing.assert_array_equal(turned[:, :rows], a[:, :columns].T)
     assert (turned[:, rows:] == -1).all()
 

@@ -1,4 +1,8 @@
-"""Engines: what trains a group of trials. `autograd` is the reference; the others give its answer sooner."""
+"""Training: a group of trials becomes records, by the engine that `choice` picks; `autograd` is the reference engine.
+
+`loop` is the same for every engine. Engines: `chains` (compiled loops on the CPU), `stacked` and `grouped` (GPU),
+`convolutional`, `autograd`; `stepwise` drives all but the first.
+"""
 
 from collections.abc import Sequence
 
@@ -13,16 +17,16 @@ from initbench.training.loop import Observe, data_facts
 
 
 def train(group: Sequence[Trial], dataset: Dataset, observe: Observe) -> list[Record]:
-    """Train a group with the engine of its trials, in halves where the device's memory does not hold it.
+    """Train a group with the engine of its trials; if the device runs out of memory, train its halves.
 
-    `observe(group, step)` is called after every step and may raise to stop.
+    `observe(group, step)` is called after steps and may raise to stop.
     """
     try:
         return loop.train(group, dataset, observe, choose(group[0], dataset))
     except torch.OutOfMemoryError:
         if len(group) == 1:
             raise
-    # Outside of the clause: the exception would hold the frames that hold the memory (pytorch issue 27600).
+    # Outside the except clause: the exception keeps frames alive that hold the memory (pytorch issue 27600).
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     half = len(group) // 2

@@ -1,7 +1,7 @@
-"""Nonlinearities and their derivatives as ATen has them, in place and without a graph: what closed-form training needs.
+"""Nonlinearities and their derivatives from ATen, in place and without autograd, for `stacked` and `grouped`.
 
-Most derivatives follow from the output alone (tanh' = 1 - tanh²), so the pre-activation is overwritten; GELU and SiLU
-are not monotonic, their derivatives need the input.
+Most derivatives are functions of the output (tanh' = 1 - tanh²), so the pre-activation is overwritten; GELU and SiLU
+are not monotonic, so their derivatives need the input.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ ATEN = torch.ops.aten
 class Nonlinearity:
     """`apply(z, out=h)`, and `backward(∂h, kept)` that turns ∂h into ∂z in place.
 
-    `kept` is the output h, which may lie where z was, unless `keeps_input`.
+    `kept` is the output h, which may share memory with z, or the input z if `keeps_input`.
     """
 
     apply: Callable[..., object]
@@ -27,15 +27,15 @@ class Nonlinearity:
 
 
 def nonlinearity_of(module: nn.Module) -> Nonlinearity | None:
-    """Return the closed form of an activation module, None where there is none."""
+    """Return the nonlinearity of an activation module, or None if it is unknown."""
     known = _KNOWN.get(type(module))
     return known(module) if known else None
 
 
 def chain_of(model: nn.Module) -> list[tuple[nn.Linear, nn.Module]]:
-    """Return the layers of a chain of Linear (with bias), each with the activation that follows it, or an Identity.
+    """Return the layers of a chain of Linear (with bias), each with the activation after it or an Identity.
 
-    Empty where a model is anything else.
+    Empty if the model is anything else.
     """
     if type(model) is not nn.Sequential:
         return []
@@ -62,7 +62,7 @@ def _relu(_: nn.Module) -> Nonlinearity:
     derivative = ATEN.threshold_backward.grad_input
 
     def apply(z: Tensor, out: Tensor) -> None:
-        # In place it is one call without arguments to parse, which is most of what it costs in a small layer.
+        # In place it is one call without arguments; parsing arguments dominates its cost in a small layer.
         z.relu_() if out is z else torch.clamp_min(z, 0, out=out)
 
     def backward(gradient: Tensor, h: Tensor) -> None:
@@ -99,7 +99,7 @@ def _gelu(module: Any) -> Nonlinearity:  # noqa: ANN401 - as above
 
 
 def _by_name(name: str, *, keeps_input: bool = False) -> Callable[[nn.Module], Nonlinearity]:
-    """Take a function and its derivative by ATen's names: no parameters."""
+    """Return the nonlinearity with this name in ATen, which has no parameters."""
     function, derivative = getattr(ATEN, name).out, getattr(ATEN, f"{name}_backward").grad_input
 
     def backward(gradient: Tensor, kept: Tensor) -> None:
@@ -109,7 +109,7 @@ def _by_name(name: str, *, keeps_input: bool = False) -> Callable[[nn.Module], N
     return lambda _: made
 
 
-# Klambauer et al. 2017, eq. 2, to the digits that torch.selu has.
+# Klambauer et al. 2017, eq. 2, to the digits of torch.selu.
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 

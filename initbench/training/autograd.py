@@ -1,4 +1,4 @@
-"""The reference engine: PyTorch's own autograd and optimizers, for any nn.Module. The others are held against it."""
+"""The reference engine: PyTorch's own autograd and optimizers, for any nn.Module. The others are tested against it."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,9 +14,9 @@ from initbench.training.stepwise import stepwise
 
 
 class Autograd:
-    """Trains modules one after the other, as anyone would write it, or on a CUDA stream each.
+    """Trains modules one after the other with plain PyTorch, or each on its own CUDA stream.
 
-    Only where nothing in a forward pass waits for the device may `captures` be set: a user's model may do anything.
+    `captures` is only allowed if no forward pass waits for the device, which a user's model may do.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Autograd:
             return optimizer.open([{"params": list(model.parameters()), "lr": trial.lr}], captured=True)
         return optimizer.make(model.parameters(), lr=trial.lr)
 
-    def step(self, images: Tensor, labels: Tensor, *, gradients: bool) -> Tensor:  # noqa: ARG002 - they stay anyway
+    def step(self, images: Tensor, labels: Tensor, *, gradients: bool) -> Tensor:  # noqa: ARG002 - gradients are always kept
         """See `Stepper`."""
         share = len(self.models) // len(images)
         losses = []
@@ -78,7 +78,7 @@ class Autograd:
 
 
 def full_precision(logits: Tensor) -> Tensor:
-    """Return logits in 32 bits at least, for a loss to be taken from."""
+    """Return logits in at least 32 bits, for the loss."""
     return logits.float() if logits.dtype is torch.bfloat16 else logits
 
 

@@ -1,7 +1,7 @@
-"""Chains of Linear and activation on the CPU: one network at a time, in a loop compiled for this processor.
+"""The engine for chains of Linear and activation on the CPU: one network at a time, in a compiled loop.
 
-Here a model and a trial become the flat arrays that `training.compiled` works on, by address: an array must outlive the
-table that names it, so a trainer holds both.
+It lays a model and a trial out in the flat arrays that `training.compiled` reads by address: an array must outlive the
+table that holds its address, so the trainer keeps both.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,24 +24,24 @@ from initbench.training.optimizers import OPTIMIZERS
 
 Floats = npt.NDArray[np.float32]
 
-STRETCH = 2e9  # operations between two returns to Python: some 20 ms, a fifth of a second on a slow core
-EVALUATION_ROWS = 128  # images at a time: what they leave in a layer stays in the second-level cache
+STRETCH = 2e9  # operations between two returns to Python: about 20 ms, 0.2 s on a slow core
+EVALUATION_ROWS = 128  # images at a time, so that the outputs of a layer stay in the second-level cache
 LINE = 64  # bytes of a cache line
 
 
 @dataclass(frozen=True)
 class Activation:
-    """The kernels of a nonlinearity; `notes` says whether the forward one writes down φ' for the backward one."""
+    """The kernels of a nonlinearity; `stores_slope` is true if the forward one stores φ' for the backward one."""
 
     forward: str
     backward: str = "by_slope"
-    notes: bool = True
+    stores_slope: bool = True
 
 
 ACTIVATIONS: dict[type[nn.Module], Activation | None] = {
     nn.Identity: None,
-    nn.ReLU: Activation("relu", "relu_back", notes=False),
-    nn.LeakyReLU: Activation("leaky_relu", "leaky_relu_back", notes=False),
+    nn.ReLU: Activation("relu", "relu_back", stores_slope=False),
+    nn.LeakyReLU: Activation("leaky_relu", "leaky_relu_back", stores_slope=False),
     nn.Tanh: Activation("tanh"),
     nn.Sigmoid: Activation("sigmoid"),
     nn.SiLU: Activation("silu"),
@@ -52,24 +52,24 @@ ACTIVATIONS: dict[type[nn.Module], Activation | None] = {
 
 
 def takes(model: nn.Module) -> bool:
-    """Say whether a model is a chain that ends in a Linear layer, with activations as torch has them by default."""
+    """Return whether a model is a chain that ends in a Linear layer, with activations in torch's default form."""
     chain = chain_of(model)
     return bool(chain) and type(chain[-1][1]) is nn.Identity and all(_as_built_in(module) for _, module in chain)
 
 
 def _as_built_in(module: nn.Module) -> bool:
-    """Say whether an activation has torch's own parameters, which the kernels have written in."""
+    """Return whether an activation has torch's default parameters, which are constants in the kernels."""
     return module.extra_repr() == type(module)().extra_repr()
 
 
 @dataclass
 class _Arrays:
-    """Arrays that begin on a cache line, held as long as their addresses are used."""
+    """Arrays aligned to a cache line, kept alive as long as their addresses are used."""
 
     held: list[npt.NDArray[np.generic] | Tensor] = field(default_factory=list)
 
     def floats(self, *shape: int) -> Floats:
-        """Return zeros."""
+        """Return an array of zeros."""
         size = int(np.prod(shape))
         memory = np.zeros(size + LINE // 4, np.float32)
         start = -memory.ctypes.data % LINE // 4
@@ -77,7 +77,7 @@ class _Arrays:
         return memory[start : start + size].reshape(shape)
 
     def place(self, values: npt.ArrayLike, kind: type[np.generic]) -> int:
-        """Return the address of a copy of some values."""
+        """Return the address of a copy of `values`."""
         array = np.array(values, kind)
         self.held.append(array)
         return array.ctypes.data
@@ -107,7 +107,7 @@ class Chain:
         for i, (layer, module) in enumerate(chain):
             self._lay_out(i, layer, ACTIVATIONS[type(module)])
         self.task = self._task(widths)
-        self.looking = self._looking()
+        self.evaluation_layers = self._evaluation_layers()
         self.stretch = max(1, int(STRETCH / (6 * trial.batch_size * sum(map(_product, widths, widths[1:])))))
 
     def train(self, start: int, stop: int) -> Iterator[int]:
@@ -125,7 +125,7 @@ class Chain:
         assert images.is_contiguous()
         assert labels.is_contiguous()
         found = torch.empty(2, 1, len(labels))
-        given = self.looking.ctypes.data, len(self.looking), self.task.ctypes.data, EVALUATION_ROWS
+        given = self.evaluation_layers.ctypes.data, len(self.evaluation_layers), self.task.ctypes.data, EVALUATION_ROWS
         asked = images.data_ptr(), labels.data_ptr(), len(labels)
         kernels.function("chain.evaluate", 9)(*given, *asked, *(part.data_ptr() for part in found))
         return found
@@ -136,7 +136,7 @@ class Chain:
         return [steps if good.all() else int(good.argmin())]
 
     def _order(self, start: int, stop: int) -> Tensor:
-        """Return the images of each of some steps, (steps, batch): epoch after epoch, whole batches only."""
+        """Return the image indices of the steps start … stop - 1, (steps, batch): whole batches only in each epoch."""
         batch = self.trial.batch_size
         per_epoch = len(self.split) // batch
         parts = []
@@ -151,7 +151,7 @@ class Chain:
         return torch.cat(parts)
 
     def _lay_out(self, i: int, layer: nn.Linear, activation: Activation | None) -> None:
-        """Copy a layer's weights, make room for what training needs of it, and write its row of the table."""
+        """Copy a layer's weights, allocate its training buffers, and write its row of the table."""
         inputs, outputs, columns = layer.in_features, layer.out_features, self.columns[i + 1]
         weights = self.arrays.floats(inputs + 1, columns)
         weights[:inputs, :outputs] = layer.weight.detach().numpy().T
@@ -163,14 +163,14 @@ class Chain:
         for place in (layout.FIRST, layout.SECOND)[: self.rule.states]:
             row[place] = self.arrays.room(inputs + 1, columns)
         if i:
-            turned = self.arrays.floats(columns, self.columns[i])
-            turned[:outputs, :inputs] = layer.weight.detach().numpy()
-            row[layout.TURNED] = turned.ctypes.data
+            transposed = self.arrays.floats(columns, self.columns[i])
+            transposed[:outputs, :inputs] = layer.weight.detach().numpy()
+            row[layout.TRANSPOSED] = transposed.ctypes.data
         row[layout.Z] = self.arrays.room(self.trial.batch_size, columns)
         if activation is not None:
             row[layout.FORWARD] = kernels.address(f"activations.{activation.forward}")
             row[layout.BACKWARD] = kernels.address(f"activations.{activation.backward}")
-            row[layout.SLOPE] = self.arrays.room(self.trial.batch_size, columns) if activation.notes else 0
+            row[layout.SLOPE] = self.arrays.room(self.trial.batch_size, columns) if activation.stores_slope else 0
 
     def _task(self, widths: Sequence[int]) -> npt.NDArray[np.int64]:
         trial, split, arrays = self.trial, self.split, self.arrays
@@ -199,17 +199,19 @@ class Chain:
             layout.GATHER: kernels.address(f"products.gather_{kind}"),
             layout.PRODUCT: kernels.address("products.product"),
             layout.ADD_PRODUCT: kernels.address("products.add_product"),
-            layout.TURN: kernels.address("products.turn"),
+            layout.TRANSPOSE: kernels.address("products.transpose"),
             layout.UPDATE: kernels.address(f"updates.{rule.kernel}") if rule.kernel else 0,
         }
         return np.array([values[i] for i in range(layout.TASK)], np.int64)
 
-    def _looking(self) -> npt.NDArray[np.int64]:
-        """Return the table of the same weights for evaluation, whose layers write in turns into two buffers."""
-        looking = self.layers.copy()
+    def _evaluation_layers(self) -> npt.NDArray[np.int64]:
+        """Return the table of layers for evaluation: the same weights, with outputs alternating between two buffers."""
+        evaluation_layers = self.layers.copy()
         buffers = [self.arrays.room(EVALUATION_ROWS, max(self.columns)) for _ in range(3)]
-        looking[0::2, layout.Z], looking[1::2, layout.Z], looking[:, layout.SLOPE] = buffers
-        return looking
+        evaluation_layers[0::2, layout.Z], evaluation_layers[1::2, layout.Z], evaluation_layers[:, layout.SLOPE] = (
+            buffers
+        )
+        return evaluation_layers
 
 
 def _product(a: int, b: int) -> int:

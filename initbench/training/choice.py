@@ -1,7 +1,7 @@
-"""Which engine trains a trial, and which trials it takes together: pure functions of the trials.
+"""Which engine trains a trial, and which trials form a group: pure functions of the trials.
 
-What the engines share is the mathematics; bits differ between them, so the choice must not depend on the machine's
-load, on what is stored or installed, or on the other trials. On the CPU each network is trained alone.
+All engines compute the same mathematics, but bits differ, so the choice must not depend on the machine's load, on
+stored results, on installed packages or on the other trials. On the CPU each network is trained alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ from initbench.training.stepwise import stepwise
 Group = tuple[Trial, ...]
 
 ON_GPU = 64  # members of a stack of Linear on a GPU
-CONVOLUTIONS_ON_GPU = 8  # so many fill it; more only take memory
+CONVOLUTIONS_ON_GPU = 8  # these fill it; more only use memory
 
 
 def group_trials(trials: Sequence[Trial], datasets: Mapping[str, Dataset]) -> list[Group]:
-    """Divide trials into groups of even size, in the order in which they are asked for; `datasets` by fingerprint."""
+    """Divide trials into groups of even size, in the order of the trials; `datasets` by fingerprint."""
     kinds: dict[tuple[str, ...], list[Trial]] = {}
     for trial in trials:
         kinds.setdefault(_kind(trial), []).append(trial)
@@ -37,8 +37,8 @@ def group_trials(trials: Sequence[Trial], datasets: Mapping[str, Dataset]) -> li
 
 
 def choose(trial: Trial, dataset: Dataset) -> Engine:
-    """Return the engine of a trial: the fastest whose mathematics is the reference's, else the reference."""
-    if parse(trial.model).name not in MODELS:  # code of the user's may do anything that reads like a chain
+    """Return the engine of a trial: the fastest that computes the same as the reference, else the reference."""
+    if parse(trial.model).name not in MODELS:  # the user's code may look like a chain and do anything
         return autograd.ENGINE
     return _choose(trial.model, dataset.shape, dataset.classes, trial.device, trial.precision)
 
@@ -60,7 +60,7 @@ def _choose(model: str, shape: ImageShape, classes: int, device: str, precision:
 
 
 def _kind(trial: Trial) -> tuple[str, ...]:
-    """Return what trials of one group have in common; code of the user's may end its process, so it goes alone."""
+    """Return the key of a group; trials of the user's code, which may crash the process, are alone."""
     same = trial.model_dump_json(exclude={"scheme", "seed", "order_seed", "lr"})
     low, high = stacked.FOLDED_RATES
     folded = str(low <= trial.lr <= high)

@@ -1,13 +1,14 @@
-"""Convolutional networks through autograd, laid out so that the libraries below do least.
+"""Engines for convolutional networks through autograd, in memory layouts that save work in the libraries below.
 
-On the CPU, channels_last: oneDNN then reorders nothing between layers. Max-pooling comes before a ReLU that it follows:
-max(relu(x)) = relu(max(x)), gradients too (where the maximum is not positive, both are 0), and the ReLU has a quarter
-of the work. Measured on nine networks of these forms, both together take 0.64 to 0.89 of the time (1.2 on one of two
-layers of 8 channels); fused optimizers brought nothing that could be told.
+On the CPU, channels_last: oneDNN then reorders nothing between layers. A max-pooling after a ReLU is moved before it:
+max(relu(x)) = relu(max(x)), and gradients are equal (both are 0 if the maximum is not positive), and the ReLU has a
+quarter of the work. On nine such networks both together take 0.64 to 0.89 of the time (1.2 on one with two layers of 8
+channels); fused optimizers had no measurable effect.
 
-On a GPU, a group at once, in the fastest of three forms: members side by side in grouped convolutions, members on
-streams of their own, or one after the other; all in one CUDA graph. Which is fastest depends on widths, images and the
-card (grouped convolutions are often slower: pytorch issues 73764, 34977), so each is timed before training starts.
+On a GPU, a group is trained at once in the fastest of three forms: members side by side in grouped convolutions,
+members on their own streams, or one after the other; all in one CUDA graph. Which is fastest depends on widths, images
+and the GPU (grouped convolutions are often slower: pytorch issues 73764, 34977), so each is timed before training
+starts.
 """
 
 import copy
@@ -32,28 +33,28 @@ LANES = 8  # float32 numbers of an AVX2 register
 
 
 def takes_channels_last(model: nn.Module) -> bool:
-    """Say whether a model has two-dimensional convolutions, and none that channels_last would harm."""
+    """Return whether a model has two-dimensional convolutions, and none that channels_last would crash."""
     convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     return bool(convolutions) and not any(map(_overruns, convolutions))
 
 
 def _overruns(convolution: nn.Conv2d) -> bool:
-    """Say whether oneDNN 3.12 would write past a buffer: where a processor has AVX2 and no more, the process dies.
+    """Return whether oneDNN 3.12 would write past a buffer, which crashes the process on processors with AVX2 at most.
 
-    Seen for kernels of 1×1 with a stride and fewer than 8 inputs, in channels_last alone.
+    Observed for strided 1×1 kernels with fewer than 8 inputs, only in channels_last.
     """
     strided = max(convolution.stride) > 1
     return max(convolution.kernel_size) == 1 and strided and convolution.in_channels < LANES
 
 
 def channels_last(models: Sequence[nn.Module], trials: Sequence[Trial], _: int) -> Stepper:
-    """Open autograd over models in the layout that oneDNN works in."""
+    """Open autograd over models in channels_last, oneDNN's native layout."""
     laid_out = [pooling_first(model).to(memory_format=torch.channels_last) for model in models]  # type: ignore[call-overload] # torch's stub leaves this form of Module.to out
     return Autograd(laid_out, trials, name="autograd(channels_last)")
 
 
 def pooling_first(model: nn.Module) -> nn.Module:
-    """Return a chain with each max-pooling before the ReLU that it follows, over the same parameters."""
+    """Return a chain with each max-pooling moved before the ReLU that it follows, over the same parameters."""
     if type(model) is not nn.Sequential:
         return model
     modules = list(model)
@@ -69,14 +70,14 @@ def one_by_one(models: Sequence[nn.Module], trials: Sequence[Trial], _: int) -> 
 
 
 def streamed(models: Sequence[nn.Module], trials: Sequence[Trial], _: int) -> Stepper:
-    """Open autograd over each member on a stream of its own."""
+    """Open autograd over each member on its own CUDA stream."""
     wanted = models if trials[0].device == "cuda" else ()
     streams = [torch.cuda.Stream() for _ in wanted]  # type: ignore[no-untyped-call] # torch's own
     return Autograd(models, trials, name="autograd(streams)", captures=True, streams=streams)
 
 
 def fastest(models: Sequence[nn.Module], trials: Sequence[Trial], orders: int, *, shape: ImageShape) -> Stepper:
-    """Open whichever form takes least time for a few steps on noise, tried on copies of the models."""
+    """Open the form that is fastest for a few steps on noise, timed on copies of the models."""
     if len(models) == 1:
         return one_by_one(models, trials, orders)
     forms: list[OpenStepper] = [one_by_one, streamed, *([Grouped] if groupable(models[0]) else [])]
@@ -87,7 +88,7 @@ def fastest(models: Sequence[nn.Module], trials: Sequence[Trial], orders: int, *
 def _seconds(stepper: Stepper, trial: Trial, orders: int, shape: ImageShape) -> float:
     images = torch.randn(orders, trial.batch_size, *shape, device=trial.device)
     labels = torch.zeros(orders, trial.batch_size, dtype=torch.int64, device=trial.device)
-    for _ in range(TIMED_STEPS):  # the first choose kernels and fill caches
+    for _ in range(TIMED_STEPS):  # warm-up: the first steps choose kernels and fill caches
         stepper.step(images, labels, gradients=True)
     advance = cuda.replayed(stepper) if stepper.captures else partial(stepper.step, gradients=False)
     advance(images, labels)

@@ -1,4 +1,4 @@
-"""What only a CUDA device needs: a stream of its own, the step as a graph."""
+"""CUDA only: a side stream, and a training step as a CUDA graph."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from initbench.training.engine import Stepper
 
 @contextmanager
 def side_stream(device: str) -> Iterator[None]:
-    """Work on another stream than the default one, as everything must that a graph is captured after."""
+    """Run the block on a stream other than the default one, as CUDA graph capture requires."""
     if device != "cuda":
         yield
         return
@@ -23,16 +23,16 @@ def side_stream(device: str) -> Iterator[None]:
 
 
 def wait(device: str) -> None:
-    """Return when the device has done all that it was given; the CPU always has."""
+    """Wait until the device has finished its queued work; a no-op on the CPU."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def replayed(stepper: Stepper) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the stepper's step as a CUDA graph: captured at its first call, launched as one thing from then on.
+    """Return the stepper's step as a CUDA graph: captured at its first call and replayed afterwards.
 
-    The batch must lie in the same memory at every call. The steps before, with gradients kept, have warmed up what a
-    capture must not meet for the first time: libraries, optimizer state.
+    The batch must be in the same memory at every call. Earlier steps, with gradients kept, must have initialized what
+    cannot be initialized during capture: libraries, optimizer state.
     """
     graph: torch.cuda.CUDAGraph | None = None
     losses = torch.empty(0)

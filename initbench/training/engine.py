@@ -1,4 +1,4 @@
-"""What an engine offers to the loop of `training`: the networks of one group, trained and evaluated together."""
+"""The interface between engines and `loop`: trainers of the networks of one group, and steppers for `stepwise`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from initbench.datasets.batches import Split
 from initbench.records.recipe import Trial
 
-EVALUATION_BATCH = 512  # bounds the memory of an evaluation: a CNN keeps its activations for so many images at once
+EVALUATION_BATCH = 512  # bounds the memory of an evaluation: a CNN holds the activations of this many images
 
 
 class Trainer(Protocol):
-    """Initialized networks of one shape in training, one a trial: the members of a group.
+    """Trains the members of a group: initialized networks of one shape, one per trial.
 
-    `name` is the engine's in records. `losses` (members, steps) are those of each batch before its update, `norms`
-    (members, early steps) those of each gradient, all of a network's parameters taken as one vector.
+    `name` is the engine's name in records. `losses` (members, steps) has the loss of each batch before its update,
+    `norms` (members, early steps) the norm of each gradient over all parameters of a network.
     """
 
     name: str
@@ -24,13 +24,13 @@ class Trainer(Protocol):
     norms: Tensor
 
     def train(self, start: int, stop: int) -> Iterator[int]:
-        """Take the steps start … stop - 1; yield, every fraction of a second at least, how many were taken in all."""
+        """Take the steps start … stop - 1; yield the total number of steps taken, several times per second."""
 
     def first_bad(self, steps: int) -> list[int]:
-        """Return how many of so many steps each member took before a loss was not finite, all if none was."""
+        """Return for each member the first of `steps` steps with a loss that is not finite; `steps` if none."""
 
     def scores(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return each member's loss on each image (n, …) in evaluation mode, and 1 where it is right, else 0.
+        """Return each member's loss on each image (n, …) in evaluation mode, and 1 if its prediction is right, else 0.
 
         Shape (2, members, n).
         """
@@ -41,23 +41,23 @@ Open = Callable[[Sequence[nn.Module], Sequence[Trial], Split], Trainer]  # (mode
 
 @dataclass(frozen=True)
 class Engine:
-    """A way to train: what opens its trainer, and how many members a group may have."""
+    """A way to train: `open` returns a trainer; a group has at most `members` members."""
 
     open: Open
     members: int = 1
 
 
 class Stepper(Protocol):
-    """Members of a group that are trained step by step, on batches that are given to them.
+    """Trains the members of a group step by step on given batches.
 
-    `captures`: a step is the same launches every time, so a CUDA graph can hold it.
+    `captures`: every step launches the same kernels, so it can be captured in a CUDA graph.
     """
 
     name: str
     captures: bool
 
     def step(self, images: Tensor, labels: Tensor, *, gradients: bool) -> Tensor:
-        """Update every member once and return the losses (members,) from before.
+        """Update every member once and return the losses (members,) before the update.
 
         Args:
             images: (orders, batch, channels, height, width); members take the orders in equal consecutive shares.
@@ -66,7 +66,7 @@ class Stepper(Protocol):
         """
 
     def gradient_norms(self) -> Tensor:
-        """Return the norm of each member's last gradient, all of its parameters taken as one vector: (members,)."""
+        """Return the norm of each member's last gradient over all its parameters: (members,)."""
 
     def logits(self, images: Tensor) -> Tensor:
-        """Return what every member makes of the same images (n, …) in evaluation mode: (members, n, classes)."""
+        """Return every member's logits for the same images (n, …) in evaluation mode: (members, n, classes)."""

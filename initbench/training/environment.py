@@ -1,4 +1,4 @@
-"""What the numbers depend on besides the trial: versions, processor, threads; and which devices work here."""
+"""The environment of a trial: versions, processor, threads, precision; and which devices are available."""
 
 import os
 import platform
@@ -35,18 +35,18 @@ def describe(device: str, engine: str) -> Environment:
 
 
 def _blas() -> str:
-    """Return the library of torch's matrix products and its version, as torch was built."""
-    told = torch.__config__.show()
-    name = re.search(r"BLAS_INFO=(\w+)", told)
-    mkl = re.search(r"Math Kernel Library Version ([\w.]+)", told)
+    """Return the BLAS library that torch was built with, and its version."""
+    config = torch.__config__.show()
+    name = re.search(r"BLAS_INFO=(\w+)", config)
+    mkl = re.search(r"Math Kernel Library Version ([\w.]+)", config)
     return " ".join([name[1] if name else "unknown", *([mkl[1]] if mkl else [])])
 
 
 @cache
 def device_name(device: str) -> str:
-    """Return the name of a processor, as its maker writes it."""
+    """Return the manufacturer's name of a device."""
     if device == "cuda":
-        return torch.cuda.get_device_name() if torch.cuda.is_available() else "none here"  # trained on a cluster
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else "none here"  # the trial ran on a cluster
     if device == "mps":
         return f"Apple GPU, {platform.processor()}"
     cpuinfo = Path("/proc/cpuinfo")
@@ -56,10 +56,10 @@ def device_name(device: str) -> str:
 
 
 def choose_device(asked: str) -> str:
-    """Return the device type for `auto`, `cpu`, `cuda` or `mps`; `auto` is CUDA where there is one, else the CPU.
+    """Return the device type for `auto`, `cpu`, `cuda` or `mps`; `auto` is CUDA if available, else the CPU.
 
     Raises:
-        ConfigurationError: the device asked for does not exist here.
+        ConfigurationError: the device is not available on this machine.
     """
     working = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if asked == "auto":
@@ -73,17 +73,17 @@ def choose_device(asked: str) -> str:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def reproducible(device: str, precision: Precision = "float32") -> Iterator[None]:
-    """Fix what could change the bits of a trial, and put it back afterwards.
+    """Fix the settings that could change the bits of a trial, and restore them afterwards.
 
-    On the CPU, one thread: sums over several depend on how many there are, and small networks are slower with them. On
-    CUDA, TF32 where `precision` asks for it and nowhere else (cuDNN would take it unasked in convolutions), and
-    algorithms chosen without timing.
+    On the CPU, one thread: sums depend on the number of threads, and small networks are slower with several. On CUDA,
+    TF32 only if `precision` asks for it (by default cuDNN uses it in convolutions), and algorithms chosen without
+    timing.
     """
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
@@ -98,10 +98,10 @@ def reproducible(device: str, precision: Precision = "float32") -> Iterator[None
 
 @contextmanager
 def denormals(*, flushed: bool) -> Iterator[None]:
-    """Have this thread take numbers below 2^-126 for 0, or keep them, and put that back afterwards.
+    """Flush numbers below 2^-126 to 0 in this thread, or keep them, and restore the mode afterwards.
 
-    Sums with such numbers cost up to a hundred times as much, and a network whose signal vanishes is full of them; at
-    step 0 they are what is looked at. Where a processor has no such mode nothing changes.
+    Arithmetic on such numbers is up to a hundred times slower, and a network whose signal vanishes has many; at step 0
+    they are measured. On a processor without this mode nothing changes.
     """
     before = _flushes()
     torch.set_flush_denormal(flushed)
@@ -116,15 +116,15 @@ def _flushes() -> bool:
 
 
 def in_precision(trial: Trial) -> AbstractContextManager[object]:
-    """Compute a model's forward pass in the trial's precision: its weights stay float32, whatever that is."""
+    """Compute a model's forward pass in the trial's precision; its weights stay float32."""
     if trial.precision == "bfloat16":
-        # Without the cache of cast weights, which a CUDA graph must not hold; each is cast once a step anyway.
+        # Without the cache of cast weights, which a CUDA graph must not capture; each is cast once per step anyway.
         return torch.autocast(trial.device, torch.bfloat16, cache_enabled=False)
     return nullcontext()
 
 
 def check_precision(precision: Precision, device: str) -> None:
-    """Refuse a precision that the device does not have.
+    """Raise if the device does not support the precision.
 
     Raises:
         ConfigurationError: TF32 without an NVIDIA GPU of the Ampere generation or later.

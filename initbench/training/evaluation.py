@@ -1,4 +1,4 @@
-"""Evaluation of a group, the same for every engine: on samples on the way, on whole splits at the end."""
+"""Evaluation of a group, the same for every engine: on samples during training, on whole splits at the end."""
 
 import math
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from initbench.training.engine import EVALUATION_BATCH, Trainer
 
 @dataclass(frozen=True)
 class Probe:
-    """What an evaluation on the way looks at: equal samples of training and validation, one after the other.
+    """The images of evaluations during training: equal samples of training and validation, concatenated.
 
-    Standardized once, and passed through the networks together: for a small one the calls cost more than the sums.
+    Standardized once, and evaluated in one pass: for a small network calls cost more than arithmetic.
     """
 
     images: Tensor
@@ -32,7 +32,7 @@ class Probe:
 
 @dataclass
 class Course:
-    """What a member's training has shown after `steps`; `outcome` is None as long as its losses are finite."""
+    """A member's curve after `steps` steps; `outcome` is None as long as its losses are finite."""
 
     steps: int = 0
     curve: list[Point] = field(default_factory=list)
@@ -41,9 +41,9 @@ class Course:
 
 @torch.no_grad()
 def look(courses: Sequence[Course], trainer: Trainer, probe: Probe, step: int, epoch: float) -> None:
-    """Add a point to each curve that goes on, or end it where a loss is not finite. The device is read once."""
+    """Add a point to each member's curve, or end it if a loss is not finite, with one read from the device."""
     scores = trainer.scores(probe.images, probe.labels)
-    # Each (members, 2): of training and of validation.
+    # Each is (members, 2): training and validation.
     losses, hits = scores.view(2, len(courses), 2, -1).mean(dim=3).tolist()
     members = zip(courses, losses, hits, trainer.first_bad(step), strict=True)
     for course, (train_loss, val_loss), (_, val_accuracy), bad in members:
@@ -59,7 +59,7 @@ def look(courses: Sequence[Course], trainer: Trainer, probe: Probe, step: int, e
 
 
 def final_evaluations(trainer: Trainer, courses: Sequence[Course], dataset: Dataset, device: str) -> list[Final | None]:
-    """Evaluate trained members, None for those that diverged; the only place where test data are read."""
+    """Evaluate trained members, None for those that diverged; the only use of test data."""
     if all(course.outcome for course in courses):
         return [None] * len(courses)
     train, val, test = (resident(dataset, split, device) for split in ("train", "val", "test"))
@@ -78,16 +78,16 @@ def evaluate(trainer: Trainer, split: Split, index: Tensor) -> Tensor:
     return torch.stack(sums).sum(0) / len(index)
 
 
-# Of the multiplications of training, for evaluations on the way. LEAST_SAMPLE may cost more than that, and the last
-# evaluation, on whole splits, comes on top: in all 11 % of a default trial, 20 % of 200 steps, 39 % of 100.
+# The cost of evaluations during training, relative to training. LEAST_SAMPLE may exceed it, and the final evaluation on
+# whole splits is extra: in total 11 % of a default trial, 20 % at 200 steps, 39 % at 100.
 SHARE_OF_WORK = 0.05
-LEAST_SAMPLE = 160  # fewer images would not resolve a percent of accuracy
+LEAST_SAMPLE = 160  # fewer images cannot resolve a percentage point of accuracy
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:
     """Return the steps to evaluate at: 0, then log-spaced and distinct, the last included.
 
-    Log-spaced, for training changes most at its start (bsuite's logging does the same).
+    Log-spaced, because training changes most at its start (as in bsuite's logging).
     """
     if evaluations < 3:
         return [0, steps]
@@ -96,9 +96,9 @@ def evaluation_steps(steps: int, evaluations: int) -> list[int]:
 
 
 def evaluation_sample(steps: int, batch_size: int, evaluations: int, available: int) -> int:
-    """Return how many images of each split an evaluation looks at.
+    """Return the number of images of each split in an evaluation.
 
-    A training step costs about three forward passes an image, an evaluation one on each of two samples.
+    A training step costs about three forward passes per image, an evaluation one for each of two samples.
     """
     affordable = SHARE_OF_WORK * 3 * steps * batch_size / (2 * evaluations)
     return min(available, max(LEAST_SAMPLE, int(affordable)))

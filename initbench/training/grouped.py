@@ -1,9 +1,9 @@
 """Members of a group side by side in one network: grouped convolutions, batched products, autograd.
 
-Channels of all members lie next to each other, (batch, members · channels, height, width); a convolution with as many
-groups as members keeps them apart, and pooling and activations do not mix channels anyway. Members that share a batch
-share the image: their first convolutions are then one with more channels out. The loss is the sum of the members', so
-each member's gradient is its own; the weights of each are one slice of a stacked parameter.
+The channels of all members are concatenated, (batch, members · channels, height, width); a convolution with one group
+per member keeps them apart, and pooling and activations do not mix channels. Members that share a batch share the input
+image: their first convolutions become one with more output channels. The loss is the sum of the members' losses, so
+each member's gradient is its own; each member's weights are one slice of a stacked parameter.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from initbench.training.optimizers import OPTIMIZERS
 
 
 def groupable(model: nn.Module) -> bool:
-    """Say whether a model is a chain of modules that have a form side by side."""
+    """Return whether a model is a chain of modules that can be grouped."""
     return type(model) is nn.Sequential and all(map(_has_form, model))
 
 
@@ -32,7 +32,7 @@ def _has_form(module: nn.Module) -> bool:
 
 
 class Grouped:
-    """Trains chains side by side; a module of the first member stands for all, with the weights of all."""
+    """Trains chains side by side; the modules of the first member are used with the weights of all."""
 
     def __init__(self, models: Sequence[nn.Module], trials: Sequence[Trial], orders: int) -> None:
         self.members, self.orders, self.trials = len(models), orders, trials
@@ -43,7 +43,7 @@ class Grouped:
         self.biases = [_stacked(members, "bias") for members in chains]
         self.statistics = [_statistics(members) for members in chains]
         self.parameters = [p for pair in zip(self.weights, self.biases, strict=True) for p in pair if p is not None]
-        # One view of each parameter a member, for a learning rate of its own; gradients are accumulated in place.
+        # One view of each parameter per member, for its own learning rate; gradients are accumulated in place.
         for parameter in self.parameters:
             parameter.grad = torch.zeros_like(parameter)
         optimizer = OPTIMIZERS.build(trials[0].optimizer)
@@ -56,7 +56,7 @@ class Grouped:
             piece.grad = parameter.grad[k] if parameter.grad is not None else None
         return {"params": slices, "lr": self.trials[k].lr}
 
-    def step(self, images: Tensor, labels: Tensor, *, gradients: bool) -> Tensor:  # noqa: ARG002 - they stay anyway
+    def step(self, images: Tensor, labels: Tensor, *, gradients: bool) -> Tensor:  # noqa: ARG002 - gradients are always kept
         """See `Stepper`."""
         for parameter in self.parameters:
             if parameter.grad is not None:
@@ -81,7 +81,7 @@ class Grouped:
         return self._forward(images, 1, training=False)
 
     def _forward(self, h: Tensor, inputs: int, *, training: bool) -> Tensor:
-        """Return logits (members, n, classes) of images that hold the channels of `inputs` groups side by side."""
+        """Return logits (members, n, classes) of images with the channels of `inputs` groups concatenated."""
         with in_precision(self.trials[0]):
             flat = False
             for i, module in enumerate(self.modules):
@@ -113,7 +113,7 @@ class Grouped:
         return h.view(len(h), inputs, -1).transpose(0, 1)
 
     def _pointwise(self, i: int, h: Tensor, *, training: bool) -> Tensor:
-        """Apply what does not mix channels, or mixes those of one member."""
+        """Apply a module that does not mix the channels of different members."""
         module, weight, bias = self.modules[i], self.weights[i], self.biases[i]
         if weight is None or bias is None:
             return module(h)  # type: ignore[no-any-return] # nn.Module calls are untyped
@@ -134,8 +134,8 @@ def _stacked(members: Sequence[nn.Module], name: str) -> Tensor | None:
 
 
 def _statistics(members: Sequence[nn.Module]) -> tuple[Tensor, Tensor] | None:
-    """Return running means and variances, the members' side by side; None for what has none."""
+    """Return the members' running means and variances, concatenated; None if they have none."""
     norms = [member for member in members if isinstance(member, nn.BatchNorm2d)]
     if not norms:
         return None
-    return torch.cat([norm.running_mean for norm in norms]), torch.cat([norm.running_var for norm in norms])  # type: ignore[misc] # they track, as every BatchNorm2d here does
+    return torch.cat([norm.running_mean for norm in norms]), torch.cat([norm.running_var for norm in norms])  # type: ignore[misc] # every BatchNorm2d here tracks them

@@ -1,4 +1,4 @@
-"""The training of a group, the same for every engine: initialize, look at step 0, step, evaluate on schedule, test."""
+"""The training of a group, the same for every engine: initialize, measure step 0, train, evaluate, test."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,14 +21,14 @@ from initbench.training.engine import Engine, Trainer
 from initbench.training.environment import denormals, describe, reproducible
 from initbench.training.evaluation import Course, Probe, evaluation_sample, evaluation_steps, final_evaluations, look
 
-INITIALIZATION_IMAGES = 256  # that a scheme may look at, drawn anew for every seed
+INITIALIZATION_IMAGES = 256  # for schemes that use data, drawn per seed
 
 Observe = Callable[[Sequence[Trial], int], None]
 
 
 @dataclass(frozen=True)
 class Start:
-    """A trial's network at step 0, and what came of initializing it."""
+    """A trial's initialized network at step 0, with the cost of initializing it."""
 
     trial: Trial
     model: nn.Module
@@ -70,7 +70,7 @@ def _start(trial: Trial, dataset: Dataset) -> Start:
 
 
 def initialized(trial: Trial, dataset: Dataset) -> tuple[nn.Module, list[Assignment], Passes]:
-    """Build the trial's model and initialize it; the passes are what that cost beside drawing."""
+    """Build and initialize the trial's model; the passes are the cost of initialization besides drawing."""
     model = build_model(trial.model, dataset.shape, dataset.classes, seed=trial.seed)
     scheme = parse_scheme(trial.scheme)
     assignments = assign(scheme, weighted_layers(model))
@@ -79,7 +79,7 @@ def initialized(trial: Trial, dataset: Dataset) -> tuple[nn.Module, list[Assignm
 
 
 def sample_for(scheme: Scheme, dataset: Dataset, seed: int) -> Sample:
-    """Return the training data that a scheme may look at: a sample of the seed's own, none where it needs none."""
+    """Return the training data for a scheme: a sample drawn for the seed, empty if it needs none."""
     if scheme.procedure is None or scheme.procedure.needs == "nothing":
         return Sample(())
     split = resident(dataset, "train", "cpu")
@@ -90,7 +90,7 @@ def sample_for(scheme: Scheme, dataset: Dataset, seed: int) -> Sample:
 def _fit(
     trainer: Trainer, group: Sequence[Trial], dataset: Dataset, observe: Observe
 ) -> tuple[list[Course], list[Early]]:
-    """Train until the last step, or until every member has shown a loss that is not finite."""
+    """Train until the last step, or until every member has diverged."""
     trial = group[0]
     train_split, val_split = (resident(dataset, split, trial.device) for split in ("train", "val"))
     size = evaluation_sample(trial.steps, trial.batch_size, trial.evaluations, len(val_split))
@@ -107,7 +107,7 @@ def _fit(
 
 
 def _early(course: Course, losses: Tensor, norms: Tensor) -> Early:
-    """Cut a member's first steps where its course ended, though others went on."""
+    """Return a member's first steps, up to its end if it diverged while others continued."""
     seen = min(course.steps, len(norms))
     return Early(losses=tuple(losses[:seen].tolist()), gradient_norms=tuple(norms[:seen].tolist()))
 
@@ -132,7 +132,7 @@ def _record(
 
 
 def data_facts(dataset: Dataset) -> DataFacts:
-    """Return what a record keeps of its dataset."""
+    """Return the facts about the dataset that a record stores."""
     return DataFacts(
         classes=dataset.classes,
         train_size=dataset.train_size,

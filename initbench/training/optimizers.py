@@ -1,7 +1,7 @@
-"""Optimizers: torch.optim's, under its names and defaults; the learning rate is an axis of its own.
+"""Optimizers: torch.optim's, with its names and defaults; the learning rate is a separate axis.
 
-A factory takes what the user sets and returns an `Optimizer`. Nothing of torch.optim is built while a recipe is
-checked, for its first optimizer imports torch's compiler (1.3 s).
+A factory takes the user's parameters and returns an `Optimizer`. Checking a recipe constructs no torch.optim optimizer,
+because the first one imports torch's compiler (1.3 s).
 """
 
 from collections.abc import Callable
@@ -22,9 +22,9 @@ Positive = Annotated[FiniteFloat, Field(gt=0)]
 
 @dataclass(frozen=True)
 class Rule:
-    """How `training.compiled.updates` computes the same: its kernel, "" for plain SGD, and what follows the rate.
+    """The same optimizer in `training.compiled.updates`: its kernel, "" for plain SGD, and its settings after the rate.
 
-    `states` is how many arrays of the weights' size it keeps.
+    `states` is the number of state arrays, each of the weights' size.
     """
 
     kernel: str
@@ -37,8 +37,8 @@ class Optimizer:
     """`make(parameters, lr=…)` is torch.optim's own, `rule` the same in a compiled loop.
 
     `momentum` is that of plain SGD (0 without), whose update an engine may fold into the weight gradient's product;
-    None for every other rule. `fused` says whether torch has it in one pass over memory, `capturable` whether it has to
-    be told that a CUDA graph will hold it.
+    None for every other rule. `fused` is true if torch has a fused version, `capturable` if it takes that flag for CUDA
+    graphs.
     """
 
     make: Callable[..., torch.optim.Optimizer]

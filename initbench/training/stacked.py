@@ -1,16 +1,16 @@
-"""Stacks of Linear and activation for a GPU: backpropagation written out, buffers allocated once, no graph.
+"""Groups of chains of Linear and activation on a GPU, as stacks: explicit backpropagation in preallocated buffers.
 
 For a layer with input h, weights W (out, in), bias b and nonlinearity φ
 
     z = h Wᵀ + b    h' = φ(z)    ∂z = φ'(z) ∂h'    ∂h = ∂z W    ∂W = ∂zᵀ h    ∂b = ∂zᵀ 1
 
 and the softmax's ∂z = (p - onehot) / batch. Plain SGD needs no gradient buffer: W ← W - lr ∂W is one product that adds
-to what it writes, and so is the velocity of momentum. A gradient that is kept goes to torch.optim in its place.
+to its output, and so is the velocity of momentum. For other optimizers torch.optim uses the stored gradient.
 
-A group is trained in stacks (members, …, …), products being batched ones: so one call serves all members where a call
-costs as much as its sums. Members have learning rates of their own: since all
-that follows is linear in ∂z, each rate multiplies the ∂z of the last layer. No sum runs over members; but a batched
-product may choose its kernel by how many there are, so the last bits of a member can depend on its company.
+A group is trained as stacks (members, …, …) with batched products: one call serves all members, because for small
+layers a call costs as much as its arithmetic. Each member has its own learning rate: everything after the last layer's
+∂z is linear in it, so the rate multiplies that ∂z. No sum runs over members; but a batched product may choose its
+kernel by the number of members, so the last bits of a member can depend on the size of its group.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,14 +55,14 @@ class _Layer:
 
 
 def layers_of(model: nn.Module) -> list[tuple[nn.Linear, Nonlinearity]]:
-    """Return the layers of a chain, each with what follows it; none where a model is anything else."""
+    """Return the layers of a chain, each with its nonlinearity; empty if the model is anything else."""
     return [(linear, nonlinearity_of(module) or IDENTITY) for linear, module in chain_of(model)]
 
 
 class Stacked:
     """Trains the stacks of a group.
 
-    Members share batches where there are fewer `orders` than members; their first layers are then one wide product.
+    If there are fewer `orders` than members, members share batches; their first layers are then one wide product.
     """
 
     def __init__(self, models: Sequence[nn.Module], trials: Sequence[Trial], orders: int) -> None:
@@ -111,7 +111,7 @@ class Stacked:
         return outputs[-1].clone()
 
     def _outputs(self, count: int) -> list[Tensor]:
-        """Return a buffer a layer for `count` images, those of the last call where it asked for as many."""
+        """Return one output buffer per layer for `count` images, reused if the last call had the same count."""
         if self.outputs[0].shape[-2] != count:
             self.outputs = [o.new_empty(*o.shape[:-2], count, o.shape[-1]) for o in self.outputs]
         return self.outputs
@@ -154,7 +154,7 @@ class Stacked:
         return side_by_side.view(*side_by_side.shape[:2], self.members // self.orders, -1)
 
     def _loss_gradient(self, labels: Tensor) -> Tensor:
-        """Leave scale · (p - onehot) in the last layer's ∂z, and return the mean losses."""
+        """Write scale · (p - onehot) to the last layer's ∂z, and return the mean losses."""
         last = self.layers[-1]
         if self.wide:
             labels = labels.repeat_interleave(self.members // self.orders, dim=0)
@@ -165,7 +165,7 @@ class Stacked:
         return losses
 
     def _backward(self, inputs: Tensor, treat: Callable[[_Parameter, Tensor], None]) -> None:
-        """Go through the layers from the last, handing each parameter to `treat` when ∂h no longer needs it."""
+        """Go through the layers backwards and call `treat` on each parameter once ∂h no longer needs it."""
         for i in range(len(self.layers) - 1, -1, -1):
             layer = self.layers[i]
             layer.nonlinearity.backward(layer.gradient, layer.z if layer.nonlinearity.keeps_input else layer.output)
@@ -177,7 +177,7 @@ class Stacked:
                 treat(parameter, inputs if parameter.right is None else parameter.right)
 
     def _fold(self, parameter: _Parameter, right: Tensor) -> None:
-        """Update as the gradient is computed: two products at once."""
+        """Update while computing the gradient, in one product."""
         velocity = parameter.velocity
         if velocity is not None:
             velocity.baddbmm_(parameter.left, right, beta=self.momentum)  # with out= it would copy first
@@ -189,7 +189,7 @@ class Stacked:
         torch.bmm(parameter.left, right, out=parameter.gradient)
 
     def _apply(self) -> None:
-        """Update with the gradients that were kept."""
+        """Update with the stored gradients."""
         if self.optimizer is not None:
             self.optimizer.step()
             return
@@ -204,7 +204,7 @@ class Stacked:
         like = stacks[0][0][0].weight.detach()
         ones = like.new_ones(*shape, 1)
         self.minus_one = -ones
-        # A layer's ∂z is done with once the one before has its own: two buffers a width do, and stay in the cache.
+        # A layer's ∂z is not needed after the previous layer's: two buffers per width suffice, and stay in the cache.
         gradients: dict[tuple[int, int], Tensor] = {}
         self.layers: list[_Layer] = []
         self.parameters: list[_Parameter] = []

@@ -1,4 +1,4 @@
-"""Training step by step: what drives an engine that is given one batch after the other."""
+"""A trainer that drives a `Stepper` batch by batch; it makes an engine of any stepper."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,9 +16,9 @@ OpenStepper = Callable[[Sequence[nn.Module], Sequence[Trial], int], Stepper]  # 
 
 
 class Stepwise:
-    """Hands batches to a `Stepper`, and notes what came of each; see `Trainer`.
+    """Trains a `Stepper` batch by batch and records losses and norms; see `Trainer`.
 
-    Where it `shares_batches`, members of one data order get each batch once, for all of them.
+    If `shared`, members with the same data order share each batch.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Stepwise:
         orders = data_orders(group, shared=shared)
         trial = group[0]
         self.stepper = opened(models, group, len(orders))
-        # On a GPU the bits of a product may depend on how many there are; on the CPU networks go one by one.
+        # On a GPU the bits of a batched product may depend on its size; on the CPU networks are trained one by one.
         self.name = self.stepper.name + ("" if trial.device == "cpu" else f", {len(group)} at a time")
         self.batches = split.batches(orders, trial.batch_size, trial.steps)
         # Read only at evaluations: a read waits for the device.
@@ -66,7 +66,7 @@ def stepwise(opened: OpenStepper, members: int = 1, *, shares_batches: bool = Fa
 
 
 def data_orders(group: Sequence[Trial], *, shared: bool) -> list[int]:
-    """Return the seeds of the data orders that members take in equal consecutive shares: one each unless `shared`."""
+    """Return the seeds of the data orders, each for an equal share of consecutive members; one each unless `shared`."""
     seeds = [trial.data_seed for trial in group]
     distinct = list(dict.fromkeys(seeds))
     fits = len(seeds) % len(distinct) == 0

@@ -1,4 +1,4 @@
-"""`python -m initbench.training.compiled`: compile what a first trial needs, before anybody waits for it."""
+"""`python -m initbench.training.compiled`: compile the kernels of a first trial in advance."""
 
 from initbench.training.compiled.kernels import FIRST, address
 

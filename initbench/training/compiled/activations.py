@@ -1,11 +1,11 @@
 """Nonlinearities and their derivatives, each to a few units in the last place of float32 down to 2^-121.
 
-A forward kernel turns z into h = φ(z) in its place, and notes φ'(z) beside it where the way back cannot read it off h:
-1 - tanh² would have no digit left where tanh is near 1. A backward kernel turns ∂h into ∂z in its place. NaN passes
-through all of them, as in torch: "diverged" must not become "does not learn".
+A forward kernel replaces z by h = φ(z) in place, and stores φ'(z) if the backward pass cannot compute it from h: 1 -
+tanh² would lose all digits where tanh is near 1. A backward kernel replaces ∂h by ∂z in place. NaN propagates through
+all of them, as in torch: a diverged trial must not look like one that does not learn.
 
-Formulas are free of branches and of library calls, so that loops over them become vector instructions (an exponential
-then costs 0.3 ns; NumPy's tanh 12).
+Formulas have no branches and no library calls, so that the compiler vectorizes loops over them (an exponential then
+costs 0.3 ns; NumPy's tanh 12).
 """
 
 import numpy as np
@@ -124,7 +124,7 @@ def exponential_linear_at(z: np.float32, scale: np.float32, alpha: np.float32) -
 def relu(z: int, _slope: int, count: int) -> None:
     h = floats_at(z)
     for i in range(count):
-        h[i] = F(0) if h[i] <= F(0) else h[i]  # the other way round would turn a NaN into 0
+        h[i] = F(0) if h[i] <= F(0) else h[i]  # with > 0 a NaN would become 0
 
 
 def relu_back(gradient: int, output: int, _slope: int, count: int) -> None:

@@ -1,14 +1,14 @@
-"""The loop: a chain of Linear and activation trained from one evaluation to the next without returning to Python.
+"""The training loop of a chain of Linear and activation, from one evaluation to the next, without returning to Python.
 
 For a layer with input h, weights W and bias b, kept as (inputs + 1, outputs) with the bias for its last row,
 
     z = h W + b    h' = φ(z)    ∂z = φ'(z) ∂h'    ∂h = ∂z Wᵀ    ∂W = hᵀ ∂z    ∂b = 1ᵀ ∂z
 
-and the softmax's ∂z = (p - onehot) / batch. ∂h wants W turned over, of which a copy is kept. Plain SGD needs no
-gradient but where its norm is asked for: W ← W - rate · hᵀ ∂z is one product that adds to what it writes.
+and the softmax's ∂z = (p - onehot) / batch. ∂h needs Wᵀ, of which a copy is kept. Plain SGD needs the
+gradient only when its norm is recorded: W ← W - rate · hᵀ ∂z is one product that adds to its output.
 
-One network at a time: no sum runs over networks and none is computed in company, so nothing but the trial itself can
-change its bits. Rows are padded with zeros to whole vectors, which stay zeros: what comes back to them is 0.
+Networks are trained one at a time and no sum runs over networks, so only the trial itself determines its bits. Rows are
+padded with zeros to whole vectors; the padding stays zero, because its gradients are 0.
 """
 
 import math
@@ -46,8 +46,8 @@ from initbench.training.compiled.layout import (
     STD,
     SUMS,
     THERE,
-    TURN,
-    TURNED,
+    TRANSPOSE,
+    TRANSPOSED,
     UPDATE,
     WEIGHTS,
     ZEROS,
@@ -55,15 +55,15 @@ from initbench.training.compiled.layout import (
     Y,
     Z,
 )  # fmt: skip
-from initbench.training.compiled.vectors import BYTES, call, doubles_at, floats_at, multiply_add, part, wholes_at
+from initbench.training.compiled.vectors import BYTES, call, doubles_at, floats_at, integers_at, multiply_add, part
 
 F = np.float32
-WORD = 8  # bytes of a whole number
+WORD = 8  # bytes of an integer
 
 
 @part
 def column_sums(gradient: Any, rows: int, columns: int, sums: Any) -> None:
-    """Write what the rows of a gradient sum up to: the gradient of the bias."""
+    """Write the sum over the rows of a gradient: the gradient of the bias."""
     for j in range(columns):
         sums[j] = F(0)
     for i in range(rows):
@@ -73,7 +73,7 @@ def column_sums(gradient: Any, rows: int, columns: int, sums: Any) -> None:
 
 @part
 def sum_of_squares(values: Any, count: int, sums: Any) -> float:
-    """Return Σ v² in float64; `count` is a multiple of 16: as many sums run side by side, always in the same order."""
+    """Return Σ v² in float64; `count` is a multiple of 16: 16 partial sums are kept, always in the same order."""
     for j in range(PAD):
         sums[j] = 0.0
     for i in range(0, count, PAD):
@@ -126,55 +126,72 @@ def forward(layers: int, depth: int, product: int, x: int, rows: int, pixels: in
     """Fill the z of every layer from rows of `pixels` inputs at the address x."""
     h, h_row = x, pixels
     for i in range(depth):
-        of = wholes_at(layers + i * LAYER * WORD)
-        bias = of[WEIGHTS] + of[INPUTS] * of[COLUMNS] * BYTES
+        layer = integers_at(layers + i * LAYER * WORD)
+        bias = layer[WEIGHTS] + layer[INPUTS] * layer[COLUMNS] * BYTES
         call(
-            product, (of[Z], of[COLUMNS], h, h_row, 1, of[WEIGHTS], of[COLUMNS], bias, 0, rows, of[COLUMNS], of[INPUTS])
+            product,
+            (
+                layer[Z],
+                layer[COLUMNS],
+                h,
+                h_row,
+                1,
+                layer[WEIGHTS],
+                layer[COLUMNS],
+                bias,
+                0,
+                rows,
+                layer[COLUMNS],
+                layer[INPUTS],
+            ),
         )
-        if of[FORWARD]:
-            call(of[FORWARD], (of[Z], of[SLOPE], rows * of[COLUMNS]))
-        h, h_row = of[Z], of[COLUMNS]
+        if layer[FORWARD]:
+            call(layer[FORWARD], (layer[Z], layer[SLOPE], rows * layer[COLUMNS]))
+        h, h_row = layer[Z], layer[COLUMNS]
 
 
 @part
-def weight_gradient(task: Any, of: Any, h: int, h_row: int, gradient: int) -> None:
+def weight_gradient(task: Any, layer: Any, h: int, h_row: int, gradient: int) -> None:
     """Write hᵀ ∂z and 1ᵀ ∂z for one layer."""
     call(
         task[PRODUCT],
         (
-            of[GRADIENT], of[COLUMNS], h, 1, h_row, gradient, of[COLUMNS], task[ZEROS], 0,
-            of[INPUTS], of[COLUMNS], task[BATCH],
+            layer[GRADIENT], layer[COLUMNS], h, 1, h_row, gradient, layer[COLUMNS], task[ZEROS], 0,
+            layer[INPUTS], layer[COLUMNS], task[BATCH],
         ),
     )  # fmt: skip
-    sums = of[GRADIENT] + of[INPUTS] * of[COLUMNS] * BYTES
-    column_sums(floats_at(gradient), task[BATCH], of[COLUMNS], floats_at(sums))
+    sums = layer[GRADIENT] + layer[INPUTS] * layer[COLUMNS] * BYTES
+    column_sums(floats_at(gradient), task[BATCH], layer[COLUMNS], floats_at(sums))
 
 
 @part
-def descend(task: Any, of: Any, h: int, h_row: int, gradient: int) -> None:
-    """Update one layer by plain SGD, without a gradient of the weights in between."""
+def descend(task: Any, layer: Any, h: int, h_row: int, gradient: int) -> None:
+    """Update one layer by plain SGD, without storing the gradient of the weights."""
     call(
         task[ADD_PRODUCT],
         (
-            of[WEIGHTS], of[COLUMNS], h, 1, h_row, gradient, of[COLUMNS],
-            of[INPUTS], of[COLUMNS], task[BATCH], task[FACTOR],
+            layer[WEIGHTS], layer[COLUMNS], h, 1, h_row, gradient, layer[COLUMNS],
+            layer[INPUTS], layer[COLUMNS], task[BATCH], task[FACTOR],
         ),
     )  # fmt: skip
-    sums, bias = floats_at(of[GRADIENT]), floats_at(of[WEIGHTS] + of[INPUTS] * of[COLUMNS] * BYTES)
-    column_sums(floats_at(gradient), task[BATCH], of[COLUMNS], sums)
+    sums, bias = floats_at(layer[GRADIENT]), floats_at(layer[WEIGHTS] + layer[INPUTS] * layer[COLUMNS] * BYTES)
+    column_sums(floats_at(gradient), task[BATCH], layer[COLUMNS], sums)
     factor = floats_at(task[FACTOR])[0]
-    for j in range(of[COLUMNS]):
+    for j in range(layer[COLUMNS]):
         bias[j] = multiply_add(factor, sums[j], bias[j])
 
 
 @part
-def update(task: Any, of: Any, step: int) -> None:
-    """Update one layer with the gradient that was written."""
-    count = (of[INPUTS] + 1) * of[COLUMNS]
+def update(task: Any, layer: Any, step: int) -> None:
+    """Update one layer with its stored gradient."""
+    count = (layer[INPUTS] + 1) * layer[COLUMNS]
     if task[UPDATE]:
-        call(task[UPDATE], (of[WEIGHTS], of[GRADIENT], of[FIRST], of[SECOND], task[SETTINGS], step + 1, count))
+        call(
+            task[UPDATE],
+            (layer[WEIGHTS], layer[GRADIENT], layer[FIRST], layer[SECOND], task[SETTINGS], step + 1, count),
+        )
         return
-    weights, gradient, factor = floats_at(of[WEIGHTS]), floats_at(of[GRADIENT]), floats_at(task[FACTOR])[0]
+    weights, gradient, factor = floats_at(layer[WEIGHTS]), floats_at(layer[GRADIENT]), floats_at(task[FACTOR])[0]
     for i in range(count):
         weights[i] = multiply_add(factor, gradient[i], weights[i])
 
@@ -182,17 +199,17 @@ def update(task: Any, of: Any, step: int) -> None:
 def train(layers: int, depth: int, job: int, order: int, start: int, stop: int, losses: int, norms: int) -> None:
     """Take the steps start … stop - 1; `order` (steps, batch) begins with the batch of `start`.
 
-    Writes each batch's loss from before its update, and for early steps the norm of the whole gradient.
+    Writes the loss of each batch before its update, and for early steps the norm of the whole gradient.
     """
-    task = wholes_at(job)
+    task = integers_at(job)
     rows, pixels = task[BATCH], task[CHANNELS] * task[PLANE]
-    all_labels, labels = wholes_at(task[LABELS]), wholes_at(task[Y])
-    last = wholes_at(layers + (depth - 1) * LAYER * WORD)
+    all_labels, labels = integers_at(task[LABELS]), integers_at(task[Y])
+    last = integers_at(layers + (depth - 1) * LAYER * WORD)
     for step in range(start, stop):
         index = order + (step - start) * rows * WORD
         call(task[GATHER], (task[IMAGES], index, task[X], task[MEAN], task[STD], rows, task[CHANNELS], task[PLANE]))
         for i in range(rows):
-            labels[i] = all_labels[wholes_at(index)[i]]
+            labels[i] = all_labels[integers_at(index)[i]]
         forward(layers, depth, task[PRODUCT], task[X], rows, pixels)
         here, there = task[HERE], task[THERE]
         loss = loss_and_gradient(floats_at(last[Z]), labels, rows, last[COLUMNS], task[CLASSES], floats_at(here))
@@ -200,33 +217,36 @@ def train(layers: int, depth: int, job: int, order: int, start: int, stop: int, 
         keeps = step < task[EARLY]
         squares = 0.0
         for k in range(depth - 1, -1, -1):
-            of = wholes_at(layers + k * LAYER * WORD)
-            if of[BACKWARD]:
-                call(of[BACKWARD], (here, of[Z], of[SLOPE], rows * of[COLUMNS]))
+            layer = integers_at(layers + k * LAYER * WORD)
+            if layer[BACKWARD]:
+                call(layer[BACKWARD], (here, layer[Z], layer[SLOPE], rows * layer[COLUMNS]))
             if k:
-                before = wholes_at(layers + (k - 1) * LAYER * WORD)
+                before = integers_at(layers + (k - 1) * LAYER * WORD)
                 # ∂h is taken before the weights change.
                 call(
                     task[PRODUCT],
                     (
-                        there, before[COLUMNS], here, of[COLUMNS], 1, of[TURNED], before[COLUMNS], task[ZEROS], 0,
-                        rows, before[COLUMNS], of[OUTPUTS],
+                        there, before[COLUMNS], here, layer[COLUMNS], 1, layer[TRANSPOSED], before[COLUMNS],
+                        task[ZEROS], 0, rows, before[COLUMNS], layer[OUTPUTS],
                     ),
                 )  # fmt: skip
                 h, h_row = before[Z], before[COLUMNS]
             else:
                 h, h_row = task[X], pixels
             if keeps or task[UPDATE]:
-                weight_gradient(task, of, h, h_row, here)
+                weight_gradient(task, layer, h, h_row, here)
                 if keeps:
                     squares += sum_of_squares(
-                        floats_at(of[GRADIENT]), (of[INPUTS] + 1) * of[COLUMNS], doubles_at(task[SUMS])
+                        floats_at(layer[GRADIENT]), (layer[INPUTS] + 1) * layer[COLUMNS], doubles_at(task[SUMS])
                     )
-                update(task, of, step)
+                update(task, layer, step)
             else:
-                descend(task, of, h, h_row, here)
+                descend(task, layer, h, h_row, here)
             if k:
-                call(task[TURN], (of[WEIGHTS], of[COLUMNS], of[TURNED], before[COLUMNS], of[INPUTS], of[OUTPUTS]))
+                call(
+                    task[TRANSPOSE],
+                    (layer[WEIGHTS], layer[COLUMNS], layer[TRANSPOSED], before[COLUMNS], layer[INPUTS], layer[OUTPUTS]),
+                )
             here, there = there, here
         if keeps:
             floats_at(norms)[step] = F(math.sqrt(squares))
@@ -235,14 +255,14 @@ def train(layers: int, depth: int, job: int, order: int, start: int, stop: int, 
 def evaluate(
     layers: int, depth: int, job: int, rows: int, x: int, labels: int, count: int, losses: int, hits: int
 ) -> None:
-    """Write the loss of each of `count` standardized images, and 1 where the answer is right, else 0.
+    """Write the loss of each of `count` standardized images, and 1 if the prediction is right, else 0.
 
-    The layers of this table have room for so many `rows` at a time.
+    The buffers of the layers hold `rows` images at a time.
     """
-    task = wholes_at(job)
+    task = integers_at(job)
     pixels, classes = task[CHANNELS] * task[PLANE], task[CLASSES]
-    last = wholes_at(layers + (depth - 1) * LAYER * WORD)
-    z, right, shares = floats_at(last[Z]), wholes_at(labels), floats_at(last[SLOPE])
+    last = integers_at(layers + (depth - 1) * LAYER * WORD)
+    z, right, shares = floats_at(last[Z]), integers_at(labels), floats_at(last[SLOPE])
     for first in range(0, count, rows):
         here = min(rows, count - first)
         forward(layers, depth, task[PRODUCT], x + first * pixels * BYTES, here, pixels)

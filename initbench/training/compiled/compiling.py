@@ -9,7 +9,7 @@ from numba.core.registry import cpu_target
 
 
 def machine_code(name: str, symbol: str) -> bytes:
-    """Return a kernel's object file, made for this processor, in which it is called `symbol`; it runs without Numba."""
+    """Return a kernel's object file for this processor, with the kernel as `symbol`; it runs without Numba."""
     module, _, own = name.partition(".")
     function = getattr(importlib.import_module(f"{__package__}.{module}"), own)
     arguments = (types.intp,) * len(inspect.signature(function).parameters)

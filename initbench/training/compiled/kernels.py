@@ -1,10 +1,10 @@
-"""Kernels by name: compiled when first asked for, their machine code kept for the next process.
+"""Kernels by name: compiled on first use, with their machine code cached for later processes.
 
-It lies in a folder of the user's own, an object file a kernel, in a subfolder named by all that the code depends on:
-the versions of Python, NumPy, Numba and LLVM, the processor, and every source file here. So no file is ever stale, and
-a process that finds its files needs LLVM's loader alone: 50 ms, where importing Numba and having it read a cache of its
-own takes 700. A process that finds a kernel being compiled by another waits for it. Where nothing can be kept, code is
-compiled in memory, in every process.
+The cache is in the user's own folder, one object file per kernel, in a subfolder named after a hash of everything that
+the code depends on: the versions of Python, NumPy, Numba and LLVM, the processor, and every source file here. So no
+file is ever stale, and a process that finds its files needs only LLVM's loader: 50 ms, whereas importing Numba and
+loading from Numba's own cache takes 700. A process waits for a kernel that another one is compiling. If the cache
+cannot be written, each process compiles in memory.
 """
 
 import ctypes
@@ -30,21 +30,21 @@ try:
 except ImportError:  # Windows: two processes that begin at once both compile, and the later one's file stays
     fcntl = None  # type: ignore[assignment]
 
-# What a first trial needs, whatever its activation and optimizer.
+# The kernels of a first trial; others depend on its activation and optimizer.
 FIRST = (
-    "products.product", "products.add_product", "products.turn", "products.gather_bytes", "products.gather_floats",
+    "products.product", "products.add_product", "products.transpose", "products.gather_bytes", "products.gather_floats",
     "activations.relu", "activations.relu_back", "chain.evaluate", "chain.train",
 )  # fmt: skip
-DIGEST = 32  # bytes of SHA-256 before the code: a file that was cut or changed is made anew
+DIGEST = 32  # bytes of SHA-256 before the code; a truncated or changed file is compiled again
 
 _one_at_a_time = threading.RLock()
 _compilers: list[subprocess.Popen[bytes]] = []
-_loaded: list[llvm.ExecutionEngine] = []  # which the addresses live as long as
+_loaded: list[llvm.ExecutionEngine] = []  # addresses are valid as long as these live
 
 
 @cache
 def address(name: str) -> int:
-    """Return where a kernel's machine code lies; `name` is its module's and its own, as "activations.relu"."""
+    """Return the address of a kernel's machine code; `name` is module.function, such as "activations.relu"."""
     with _one_at_a_time:
         code = _read(name) or _made(name)
         engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target().create_target_machine(jit=True))
@@ -56,8 +56,8 @@ def address(name: str) -> int:
 
 @cache
 def function(name: str, count: int) -> Callable[..., None]:
-    """Return a kernel as Python calls it, with `count` whole numbers and addresses; other threads run meanwhile."""
-    # As every function that Numba compiles, it has a place for a result and one for an exception, and uses neither.
+    """Return a kernel as a Python function of `count` integers and addresses, which releases the GIL."""
+    # Functions compiled by Numba take two more arguments, for a result and an exception; kernels use neither.
     code = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_ssize_t] * (2 + count))(address(name))
     nowhere = ctypes.c_void_p()
 
@@ -74,14 +74,14 @@ def symbol(name: str) -> str:
 
 
 def are_ready(names: tuple[str, ...] = FIRST) -> bool:
-    """Say whether kernels were compiled here before, without reading them."""
+    """Return whether these kernels are in the cache, without reading them."""
     return all(_place(name).exists() for name in names)
 
 
 def begin() -> bool:
-    """Have another process compile what a first trial needs, if that was not done here before; say whether it does.
+    """Start a process that compiles the kernels of a first trial, unless they are cached; return whether it started.
 
-    So it happens while this one imports torch. Whoever needs a kernel before it is there waits for it.
+    It runs while this process imports torch. A kernel needed before it is ready is waited for.
     """
     if are_ready() or not can_keep():
         return False
@@ -99,7 +99,7 @@ def begin() -> bool:
 
 
 def can_keep() -> bool:
-    """Say whether machine code can be kept for the next process."""
+    """Return whether the cache can be written."""
     try:
         folder().mkdir(mode=0o700, parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder()).close()
@@ -109,17 +109,17 @@ def can_keep() -> bool:
 
 
 def processor() -> str:
-    """Return LLVM's name of the processor that code is made for."""
+    """Return LLVM's name of the processor that code is compiled for."""
     return os.environ.get("NUMBA_CPU_NAME") or str(llvm.get_host_cpu_name())
 
 
 @cache
 def folder() -> Path:
-    """Return the folder of object files, whether it exists or not."""
-    told = [sys.version, *(version(package) for package in ("numpy", "numba", "llvmlite"))]
-    told += [llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()]
-    told += [f"{key}={value}" for key, value in sorted(os.environ.items()) if key.startswith("NUMBA_")]
-    digest = hashlib.sha256("\0".join(told).encode())
+    """Return the folder of object files, which need not exist."""
+    parts = [sys.version, *(version(package) for package in ("numpy", "numba", "llvmlite"))]
+    parts += [llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()]
+    parts += [f"{key}={value}" for key, value in sorted(os.environ.items()) if key.startswith("NUMBA_")]
+    digest = hashlib.sha256("\0".join(parts).encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     return cache_dir() / "compiled" / digest.hexdigest()[:16]
@@ -137,7 +137,7 @@ def _place(name: str) -> Path:
 
 
 def _read(name: str) -> bytes | None:
-    """Return kept machine code, None where there is none, or it is not whole, or others could have written it."""
+    """Return cached machine code; None if it is missing or damaged, or others could have written it."""
     try:
         if not _is_private(folder()):
             return None
@@ -149,21 +149,21 @@ def _read(name: str) -> bytes | None:
 
 
 def _made(name: str) -> bytes:
-    """Compile a kernel, unless another process has done so while this one waited for it, and keep it if possible."""
-    from initbench.training.compiled.compiling import machine_code  # noqa: PLC0415 - it loads Numba
+    """Compile a kernel, unless another process did while this one waited, and cache it if possible."""
+    from initbench.training.compiled.compiling import machine_code  # noqa: PLC0415 - it imports Numba
 
     with _alone():
         code = _read(name)
         if code is None:
             code = machine_code(name, symbol(name))
-            with suppress(OSError):  # nowhere to keep it: the next process compiles it again
+            with suppress(OSError):  # not writable: the next process compiles it again
                 _keep(_place(name), hashlib.sha256(code).digest() + code)
         return code
 
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Keep other processes of this folder from compiling meanwhile, where it can be written at all."""
+    """Hold the lock of the cache folder, so that one process compiles at a time; no lock if it is not writable."""
     try:
         folder().mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (folder() / "lock").open("a")
@@ -172,12 +172,12 @@ def _alone() -> Iterator[None]:
         return
     with lock:
         if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file closes, or the process dies
+            fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file closes or the process dies
         yield
 
 
 def _keep(place: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     if not _is_private(place.parent):
         return
     with tempfile.TemporaryDirectory(dir=place.parent) as beside:
@@ -187,8 +187,8 @@ def _keep(place: Path, content: bytes) -> None:
 
 
 def _is_private(place: Path) -> bool:
-    """Say whether only this user can have written to a folder: what lies there is run."""
+    """Return whether only this user can have written to a folder, whose files are executed."""
     status = place.stat()
-    if not hasattr(os, "geteuid"):  # Windows, whose mode says nothing; the cache lies in the user's own profile
+    if not hasattr(os, "geteuid"):  # Windows has no such mode; the cache is in the user's own profile
         return True
     return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

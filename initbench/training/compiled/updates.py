@@ -1,8 +1,8 @@
-"""Optimizers: one pass over the weights (and biases) of a layer, as torch.optim computes it.
+"""Optimizers: one pass over the weights and biases of a layer, computed as in torch.optim.
 
-An update takes the weights, their gradient (which it may overwrite), two arrays of its own that begin as zeros, its
-settings (the learning rate first), the number of the step, from 1, and how many weights there are. Plain SGD has none:
-its update is part of the gradient's product (see `chain`).
+An update takes the weights, their gradient (which it may overwrite), two state arrays that start as zeros, its settings
+(the learning rate first), the step number from 1, and the number of weights. Plain SGD has no kernel here: its update
+is part of the gradient's product (see `chain`).
 """
 
 import numpy as np

@@ -1,8 +1,7 @@
-"""What Numba cannot say and LLVM can: a tile of a matrix product, a square turned over, a call by address.
+"""LLVM code that Numba cannot express: a tile of a matrix product, an 8 × 8 transpose, a call by address.
 
-Each function here becomes a handful of vector instructions where it is called. Multiply-adds are written out, none is
-left to the compiler to find or to reorder, so the order of every sum is the source's: it does not depend on how wide
-the processor's vectors are.
+Each function becomes a few inlined vector instructions. Multiply-adds are explicit, so that the compiler neither
+creates nor reorders any: the order of every sum is that of the source, whatever the width of the processor's vectors.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,14 +14,14 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-# Decorates what kernels are made of, itself no kernel: nothing is compiled for Python or C to call it.
+# Decorates helper functions of kernels: no wrapper is compiled for calls from Python or C.
 part = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy", boundscheck=False)
 
 ADDRESS, COUNT, FLOAT = ir.IntType(64), ir.IntType(64), ir.FloatType()
 BYTES = 4  # of a float32
 
-# Registers hold a tile of the result while the product runs through its depth: 12 × 2 of 32 registers of 16 floats
-# where there is AVX-512, 6 × 2 of 16 registers of 8 elsewhere (NEON takes two of its own for one).
+# Registers hold a tile of the result while the product runs over its depth: 12 × 2 of 32 registers of 16 floats
+# where there is AVX-512, 6 × 2 of 16 registers of 8 elsewhere (on NEON each is two registers).
 WIDE = "+avx512f" in str(cpu_target.target_context.codegen().magic_tuple()[2]).split(",")
 LANES = 16 if WIDE else 8
 ROWS = (12, 4, 2, 1) if WIDE else (6, 2, 1)
@@ -68,7 +67,7 @@ def multiply_add(_: Any, a: Any, b: Any, c: Any) -> Any:
 
 @intrinsic
 def power_of_two(_: Any, exponent: Any) -> Any:
-    """Return 2^k as float32 for a whole k from -126 to 127: its bits, which a vector can be made of."""
+    """Return 2^k as float32 for a whole k from -126 to 127: its bits, which vectorizes."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         bits = ir.IntType(32)
@@ -78,7 +77,7 @@ def power_of_two(_: Any, exponent: Any) -> Any:
 
 
 def pointer_to(kind: Any) -> Callable[[int], Any]:
-    """Return what turns an address into a pointer to a Numba type, which is read and written by index."""
+    """Return an intrinsic that casts an address to a pointer to a Numba type, read and written by index."""
     pointer = types.CPointer(kind)
 
     @intrinsic
@@ -92,14 +91,14 @@ def pointer_to(kind: Any) -> Callable[[int], Any]:
 
 
 floats_at, doubles_at = pointer_to(types.float32), pointer_to(types.float64)
-wholes_at, bytes_at = pointer_to(types.int64), pointer_to(types.uint8)
+integers_at, bytes_at = pointer_to(types.int64), pointer_to(types.uint8)
 
 
 @intrinsic
 def call(_: Any, address: Any, arguments: Any) -> Any:
-    """Call a kernel by its address, with a tuple of whole numbers and addresses.
+    """Call a kernel by its address, with a tuple of integers and addresses.
 
-    As every function that Numba compiles it takes two places more, for its result and an exception, and has neither.
+    Functions compiled by Numba take two more arguments, for a result and an exception; kernels use neither.
     """
 
     def generate(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
@@ -113,11 +112,10 @@ def call(_: Any, address: Any, arguments: Any) -> Any:
 
 
 def product_of(*, adds: bool) -> Callable[..., None]:
-    """Return what computes C = S + A · B by tiles, or C = C + factor · A · B where it `adds`.
+    """Return an intrinsic that computes C = S + A · B by tiles, or C = C + factor · A · B if it `adds`.
 
-    Its arguments: C, A, B and S by address, each with the distance from row to row (A's columns have one too); how many
-    rows and columns C has, the latter a multiple of LANES; how deep the product is, 1 at least; the address of the
-    factor.
+    Arguments: the addresses of C, A, B and S, each with its row stride (and A's column stride); the numbers of rows and
+    columns of C, the latter a multiple of LANES; the depth of the product, at least 1; the address of the factor.
     """
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -178,10 +176,10 @@ class _Operands:
     factor: Any
 
 
-def _tile(builder: Any, of: _Operands, top: Any, left: Any, high: int, wide: int, *, adds: bool) -> None:
-    """Compute high × wide of the product in registers, each element one sum in order of depth.
+def _tile(builder: Any, operands: _Operands, top: Any, left: Any, high: int, wide: int, *, adds: bool) -> None:
+    """Compute high × wide elements of the product in registers, each as one sum in order of depth.
 
-    So no element depends on the tile that it falls into.
+    So no element depends on the tile that contains it.
     """
     vector, vectors = ir.VectorType(FLOAT, LANES), wide // LANES
     places = [(r, v) for r in range(high) for v in range(vectors)]
@@ -191,7 +189,7 @@ def _tile(builder: Any, of: _Operands, top: Any, left: Any, high: int, wide: int
         return builder.add(row, builder.add(left, COUNT(v * LANES)))
 
     begun = {
-        (r, v): ir.Constant(vector, None) if adds else _load(builder, of.s, element(of.s_row, r, v), vector)
+        (r, v): ir.Constant(vector, None) if adds else _load(builder, operands.s, element(operands.s_row, r, v), vector)
         for r, v in places
     }
     before, loop, after = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("done")
@@ -199,12 +197,12 @@ def _tile(builder: Any, of: _Operands, top: Any, left: Any, high: int, wide: int
     builder.position_at_end(loop)
     k = builder.phi(COUNT)
     sums = {place: builder.phi(vector) for place in places}
-    b_k = builder.add(builder.mul(of.b_row, k), left)
-    right = [_load(builder, of.b, builder.add(b_k, COUNT(v * LANES)), vector) for v in range(vectors)]
+    b_k = builder.add(builder.mul(operands.b_row, k), left)
+    right = [_load(builder, operands.b, builder.add(b_k, COUNT(v * LANES)), vector) for v in range(vectors)]
     new: dict[tuple[int, int], Any] = {}
     for r in range(high):
-        a_k = builder.add(builder.mul(builder.add(top, COUNT(r)), of.a_row), builder.mul(of.a_column, k))
-        spread = _splat(builder, _load(builder, of.a, a_k, FLOAT), vector)
+        a_k = builder.add(builder.mul(builder.add(top, COUNT(r)), operands.a_row), builder.mul(operands.a_column, k))
+        spread = _splat(builder, _load(builder, operands.a, a_k, FLOAT), vector)
         new |= {(r, v): _multiply_add(builder, spread, right[v], sums[r, v]) for v in range(vectors)}
     for place in places:
         sums[place].add_incoming(begun[place], before)
@@ -212,18 +210,18 @@ def _tile(builder: Any, of: _Operands, top: Any, left: Any, high: int, wide: int
     following = builder.add(k, COUNT(1))
     k.add_incoming(COUNT(0), before)
     k.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", following, of.depth), loop, after)
+    builder.cbranch(builder.icmp_signed("<", following, operands.depth), loop, after)
     builder.position_at_end(after)
-    scale = _splat(builder, _load(builder, of.factor, COUNT(0), FLOAT), vector) if adds else None
+    scale = _splat(builder, _load(builder, operands.factor, COUNT(0), FLOAT), vector) if adds else None
     for r, v in places:
-        place, value = element(of.c_row, r, v), new[r, v]
+        place, value = element(operands.c_row, r, v), new[r, v]
         if adds:
-            value = _multiply_add(builder, scale, value, _load(builder, of.c, place, vector))
-        _store(builder, value, of.c, place)
+            value = _multiply_add(builder, scale, value, _load(builder, operands.c, place, vector))
+        _store(builder, value, operands.c, place)
 
 
 def _interleaved(builder: Any, one: Any, other: Any, width: int) -> tuple[Any, Any]:
-    """Exchange blocks of `width` lanes between two vectors, as one step of turning a square."""
+    """Exchange blocks of `width` lanes between two vectors, as one step of a transpose."""
     lanes = range(SQUARE)
     low = [i if not i & width else i - width + SQUARE for i in lanes]
     high = [i + width if not i & width else i + SQUARE for i in lanes]
@@ -235,8 +233,8 @@ def _shuffled(builder: Any, one: Any, other: Any, places: Sequence[int]) -> Any:
 
 
 @intrinsic
-def turn_square(_: Any, source: Any, source_row: Any, target: Any, target_row: Any) -> Any:
-    """Write a square of 8 × 8, turned over its diagonal: 24 shuffles in place of 64 scattered numbers."""
+def transpose_square(_: Any, source: Any, source_row: Any, target: Any, target_row: Any) -> Any:
+    """Write the transpose of an 8 × 8 square: 24 shuffles instead of 64 scattered stores."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         here, row, there, target = arguments
