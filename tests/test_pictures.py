@@ -132,10 +132,14 @@ def hold_apart(figure, name):
 
 def crowds(counts, short):
     """Every count of schemes, with short and long names, in every style; all but those of `short` are long cases."""
-    for count, (length, names), style in product(counts, (("short", SHORT), ("long", LONG)), STYLES):
-        case = (count, length, style)
-        marks = () if case in short else (pytest.mark.long,)
-        yield pytest.param(count, names, STYLES[style], id="-".join(map(str, case)), marks=marks)
+    cases = product(counts, (("short", SHORT), ("long", LONG)), STYLES)
+    return [
+        pytest.param(
+            count, names, STYLES[style], id=f"{count}-{length}-{style}",
+            marks=() if (count, length, style) in short else pytest.mark.long,
+        )
+        for count, (length, names), style in cases
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,7 @@ def test_all_that_is_stored_needs_no_cluster(initbench, tmp_path):
     assert run.wait() == 0, said(run)
 
 
+@pytest.mark.long
 def test_a_grid_of_rates_is_tuned_and_scored_on_one_cluster(initbench, scheduler, tmp_path, truth):
     question = ("-s", "kaiming", "--seeds", "2", "--steps", "10", "--lr", "0.01,0.1")
     run = initbench(*question, "--executor", scheduler.address, "--out", "out")

@@ -4,9 +4,9 @@ import json
 import re
 
 import pytest
-from fork_server import SCALE
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from long_form import examples
 from stored import payloads
 
 from initbench.records import store
@@ -61,7 +61,7 @@ def test_a_file_cut_at_every_length_is_refused(tmp_path, one):
 FLIPS = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=4)
 
 
-@settings(max_examples=300 * SCALE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(300)
 @given(flips=FLIPS, cut=st.none() | st.floats(0, 1), doubled=st.booleans())
 def test_flipped_cut_and_repeated_bytes_never_read_as_another_record(tmp_path, one, flips, cut, doubled):
     whole, trial_id, record = one
