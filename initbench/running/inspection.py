@@ -102,7 +102,7 @@ def inspect(
     >>> import torch
     >>> layers = inspect(torch.nn.Linear(4, 3), torch.ones(16, 4))
     >>> list(layers["layer"])
-    ['']
+    ['weight']
     """
     inputs = batch if isinstance(batch, tuple) else (batch,)
     plan = InspectionPlan(
