@@ -403,7 +403,7 @@ def made(tmp_path_factory, cache):
         (("-m", "mine.py:cached"), 2, "cannot be copied"),
         (("-m", "mine.py:locked"), 2, "cannot be copied"),
         (("-m", "mlpp"), 2, "did you mean 'mlp'"),
-        (("-m", "mlp(depth=9..2)"), 2, "no range"),
+        (("-m", "mlp(depth=9..2)"), 2, "is not a range"),
         (("-m", "mlp(depth=2..4, width=2..4)"), 2, "scans 2 parameters"),
         (("--input", "3x8"), 2, "takes images"),
         (("--input", "3x0x8"), 2, "is not a shape"),

@@ -62,9 +62,9 @@ def test_a_model_without_a_range_is_no_scan():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("mlp(depth=9..3)", "no range"),
-        ("mlp(depth=3..3)", "no range"),
-        ("mlp(depth=0..3)", "no range"),
+        ("mlp(depth=9..3)", "not a range"),
+        ("mlp(depth=3..3)", "not a range"),
+        ("mlp(depth=0..3)", "not a range"),
         ("mlp(depth=2..4, width=8..16)", "scans 2 parameters"),
         ("mlp(depth=-2..4)", "not of the form"),
         ("mlp(depth=2..)", "not of the form"),

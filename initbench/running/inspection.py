@@ -100,9 +100,9 @@ def inspect(
         UsageError: an unknown scheme, or a model that does not take the batch or has nothing to inspect.
 
     >>> import torch
-    >>> layers = inspect(torch.nn.Linear(4, 3), torch.ones(16, 4))
+    >>> layers = inspect(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2)), torch.ones(16, 4))
     >>> list(layers["layer"])
-    ['weight']
+    ['0', '1']
     """
     inputs = batch if isinstance(batch, tuple) else (batch,)
     plan = InspectionPlan(
