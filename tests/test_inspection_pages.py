@@ -24,7 +24,7 @@ from initbench.report.freshness import STAMP, begin
 from initbench.report.page.comparison import render_report
 from initbench.report.page.inspection import render_inspection
 from initbench.report.step_zero import step_zero_section
-from initbench.signals import Batch, observe, weight_laws
+from initbench.signals import Batch, observe, weight_moments
 
 BELL = tuple(np.exp(-(np.linspace(-4, 4, 48) ** 2) / 2) / 6)
 TWELVE = tuple(f"scheme_{i}; bias=constant(0.1)" for i in range(12))
@@ -321,7 +321,7 @@ def test_the_page_says_which_network_it_is_about():
 def test_a_real_network_is_written(tmp_path):
     model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.LayerNorm(16), torch.nn.Linear(16, 3))
     batch = Batch((torch.linspace(-1, 1, 256).view(32, 8),), torch.arange(32) % 3)
-    seen = observe(model, batch, weight_laws(model, ()), histograms=True)
+    seen = observe(model, batch, weight_moments(model, ()), histograms=True)
     write_inspection(tmp_path, of_observed([Observed("mine", "as_built", 0, seen)]))
     assert [row["layer"] for row in rows_of(tmp_path / "layers.csv")] == ["0", "2", "3"]
     assert {row["check"] for row in rows_of(tmp_path / "checks.csv")} >= {"signal", "gradient"}

@@ -14,7 +14,7 @@ from initbench.errors import UsageError
 from initbench.networks.layers import weighted_layers
 from initbench.networks.models import MODELS, build_model
 from initbench.schemes import assign, fill_model, parse_scheme
-from initbench.signals import Batch, observe, weight_laws
+from initbench.signals import Batch, observe, weight_moments
 
 SHAPE = (1, 8, 8)
 IMAGES = torch.randn(48, *SHAPE, generator=torch.Generator().manual_seed(3))
@@ -24,7 +24,7 @@ LABELS = torch.arange(48) % 10
 def filled(model, scheme, seed=0):
     assignments = assign(parse_scheme(scheme), weighted_layers(model))
     fill_model(model, assignments, seed)
-    return model, weight_laws(model, assignments)
+    return model, weight_moments(model, assignments)
 
 
 def seen(model, scheme, seed=0, inputs=IMAGES, labels=LABELS):
@@ -143,7 +143,7 @@ def test_a_second_use_of_weights_is_measured_and_not_predicted():
 def test_tokens_attention_and_normalization_are_measured_and_said_to_be_so():
     tokens = torch.randint(50, (32, 6), generator=torch.Generator().manual_seed(0))
     model = Tokens()
-    step_zero = observe(model, Batch((tokens,), torch.arange(32) % 4), weight_laws(model, []))
+    step_zero = observe(model, Batch((tokens,), torch.arange(32) % 4), weight_moments(model, []))
     kinds = {layer.layer: layer.kind for layer in step_zero.layers}
     assert kinds["embedding"] == "embedding"
     assert kinds["block.self_attn"] == "attention"
@@ -223,7 +223,7 @@ def test_dropout_padding_groups_and_a_normalized_weight():
     volume = torch.randn(40, 2, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     with isolated(0):
         model = Volume()
-    seen_once = observe(model, Batch((volume,), torch.arange(40) % 10), weight_laws(model, []))
+    seen_once = observe(model, Batch((volume,), torch.arange(40) % 10), weight_moments(model, []))
     by_name = {layer.layer: layer for layer in seen_once.layers}
     assert {"conv3", "conv1"} <= set(by_name)
     assert by_name["conv1"].forward_moment == pytest.approx(by_name["conv1"].forward_moment_predicted, rel=0.6)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from initbench.networks.layers import weighted_layers
 from initbench.networks.models import build_model
 from initbench.schemes import assign, fill_model, parse_scheme
-from initbench.signals import Batch, observe, weight_laws
+from initbench.signals import Batch, observe, weight_moments
 from initbench.signals.measures import mean_cosine
 
 IMAGES = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -26,7 +26,7 @@ def statistics_of(model_text, scheme, seed=0):
 
 
 def measured(model, assignments):
-    return observe(model, Batch((IMAGES,), LABELS), weight_laws(model, assignments))
+    return observe(model, Batch((IMAGES,), LABELS), weight_moments(model, assignments))
 
 
 def test_statistics_are_those_of_a_hand_written_pass():

@@ -33,7 +33,7 @@ from initbench.records.manifest import refuse_foreign, write_stamp
 from initbench.records.recipe import DEFAULT_SCHEMES
 from initbench.running.workers import processes
 from initbench.schemes import Sample, assign, fill_scheme, parse_scheme
-from initbench.signals import Batch, batch_of, batch_size, observe, weight_laws
+from initbench.signals import Batch, batch_of, batch_size, observe, weight_moments
 from initbench.training.environment import cores
 
 STAMP_FILE = "inspection.json"
@@ -280,7 +280,7 @@ def _inspect_cell(plan: InspectionPlan, text: str, scheme: str, seed: int) -> tu
         assignments = assign(parsed, weighted_layers(model))
         fill_scheme(model, parsed, assignments, seed, Sample(plan.batch.inputs, plan.batch.labels))
     with one_thread():
-        laws = weight_laws(model, assignments)
+        laws = weight_moments(model, assignments)
         step_zero = observe(model, plan.batch, laws, histograms=seed == plan.seeds[0], own=True)
     notices = [f"{text}: {item.notice}" for item in assignments if item.notice]
     return Observed(text, scheme, seed, step_zero), notices

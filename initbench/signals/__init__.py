@@ -1,9 +1,9 @@
-"""Step 0: what the signal does on its way forward and the gradient on its way back, before any training.
+"""Step 0: the signal in the forward pass and the gradient in the backward pass, before any training.
 
-`observe` measures every layer over one batch and predicts beside it what a closed form is known for.
+`observe` measures every layer on one batch, and predicts the quantities with a known closed form.
 """
 
 from initbench.signals.batch import Batch, batch_of, batch_size
-from initbench.signals.observing import observe, weight_laws
+from initbench.signals.observing import observe, weight_moments
 
-__all__ = ["Batch", "batch_of", "batch_size", "observe", "weight_laws"]
+__all__ = ["Batch", "batch_of", "batch_size", "observe", "weight_moments"]

@@ -1,4 +1,4 @@
-"""What a model is shown at step 0: a fixed sample of training images, and more where one batch cannot tell."""
+"""The inputs of step 0: a fixed batch of training images, and further images to find dead units."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,14 +14,14 @@ from initbench.signals.listening import tensors_of
 
 IMAGES = 256
 LEAST_IMAGES = 16
-MOST_ENTRIES = 2_000_000  # of a batch: large images come in smaller ones
+MOST_ENTRIES = 2_000_000  # per batch; large images get smaller batches
 CHUNK = 2048
-IMAGES_FOR_DEAD = 8192  # a unit that so many images do not open is called dead
+IMAGES_FOR_DEAD = 8192  # a unit that none of these images activates is dead
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a model is given: positional `inputs`, `labels` (n,) or None, and `more` images to ask about dead units."""
+    """Positional `inputs` of a model, `labels` (n,) or None, and `more` images to test for dead units."""
 
     inputs: tuple[Any, ...]
     labels: Tensor | None = None
@@ -29,12 +29,12 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """How many images."""
+        """The number of images."""
         return next((len(tensor) for tensor in tensors_of(self.inputs) if tensor.ndim), 0)
 
 
 def batch_of(split: Split) -> Batch:
-    """Take a fixed sample of a split, the same for every scheme and seed, and keep the rest at hand."""
+    """Return a fixed sample of a split, the same for every scheme and seed, with the rest as `more`."""
     order = split.sample(min(len(split), IMAGES_FOR_DEAD))
     size = batch_size(split.images.shape[1:])
     images, labels = split.take(order[:size])
@@ -42,10 +42,10 @@ def batch_of(split: Split) -> Batch:
 
 
 def batch_size(shape: Sequence[int]) -> int:
-    """Return how many inputs of a shape are looked at.
+    """Return the batch size for inputs of a shape.
 
     Raises:
-        UsageError: one of them is too large for a batch.
+        UsageError: a single input is too large.
     """
     entries = math.prod(shape)
     if entries > MOST_ENTRIES:
@@ -55,7 +55,7 @@ def batch_size(shape: Sequence[int]) -> int:
 
 @dataclass(frozen=True)
 class _Rest:
-    """Further images, in chunks taken only when they are asked for."""
+    """Further images, gathered chunk by chunk on demand."""
 
     split: Split
     order: Tensor

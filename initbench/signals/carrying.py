@@ -1,4 +1,4 @@
-"""Which law goes with which function of PyTorch: one row a function; what has no row is measured only."""
+"""The propagation of expected moments for each function of PyTorch; a function without an entry is only measured."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from initbench.signals import laws, theory
-from initbench.signals.laws import Law
+from initbench.signals import propagation, theory
+from initbench.signals.propagation import ExpectedMoments
 
-# Elementwise functions that count as the activation of a layer though no law of theirs is known.
+# Elementwise functions that count as the activation of a layer, although their propagation is unknown.
 UNPREDICTED = frozenset(
     ("relu6", "hardtanh", "softplus", "mish", "softsign", "hardswish", "hardsigmoid", "celu", "glu", "prelu",
      "logsigmoid", "softshrink", "tanhshrink", "threshold", "rrelu")
@@ -23,80 +23,84 @@ MOVES = (
 
 @dataclass(frozen=True)
 class Call:
-    """One call on tensors that stem from the input: `known` are their laws in order, `out` its (first) result."""
+    """One call on tensors computed from the input: `known` are their expected moments, `out` its (first) result."""
 
     name: str
     func: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    known: tuple[Law | None, ...]
+    known: tuple[ExpectedMoments | None, ...]
     out: Tensor
 
     def given(self, *names: str) -> dict[str, Any]:
-        """Return the arguments by name, positional ones being called `names`."""
+        """Return the arguments by name; `names` are those of the positional ones."""
         return dict(zip(names, self.args, strict=False)) | dict(self.kwargs)
 
 
-def carried(call: Call) -> Law | None:
-    """Return the law of what a call gives, None where there is none."""
-    carry = LAWS.get(call.name)
+def carried(call: Call) -> ExpectedMoments | None:
+    """Return the expected moments of the result of a call, or None if unknown."""
+    carry = PROPAGATIONS.get(call.name)
     if carry is None or not call.known or call.known[0] is None or not isinstance(next(iter(call.args), None), Tensor):
         return None
     return carry(call, call.known[0])
 
 
-def _activated(call: Call, x: Law) -> Law | None:
-    return laws.through_activation(x, theory.ACTIVATIONS[call.name], call.out)
+def _activated(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
+    return propagation.through_activation(x, theory.ACTIVATIONS[call.name], call.out)
 
 
-def _leaky(call: Call, x: Law) -> Law | None:
+def _leaky(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
     slope = call.given("input", "negative_slope").get("negative_slope", 0.01)
-    return laws.through_activation(x, theory.leaky_relu(float(slope)), call.out)
+    return propagation.through_activation(x, theory.leaky_relu(float(slope)), call.out)
 
 
-def _elu(call: Call, x: Law) -> Law | None:
+def _elu(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
     return _activated(call, x) if call.given("input", "alpha").get("alpha", 1.0) == 1 else None
 
 
-def _gelu(call: Call, x: Law) -> Law | None:
+def _gelu(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
     return _activated(call, x) if call.kwargs.get("approximate", "none") == "none" else None
 
 
-def _moved(call: Call, x: Law) -> Law:
-    return laws.reshaped(x, lambda part: call.func(part, *call.args[1:], **call.kwargs), call.out, fresh=x.fresh)
+def _moved(call: Call, x: ExpectedMoments) -> ExpectedMoments:
+    return propagation.reshaped(x, lambda part: call.func(part, *call.args[1:], **call.kwargs), call.out, fresh=x.fresh)
 
 
-def _padded(call: Call, x: Law) -> Law | None:
-    """Padding copies entries or adds zeros; the zeros are not normal, so no activation may follow."""
+def _padded(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
+    """Padding copies entries or adds zeros; zeros are not normal, so no activation may follow."""
     if call.given("input", "pad", "mode", "value").get("value"):
         return None
-    return laws.reshaped(x, lambda part: call.func(part, *call.args[1:], **call.kwargs), call.out, fresh=False)
+    return propagation.reshaped(x, lambda part: call.func(part, *call.args[1:], **call.kwargs), call.out, fresh=False)
 
 
-def _dropped(call: Call, x: Law) -> Law | None:
+def _dropped(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
     given = call.given("input", "p", "training")
     keep = 1.0 - float(given.get("p", 0.5)) if given.get("training", True) else 1.0
-    return laws.thinned(x, keep, call.out) if keep > 0 else None
+    return propagation.thinned(x, keep, call.out) if keep > 0 else None
 
 
-def _added(call: Call, x: Law) -> Law | None:
+def _added(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
     if len(call.known) != 2 or len(call.args) != 2 or call.kwargs or call.known[1] is None:
         return None
-    return laws.added(x, call.known[1], call.out)
+    return propagation.added(x, call.known[1], call.out)
 
 
-def _scaled(call: Call, x: Law) -> Law | None:
-    """Multiply or divide by a number, or by a tensor of one entry that does not stem from the input."""
+def _scaled(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
+    """Multiply or divide by a number, or by a tensor of one entry that does not depend on the input."""
     if len(call.args) != 2 or len(call.known) != 1 or call.kwargs or x.shape != call.out.shape:
         return None
     factor = call.args[1]
     if isinstance(factor, Tensor) and factor.numel() != 1:
         return None
     value = float(factor.detach()) if isinstance(factor, Tensor) else float(factor)
-    return laws.scaled(x, value if "mul" in call.name else 1 / value, call.out) if value or "mul" in call.name else None
+    return (
+        propagation.scaled(x, value if "mul" in call.name else 1 / value, call.out)
+        if value or "mul" in call.name
+        else None
+    )
 
 
-LAWS: Mapping[str, Callable[[Call, Law], Law | None]] = {
+PROPAGATIONS: Mapping[str, Callable[[Call, ExpectedMoments], ExpectedMoments | None]] = {
     **dict.fromkeys(theory.ACTIVATIONS.keys() - {"linear"}, _activated),
     "leaky_relu": _leaky,
     "elu": _elu,

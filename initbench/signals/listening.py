@@ -1,8 +1,8 @@
-"""A forward pass overheard: every call that uses a parameter, what goes in and out, and the law that comes with it.
+"""Record a forward pass: every call that uses a parameter, its inputs and output, and their expected moments.
 
-PyTorch tells a `TorchFunctionMode` of each function called on tensors, whoever calls it: a module, `functional`, or a
-method. So shared weights, modules used twice, residual sums and activations without a module are all seen as they run,
-and the model needs no hooks.
+A `TorchFunctionMode` intercepts each function called on tensors, whether by a module, `functional` or a method. So
+shared weights, modules used twice, residual sums and activations without a module are all recorded as they run, and the
+model needs no hooks.
 """
 
 import math
@@ -13,14 +13,14 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from initbench.signals import laws, measures
+from initbench.signals import measures, propagation
 from initbench.signals.carrying import ACTIVATIONS, MOVES, Call, carried
-from initbench.signals.laws import Law, WeightLaw
+from initbench.signals.propagation import ExpectedMoments, WeightMoments
 from initbench.signals.sites import GATES, Site, marks_of, measured_forward
 
 CONVOLUTIONS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
-# The functions that sum weighted inputs, and what their positional arguments are called.
+# The functions that sum weighted inputs, with the names of their positional arguments.
 WEIGHTED: Mapping[str, tuple[str, ...]] = {
     "linear": ("input", "weight", "bias"),
     **{f"conv{n}d": CONVOLUTIONS for n in (1, 2, 3)},
@@ -35,15 +35,15 @@ KINDS: Mapping[str, str] = {
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), "recurrent"),
 }
 CHANNELS_SECOND = (WEIGHTED.keys() - {"linear"}) | {"batch_norm", "group_norm", "instance_norm"}
-NO_BIAS = WeightLaw(0.0, 0.0)
+NO_BIAS = WeightMoments(0.0, 0.0)
 
 
 @dataclass
 class Known:
-    """A tensor that stems from the input: its law, the layer it comes from, and how many operations have used it."""
+    """A tensor computed from the input: its expected moments, its layer, and the number of operations that used it."""
 
     tensor: Tensor
-    law: Law | None
+    expected: ExpectedMoments | None
     owner: Site | None
     origin: str
     known_uses: int = 0
@@ -51,13 +51,13 @@ class Known:
 
 
 class Listener(TorchFunctionMode):
-    """Listens to one forward pass.
+    """Records one forward pass.
 
-    `weights` holds the law of each parameter by name; what is not in it is not predicted. After the forward pass,
-    `sites` stand in order of execution, and `seeds` are the tensors where the way back leaves what is known.
+    `weights` holds the moments of each parameter by name; others are not predicted. After the forward pass, `sites` are
+    in order of execution, and `seeds` are the tensors where the predicted backward pass starts from measured gradients.
     """
 
-    def __init__(self, model: nn.Module, weights: Mapping[str, WeightLaw], *, histograms: bool = False) -> None:
+    def __init__(self, model: nn.Module, weights: Mapping[str, WeightMoments], *, histograms: bool = False) -> None:
         super().__init__()
         self.model = model
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -65,21 +65,21 @@ class Listener(TorchFunctionMode):
         self.histograms = histograms
         self.sites: list[Site] = []
         self.known: dict[int, Known] = {}
-        self.derived: dict[int, tuple[Tensor, str]] = {}  # the tensor is kept so that its id stays its own
+        self.derived: dict[int, tuple[Tensor, str]] = {}  # the tensor is kept so that no other reuses its id
         self.seeds: dict[int, tuple[Known, list[Tensor]]] = {}
         self.used: set[str] = set()
-        self.gates: list[Tensor] = []  # for which images (n,) a gate is shut in all its units
+        self.gates: list[Tensor] = []  # per gate, the images (n,) for which all its units are 0
 
     def receive(self, inputs: object) -> None:
-        """Name what the model is given."""
+        """Register the model's inputs."""
         for tensor in tensors_of(inputs):
-            self.known[id(tensor)] = Known(tensor, None, None, laws.INPUT)
+            self.known[id(tensor)] = Known(tensor, None, None, propagation.INPUT)
 
     def finish(self, output: Tensor) -> None:
-        """Take the measured gradient at the model's output."""
-        of = self.known.get(id(output))
-        if of is not None and of.law is not None:
-            self._seed(of)
+        """Start the predicted backward pass from the measured gradient at the model's output."""
+        known = self.known.get(id(output))
+        if known is not None and known.expected is not None:
+            self._seed(known)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - torch's signature
         kwargs = kwargs or {}
@@ -89,71 +89,78 @@ class Listener(TorchFunctionMode):
         result = func(*args, **kwargs)
         outputs = list(tensors_of(result))
         if outputs and inputs:
-            known = tuple(of.law for of in inputs)
-            self._hear(Call(plain_name(func), func, tuple(args), kwargs, known, outputs[0]), inputs, names, outputs)
-        elif outputs and names:  # made of parameters alone: a normalized weight, an expanded token
+            moments = tuple(known.expected for known in inputs)
+            self._record(Call(plain_name(func), func, tuple(args), kwargs, moments, outputs[0]), inputs, names, outputs)
+        elif outputs and names:  # computed from parameters only: a normalized weight, an expanded token
             self.derived[id(outputs[0])] = (outputs[0], names[0])
         return result
 
     def _parameter(self, tensor: Tensor) -> str | None:
-        """Return the parameter that a tensor is, or is made of."""
+        """Return the name of the parameter that a tensor is, or is computed from."""
         return self.derived[id(tensor)][1] if id(tensor) in self.derived else self.names.get(id(tensor))
 
-    def _hear(self, call: Call, inputs: list[Known], names: list[str], outputs: list[Tensor]) -> None:
-        law = self._weighted(call, inputs[0]) if call.name in WEIGHTED else carried(call)
-        self._count_uses(inputs, law)
-        owner = inputs[0].owner if len(inputs) == 1 else None  # where branches meet, an activation is nobody's
+    def _record(self, call: Call, inputs: list[Known], names: list[str], outputs: list[Tensor]) -> None:
+        expected = self._weighted(call, inputs[0]) if call.name in WEIGHTED else carried(call)
+        self._count_uses(inputs, expected)
+        owner = (
+            inputs[0].owner if len(inputs) == 1 else None
+        )  # after a sum of branches, an activation belongs to no layer
         if names and call.out.is_floating_point():
-            owner = self._visit(call, names[0], owner, law)
+            owner = self._visit(call, names[0], owner, expected)
         elif owner is not None and call.name in ACTIVATIONS:
             owner.activate(call.name, call.out.detach(), gate=len(self.gates))
         if call.name in GATES:
             self.gates.append((call.out.detach().flatten(1) == 0).all(dim=1))
         origin = inputs[0].origin if call.name in MOVES else call.name
         for tensor in outputs:
-            self.known[id(tensor)] = Known(tensor, law if tensor is call.out else None, owner, origin)
+            self.known[id(tensor)] = Known(tensor, expected if tensor is call.out else None, owner, origin)
         self.used.update(names)
 
-    def _count_uses(self, inputs: list[Known], law: Law | None) -> None:
-        for of in inputs:
-            of.known_uses += law is not None
-            of.unknown_uses += law is None
-            if law is None and of.law is not None:
-                self._seed(of)
+    def _count_uses(self, inputs: list[Known], expected: ExpectedMoments | None) -> None:
+        for known in inputs:
+            known.known_uses += expected is not None
+            known.unknown_uses += expected is None
+            if expected is None and known.expected is not None:
+                self._seed(known)
 
-    def _seed(self, of: Known) -> None:
-        """Take the measured gradient where the way back comes from something unknown."""
-        if id(of.tensor) not in self.seeds and of.tensor.requires_grad:
+    def _seed(self, known: Known) -> None:
+        """Record the measured gradient where the backward pass comes from an unknown operation."""
+        if id(known.tensor) not in self.seeds and known.tensor.requires_grad:
             seen: list[Tensor] = []
-            of.tensor.register_hook(lambda gradient: seen.append(gradient.detach()))  # type: ignore[no-untyped-call] # torch types it so
-            self.seeds[id(of.tensor)] = (of, seen)
+            known.tensor.register_hook(lambda gradient: seen.append(gradient.detach()))  # type: ignore[no-untyped-call] # torch types it so
+            self.seeds[id(known.tensor)] = (known, seen)
 
-    def _weighted(self, call: Call, of: Known) -> Law | None:
-        """Carry a law through weights, at their first use only: later, the signal depends on them already."""
+    def _weighted(self, call: Call, known: Known) -> ExpectedMoments | None:
+        """Propagate moments through weights, at their first use only: later the signal depends on them already."""
         given = call.given(*WEIGHTED[call.name])
         name = self._parameter(given["weight"]) or ""
         weight, bias = self.weights.get(name), self._bias(given.get("bias"))
-        if name in self.used or of.tensor is not given["input"] or weight is None or bias is None:
+        if name in self.used or known.tensor is not given["input"] or weight is None or bias is None:
             return None
         if weight.mean != 0 or math.isnan(weight.variance + bias.moment):
             return None
-        x = self._anchored(of)
-        return laws.through_weights(x, call.name, given, weight, bias, call.out) if x is not None else None
+        x = self._anchored(known)
+        return propagation.through_weights(x, call.name, given, weight, bias, call.out) if x is not None else None
 
-    def _bias(self, bias: Tensor | None) -> WeightLaw | None:
+    def _bias(self, bias: Tensor | None) -> WeightMoments | None:
         return NO_BIAS if bias is None else self.weights.get(self._parameter(bias) or "")
 
-    def _anchored(self, of: Known) -> Law | None:
-        """Return the law of a tensor, from its measured values where the way to it is unknown."""
-        if of.law is None and of.tensor.is_floating_point() and of.tensor.ndim > 1 and of.tensor.isfinite().all():
-            of.law = laws.measured(of.tensor, of.origin)
-        return of.law
+    def _anchored(self, known: Known) -> ExpectedMoments | None:
+        """Return the expected moments of a tensor, or its measured ones after an operation with unknown propagation."""
+        if (
+            known.expected is None
+            and known.tensor.is_floating_point()
+            and known.tensor.ndim > 1
+            and known.tensor.isfinite().all()
+        ):
+            known.expected = propagation.measured(known.tensor, known.origin)
+        return known.expected
 
-    def _visit(self, call: Call, weight: str, upstream: Site | None, law: Law | None) -> Site:
-        """Measure what a call with parameters gives, and its gradient when that comes."""
+    def _visit(self, call: Call, weight: str, upstream: Site | None, expected: ExpectedMoments | None) -> Site:
+        """Measure the output of a call with parameters, and later its gradient."""
         axis = 1 if call.name in CHANNELS_SECOND else call.out.ndim - 1
         if call.name not in KINDS and upstream is not None and upstream.axis < call.out.ndim:
-            axis = upstream.axis  # a sum or product with a parameter leaves the units where they are
+            axis = upstream.axis  # a sum or product with a parameter does not move the units
         z = call.out.detach()
         forward = measured_forward(z)
         site = Site(
@@ -164,7 +171,7 @@ class Listener(TorchFunctionMode):
             units=z.shape[axis] if z.ndim > 1 else 1,
             groups=int(call.given(*WEIGHTED.get(call.name, ())).get("groups", 1)),
             transposed="transpose" in call.name,
-            law=law,
+            expected=expected,
             upstream=upstream,
             forward=forward,
             histogram=measures.histogram(z, forward["forward_moment"]) if self.histograms else (),
@@ -172,22 +179,22 @@ class Listener(TorchFunctionMode):
             numel=z.numel(),
             outputs=z.numel() // len(z) if z.ndim else 1,
         )
-        if law is not None and law.kernel.requires_grad:
-            law.kernel.retain_grad()
+        if expected is not None and expected.kernel.requires_grad:
+            expected.kernel.retain_grad()
         if call.out.requires_grad:
             call.out.register_hook(lambda gradient: site.note_gradient(gradient.detach()))  # type: ignore[no-untyped-call] # torch types it so
         self.sites.append(site)
         return site
 
     def _label(self, weight: str) -> str:
-        """Name a layer by its parameter; a module used again gets the number of its use."""
+        """Return the name of a layer from its parameter; a repeated use of a module gets its number."""
         name = weight.rpartition(".")[0] or weight
         uses = sum(site.weight == weight for site in self.sites)
         return f"{name}#{uses + 1}" if uses else name
 
 
 def tensors_of(nest: object) -> Iterator[Tensor]:
-    """Yield the tensors of a nest of tuples, lists, mappings and dataclasses."""
+    """Yield the tensors in nested tuples, lists, mappings and dataclasses."""
     if isinstance(nest, Tensor):
         yield nest
     elif isinstance(nest, tuple | list):
@@ -196,7 +203,7 @@ def tensors_of(nest: object) -> Iterator[Tensor]:
     elif isinstance(nest, Mapping):
         yield from tensors_of(list(nest.values()))
     elif is_dataclass(nest) and not isinstance(nest, type):
-        yield from tensors_of([getattr(nest, of.name) for of in fields(nest)])
+        yield from tensors_of([getattr(nest, item.name) for item in fields(nest)])
 
 
 def plain_name(func: Callable[..., Any]) -> str:

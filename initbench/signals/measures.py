@@ -1,4 +1,4 @@
-"""What is measured of one tensor: pure functions, in float64 where a square could leave the range of float32.
+"""Measurements of one tensor: pure functions, in float64 where a square could overflow float32.
 
 A *unit* is an entry of a Linear layer's output or a channel of a convolution's; `by_unit` brings both to one shape.
 """
@@ -12,8 +12,8 @@ from torch import Tensor
 from initbench.core.randomness import generator
 from initbench.records.record import REACH
 
-UNKNOWN = math.nan  # it spreads through products and sums by itself, and a record stores it as None
-# Two units count as one where two random projections of them agree to this share of the largest: an accident has a
+UNKNOWN = math.nan  # it propagates through products and sums, and a record stores it as None
+# Two units count as equal if two random projections of them agree to this share of the largest: an accident has a
 # chance of about units²·TOLERANCE², one in a million for a thousand units, and float32 sums of equal terms agree.
 TOLERANCE = 1e-6
 RANKED_IMAGES = 128  # bounds the cost of the Gram matrix of a wide convolution, 128²·(outputs an image)
@@ -27,12 +27,12 @@ def moments(values: Tensor) -> tuple[float, float]:
 
 
 def by_unit(values: Tensor, axis: int) -> Tensor:
-    """Return (units, everything else) of a tensor whose units stand along `axis`."""
+    """Return (units, everything else) of a tensor with units along `axis`."""
     return values.movedim(axis, 0).flatten(1)
 
 
 def mean_cosine(output: Tensor) -> float:
-    """Return the mean cosine between the outputs (n, …) for different images; images without output are left out.
+    """Return the mean cosine between the outputs (n, …) for different images, without images of zero output.
 
     The mean over pairs without forming them: (‖Σu‖² − n) / (n(n−1)) for unit vectors u.
     """
@@ -44,7 +44,7 @@ def mean_cosine(output: Tensor) -> float:
 
 
 def effective_rank(output: Tensor) -> float:
-    """Return the participation ratio (Σλ)²/Σλ² of the Gram matrix of outputs (n, …): 1 when all images are as one."""
+    """Return the participation ratio (Σλ)²/Σλ² of the Gram matrix of outputs (n, …): 1 if all outputs are the same."""
     rows = output[:RANKED_IMAGES].flatten(1)
     largest = rows.abs().max()
     if not largest > 0 or not largest.isfinite():
@@ -64,7 +64,7 @@ def histogram(values: Tensor, moment: float) -> tuple[float, ...]:
 
 
 def signatures(units: Tensor, purpose: str) -> Tensor:
-    """Return two random projections (units, 2) of units (units, m), by which equal ones are known in linear time.
+    """Return two random projections (units, 2) of units (units, m), which identify equal units in linear time.
 
     The projection is the same for every tensor of one width, whatever else runs.
     """
@@ -76,7 +76,7 @@ def _directions(width: int, purpose: str) -> Tensor:
     return torch.randn(width, 2, generator=generator(width, purpose), dtype=torch.float64)
 
 
-def kin(marks: Tensor) -> Tensor:
+def groups_of_equals(marks: Tensor) -> Tensor:
     """Return for each unit (units,) the number of its group; units of one group have the same signature (units, k)."""
     scale = marks.abs().amax(dim=0).clamp_min(torch.finfo(torch.float64).tiny) if len(marks) else 1.0
     order = marks[:, 0].argsort()
@@ -86,8 +86,8 @@ def kin(marks: Tensor) -> Tensor:
 
 
 def repeated(marks: Tensor) -> Tensor:
-    """Say of each unit (units,) whether another has the same signature (units, k)."""
-    groups = kin(marks)
+    """Return for each unit (units,) whether another has the same signature (units, k)."""
+    groups = groups_of_equals(marks)
     return groups.bincount()[groups] > 1
 
 
@@ -109,7 +109,7 @@ def row_faults(rows: Tensor) -> tuple[int, int, int]:
     alive = norms > 0
     marks = signatures(rows[alive].double() / norms[alive, None], "rows")
     positive = marks[:, 0] > 0
-    line = kin(torch.where(positive[:, None], marks, -marks))  # a row and its negative lie on one line
+    line = groups_of_equals(torch.where(positive[:, None], marks, -marks))  # a row and its negative lie on one line
     with_it, against = (line[mask].bincount(minlength=len(line))[line] for mask in (positive, ~positive))
     same, opposite = torch.where(positive, with_it, against), torch.where(positive, against, with_it)
     return int((~alive).sum()), int((same > 1).sum()), int((opposite > 0).sum())

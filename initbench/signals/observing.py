@@ -1,7 +1,7 @@
-"""From a model and a batch to `StepZero`: one forward and one backward pass, and what they let be predicted.
+"""Measure a model on a batch, one forward and one backward pass, and predict the same quantities: `StepZero`.
 
-The model is copied first, so its weights, buffers, training mode, hooks and gradients stay as they are, and random
-draws of dropout come from a generator of their own.
+The model is copied first, so its weights, buffers, training mode, hooks and gradients do not change, and dropout draws
+from a separate generator.
 """
 
 import copy
@@ -18,33 +18,33 @@ from initbench.core.randomness import generator, isolated
 from initbench.errors import UsageError
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 from initbench.schemes import Assignment, Rule
-from initbench.signals import laws, measures, theory
+from initbench.signals import measures, propagation, theory
 from initbench.signals.batch import Batch
-from initbench.signals.laws import WeightLaw
 from initbench.signals.listening import Known, Listener, tensors_of
 from initbench.signals.measures import UNKNOWN
 from initbench.signals.probing import jacobian_singular_values, still_shut
+from initbench.signals.propagation import WeightMoments
 from initbench.signals.sites import Site
 
-MOST_CLASSES = 1000  # an output of more columns, or of other than two dimensions, is not taken for logits
+MOST_CLASSES = 1000  # an output with more columns, or without two dimensions, is not treated as logits
 
 
 def observe(
     model: nn.Module,
     batch: Batch,
-    weights: Mapping[str, WeightLaw],
+    weights: Mapping[str, WeightMoments],
     *,
     histograms: bool = False,
     own: bool = False,
 ) -> StepZero:
-    """Measure an initialized model over one batch, in training mode, and predict what can be predicted.
+    """Measure an initialized model on one batch, in training mode, and predict what theory covers.
 
     Args:
-        model: any module that maps the batch to a tensor (the first, where it returns several); left as it was.
-        batch: inputs; without labels, or where outputs are no logits, gradients are those of a random functional.
-        weights: the law of each parameter by name, for the predictions.
-        histograms: keep those of each layer's output too.
-        own: the model is a copy already, that nobody else will use.
+        model: any module that maps the batch to a tensor (the first one if it returns several); not changed.
+        batch: inputs; without labels, or if outputs are not logits, gradients are those of a random functional.
+        weights: the moments of each parameter by name, for the predictions.
+        histograms: also keep a histogram of each layer's output.
+        own: the model is already a private copy and may be changed.
 
     Raises:
         UsageError: the model raises on the batch, or uses no parameter.
@@ -54,7 +54,7 @@ def observe(
 
 
 def _working(model: nn.Module, *, own: bool) -> nn.Module:
-    """Return what is measured: a copy, unless nobody else will use the model."""
+    """Return the model to measure: a copy, unless the model may be changed."""
     working = (model if own else copy.deepcopy(model)).cpu().train()
     working.zero_grad(set_to_none=True)
     return working
@@ -77,36 +77,36 @@ def _observed(model: nn.Module, batch: Batch, listener: Listener) -> StepZero:
     )
 
 
-def weight_laws(model: nn.Module, assignments: Sequence[Assignment]) -> dict[str, WeightLaw]:
-    """Return the law of each assigned tensor from its rule, and of the others from the values they have.
+def weight_moments(model: nn.Module, assignments: Sequence[Assignment]) -> dict[str, WeightMoments]:
+    """Return the moments of each tensor by name: from its rule if assigned, else from its values.
 
     Raises:
         UsageError: the model is on the meta device and has no values.
     """
     if any(parameter.is_meta for parameter in model.parameters()):
-        raise UsageError(f"{type(model).__name__} is on the meta device and holds no data: move the model first.")
-    laws_of = {
-        item.parameter: WeightLaw(
+        raise UsageError(f"{type(model).__name__} is on the meta device and has no data: move the model first.")
+    declared = {
+        item.parameter: WeightMoments(
             item.rule.mean, _variance(item.rule, item.layer.block[:1] if item.is_bias else item.layer.block)
         )
         for item in assignments
         if not item.adjusted
     }
-    others = {name: p for name, p in model.named_parameters() if name not in laws_of and p.is_floating_point()}
-    return laws_of | {name: _as_drawn(parameter.detach().double()) for name, parameter in others.items()}
+    others = {name: p for name, p in model.named_parameters() if name not in declared and p.is_floating_point()}
+    return declared | {name: _as_drawn(parameter.detach().double()) for name, parameter in others.items()}
 
 
 def _variance(rule: Rule, shape: Sequence[int]) -> float:
     return rule.variance(shape) if rule.variance else UNKNOWN
 
 
-def _as_drawn(values: Tensor) -> WeightLaw:
-    """Take values for draws of one law; a mean within four standard errors of 0 is 0."""
+def _as_drawn(values: Tensor) -> WeightMoments:
+    """Estimate the moments of values from one distribution; a mean within four standard errors of 0 counts as 0."""
     if not values.numel():
-        return WeightLaw(0.0, 0.0)
+        return WeightMoments(0.0, 0.0)
     mean, variance = float(values.mean()), float(values.var(correction=0))
     centred = abs(mean) <= 4 * math.sqrt(variance / values.numel())
-    return WeightLaw(0.0, variance + mean**2) if centred else WeightLaw(mean, variance)
+    return WeightMoments(0.0, variance + mean**2) if centred else WeightMoments(mean, variance)
 
 
 def _forward(model: nn.Module, batch: Batch, listener: Listener) -> Tensor:
@@ -123,7 +123,7 @@ def _forward(model: nn.Module, batch: Batch, listener: Listener) -> Tensor:
     if output is None or not output.requires_grad or not listener.sites:
         raise UsageError(f"{type(model).__name__} uses no trainable parameter on the way to its output.")
     if output.is_complex():
-        raise UsageError(f"{type(model).__name__} has complex outputs, of which there is no loss.")
+        raise UsageError(f"{type(model).__name__} has complex outputs, for which no loss is defined.")
     listener.finish(output)
     return output
 
@@ -140,7 +140,7 @@ def _classes(output: Tensor) -> int | None:
 
 
 def _objective(output: Tensor, batch: Batch, classes: int | None) -> Tensor:
-    """Return the mean cross-entropy, or a random linear functional of an output that is no logits."""
+    """Return the mean cross-entropy, or a random linear functional of an output that is not logits."""
     keyed = generator(output.numel(), "cotangent")
     if classes is None:
         direction = torch.randn(output.shape, generator=keyed).to(output)
@@ -149,7 +149,7 @@ def _objective(output: Tensor, batch: Batch, classes: int | None) -> Tensor:
     if labels is None:
         labels = torch.randint(classes, (len(output),), generator=keyed).to(output.device)
     elif labels.shape != output.shape[:1] or labels.is_floating_point() or labels.is_complex():
-        raise UsageError(f"Labels are {len(output)} whole numbers, one an output row, not {tuple(labels.shape)}.")
+        raise UsageError(f"Labels must be {len(output)} integers, one per output row, not {tuple(labels.shape)}.")
     elif int(labels.max()) >= classes or int(labels.min()) < 0:
         raise UsageError(
             f"The labels go from {int(labels.min())} to {int(labels.max())}, but the model has {classes} outputs."
@@ -158,17 +158,17 @@ def _objective(output: Tensor, batch: Batch, classes: int | None) -> Tensor:
 
 
 def _predict_backward(listener: Listener) -> None:
-    """Send measured squared gradients back through the laws, from where the way back leaves what is known."""
-    terms = [_seed(of, seen[0]) for of, seen in listener.seeds.values() if seen and of.law is not None]
+    """Propagate squared gradients backwards by autograd on the expected moments, from those measured at the seeds."""
+    terms = [_seed(known, seen[0]) for known, seen in listener.seeds.values() if seen and known.expected is not None]
     if terms:
         torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call] # Tensor.backward
 
 
-def _seed(of: Known, gradient: Tensor) -> Tensor:
-    """Return what has the squared gradient for its derivative; NaN where a known way back leads off here as well."""
-    assert of.law is not None
+def _seed(known: Known, gradient: Tensor) -> Tensor:
+    """Return a term whose derivative is the squared gradient; NaN if the tensor also has uses of known propagation."""
+    assert known.expected is not None
     squares = gradient.double().square().cpu()
-    return (of.law.full()[0] * (squares if not of.known_uses else squares * UNKNOWN)).sum()
+    return (known.expected.full()[0] * (squares if not known.known_uses else squares * UNKNOWN)).sum()
 
 
 def _layer(site: Site, parameters: Mapping[str, nn.Parameter], shut: Tensor | None) -> LayerStatistics:
@@ -199,8 +199,10 @@ def _layer(site: Site, parameters: Mapping[str, nn.Parameter], shut: Tensor | No
 
 
 def _after(site: Site) -> dict[str, Any]:
-    of = site.activated
-    return {"nonlinearity": of.name, "activation_moment": of.moment, "activation_std": of.std} if of else {}
+    after = site.activated
+    if after is None:
+        return {}
+    return {"nonlinearity": after.name, "activation_moment": after.moment, "activation_std": after.std}
 
 
 def _of_weight(gradient: Tensor | None) -> dict[str, float]:
@@ -211,21 +213,21 @@ def _of_weight(gradient: Tensor | None) -> dict[str, float]:
 
 
 def _predictions(site: Site) -> dict[str, Any]:
-    law = site.law
-    if law is None:
+    expected = site.expected
+    if expected is None:
         return {}
-    squares = law.kernel.grad
+    squares = expected.kernel.grad
     return {
-        "forward_moment_predicted": float(law.kernel[0].detach().expand(law.shape).mean()),
+        "forward_moment_predicted": float(expected.kernel[0].detach().expand(expected.shape).mean()),
         "gradient_moment_predicted": float(squares[0].sum()) / site.numel if squares is not None else None,
-        "cosine_predicted": laws.cosine(law),
-        "predicted_from": law.origin,
-        "spread": math.sqrt(law.log_variance),
+        "cosine_predicted": propagation.cosine(expected),
+        "predicted_from": expected.origin,
+        "spread": math.sqrt(expected.log_variance),
     }
 
 
 def _fans(site: Site, weight: Tensor) -> tuple[int | None, int | None]:
-    """Return fan_in and fan_out of one group's block, as `layers.Layer` has them; None for other than weighted sums."""
+    """Return fan_in and fan_out of one group's block, as in `layers.Layer`; None if it is not a weighted sum."""
     if site.kind not in {"linear", "conv"} or weight.ndim < 2:
         return None, None
     field = math.prod(weight.shape[2:])
@@ -246,8 +248,12 @@ def _network(
 ) -> NetworkStatistics:
     singular = jacobian_singular_values(model, batch.inputs)
     last = listener.known.get(id(output))
-    law = last.law if last is not None else None
-    variance = float(law.kernel[0].detach().mean()) if law is not None and law.fresh and law.mean == 0 else None
+    expected = last.expected if last is not None else None
+    variance = (
+        float(expected.kernel[0].detach().mean())
+        if expected is not None and expected.fresh and expected.mean == 0
+        else None
+    )
     classes = _classes(output)
     silent = torch.stack(listener.gates).any(dim=0) if listener.gates else None
     return NetworkStatistics(
@@ -266,13 +272,15 @@ def _network(
 
 
 def _predicted_silence(listener: Listener) -> float | None:
-    """Predict the share of silent images for a stack of Linear layers with ReLU and no bias (`dead_probability`)."""
+    """Predict the share of images with no signal in a stack of Linear and ReLU without bias (`dead_probability`)."""
     gated = [site for site in listener.sites if site.activated is not None and site.activated.gate is not None]
     if not gated or len(gated) != len(listener.gates) or any(site.kind != "linear" for site in gated):
         return None
     biases = [listener.weights.get(f"{site.name}.bias") for site in gated]
     drawn = [listener.weights.get(site.weight) for site in gated]
-    if any(site.law is None for site in gated) or any(law is None or law.variance == 0 for law in drawn):
+    if any(site.expected is None for site in gated) or any(
+        moments is None or moments.variance == 0 for moments in drawn
+    ):
         return None
     if any(bias is not None and bias.moment != 0 for bias in biases):
         return None

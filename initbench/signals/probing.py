@@ -1,4 +1,4 @@
-"""What takes passes of its own: singular values of the input-output Jacobian, and dead units over more images."""
+"""Measurements with additional passes: singular values of the input-output Jacobian, and dead units on more images."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from initbench.signals.listening import plain_name, tensors_of
 from initbench.signals.sites import GATES, Site
 
 JACOBIAN_IMAGES = 8
-MOST_OUTPUTS = 128  # each output costs a row of the Jacobian, hence a copy of the images
+MOST_OUTPUTS = 128  # each output is a row of the Jacobian and costs a copy of the images
 
 
 def jacobian_singular_values(
@@ -19,17 +19,17 @@ def jacobian_singular_values(
 ) -> tuple[float, float, float] | tuple[None, None, None]:
     """Return the largest, mean and smallest singular value of ∂output/∂input, each the mean over a few images.
 
-    In evaluation mode, so that images do not reach each other through a normalization. None where inputs are not one
-    float tensor, outputs are no vector of moderate length, or the model cannot run so (on another batch size, say).
+    In evaluation mode, so that normalization does not mix images. None if inputs are not one float tensor, outputs are
+    not vectors of moderate length, or the model cannot run this way (for example, with another batch size).
     """
     try:
         return _singular_values(model, inputs)
-    except Exception:  # noqa: BLE001 - the model's own code, which has run on the batch itself: nothing is lost but this
+    except Exception:  # noqa: BLE001 - the model's own code, which ran on the batch itself; only this result is lost
         return None, None, None
 
 
 def _singular_values(model: nn.Module, inputs: Sequence[Any]) -> tuple[float, float, float] | tuple[None, None, None]:
-    """Pass every image once per output: one backward pass, from its own output of each copy, gives all rows."""
+    """Pass one copy of every image per output: one backward pass, from each copy's own output, gives all rows."""
     if len(inputs) != 1 or not isinstance(inputs[0], Tensor) or not inputs[0].is_floating_point():
         return None, None, None
     images = inputs[0][:JACOBIAN_IMAGES].detach()
@@ -50,7 +50,7 @@ def _singular_values(model: nn.Module, inputs: Sequence[Any]) -> tuple[float, fl
 
 
 class _Gates(TorchFunctionMode):
-    """Notes of every gate in a forward pass which units open for some image."""
+    """Records for every gate of a forward pass the units that are active for some image."""
 
     def __init__(self, axes: Mapping[int, int]) -> None:
         super().__init__()
@@ -72,13 +72,13 @@ class _Gates(TorchFunctionMode):
 def still_shut(
     model: nn.Module, sites: Sequence[Site], more: Iterable[Tensor], seen: int
 ) -> tuple[dict[int, Tensor], int]:
-    """Return which units of each site (by index) no image opened, and how many images were asked.
+    """Return the units of each site (by index) that no image activates, and the number of images tested.
 
-    A unit that is shut for the whole batch is asked about `more` images, chunk after chunk, until every unit has
-    opened or the images are over.
+    Units inactive on the whole batch are tested on `more` images, chunk by chunk, until every unit has been active or
+    no images are left.
     """
     shut = {i: s.activated.shut.clone() for i, s in enumerate(sites) if s.activated and s.activated.shut is not None}
-    gates = {i: of.gate for i in shut if (of := sites[i].activated) is not None and of.gate is not None}
+    gates = {i: a.gate for i in shut if (a := sites[i].activated) is not None and a.gate is not None}
     model.eval()
     asked = seen
     for images in more:
@@ -88,7 +88,7 @@ def still_shut(
         try:
             with torch.no_grad(), _Gates(doubtful) as gating:
                 model(images)
-        except Exception:  # noqa: BLE001 - the model's own code, which takes its own batch but not this one
+        except Exception:  # noqa: BLE001 - the model's own code, which accepts its own batch but not this one
             break
         for i, gate in gates.items():
             opened = gating.open.get(gate)

@@ -1,4 +1,4 @@
-"""One call that uses a parameter, and what is measured there as signal and gradient pass by."""
+"""One call that uses a parameter, with the measurements of its signal and gradient."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from initbench.signals import measures
-from initbench.signals.laws import Law
+from initbench.signals.propagation import ExpectedMoments
 
-GATES = frozenset(("relu", "relu6", "threshold"))  # exactly 0 where they are shut
+GATES = frozenset(("relu", "relu6", "threshold"))  # exactly 0 where inactive
 
 
 @dataclass(frozen=True)
 class Activated:
-    """What an activation makes of a layer's output; of a gate, which units it shuts for every image.
+    """Measurements of the activation after a layer; for a gate, the units that are 0 for every image.
 
-    `gate` counts the gates of a forward pass up to this one, by which a later pass finds it again.
+    `gate` is the index of the gate in the forward pass, by which a later pass identifies it.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Activated:
 
 @dataclass
 class Site:
-    """A layer in one of its uses. `upstream` is the layer that a normalization stands behind."""
+    """A layer in one of its uses. `upstream` is the layer before a normalization."""
 
     name: str
     kind: str
@@ -37,7 +37,7 @@ class Site:
     units: int
     groups: int
     transposed: bool
-    law: Law | None
+    expected: ExpectedMoments | None
     upstream: "Site | None"
     forward: Mapping[str, float]
     histogram: tuple[float, ...]
@@ -49,7 +49,7 @@ class Site:
     symmetric: int = 0
 
     def activate(self, name: str, x: Tensor, gate: int) -> None:
-        """Measure the activation after the layer: the first, and no later one."""
+        """Measure the first activation after the layer; ignore later ones."""
         if self.activated is not None:
             return
         axis = self.axis if x.ndim > self.axis else 1
@@ -64,7 +64,7 @@ class Site:
             self.upstream.activated = self.activated
 
     def note_gradient(self, gradient: Tensor) -> None:
-        """Measure the gradient of the layer's output, and which units it cannot tell apart."""
+        """Measure the gradient of the layer's output, and count the units that it cannot distinguish."""
         moment, std = measures.moments(gradient)
         self.backward = {"gradient_moment": moment, "gradient_std": std}
         marks = torch.cat([self.marks, measures.signatures(_units(gradient, self.axis), "units")], dim=1)
@@ -72,7 +72,7 @@ class Site:
 
 
 def measured_forward(z: Tensor) -> dict[str, float]:
-    """Return what is measured of a layer's output (n, …)."""
+    """Return the measurements of a layer's output (n, …)."""
     moment, std = measures.moments(z)
     return {
         "forward_moment": moment,

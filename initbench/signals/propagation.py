@@ -1,12 +1,12 @@
-"""The law of a signal before its weights are drawn: expectations carried through the operations of a forward pass.
+"""The expected moments of a signal over draws of the weights, propagated through the operations of a forward pass.
 
 For independent weights of mean 0 the second moment passes through a layer as the signal would pass through one whose
 weights are the variances: E[z²] = Var·Σ E[x²] + E[b²] (He et al. 2015, eq. 5-10), zero padding, stride and groups
 included; so does E[z·z'] of two images. A ReLU halves E[z²] of any symmetric z; other activations and shifted biases
-are integrals over a normal z (`theory`). Gradients take the way back through the same graph, E[(∂x)²] = Var·Σ E[(∂z)²]
-and E[(∂z)²] = E[φ'(z)²]·E[(∂x)²] (eq. 13-14), so autograd on the moments predicts them.
+are integrals over a normal z (`theory`). Gradients go backwards through the same graph, E[(∂x)²] = Var·Σ E[(∂z)²] and
+E[(∂z)²] = E[φ'(z)²]·E[(∂x)²] (eq. 13-14), so autograd on the moments predicts them.
 
-Where an operation has no law here, the next law starts from the signal as it was measured.
+After an operation with unknown propagation, prediction restarts from the measured signal.
 """
 
 import math
@@ -23,13 +23,15 @@ from initbench.signals import theory
 from initbench.signals.theory import Activation, Floats
 
 Arguments = Mapping[str, Any]
-REMEMBERED = 50_000  # bytes of a kernel whose integrals are kept: a stack of Linear layers on 256 images has 6,000
+REMEMBERED = (
+    50_000  # bytes of the largest kernel whose integrals are cached: a stack of Linear layers on 256 images has 6,000
+)
 INPUT = "input"
 
 
 @dataclass(frozen=True)
-class WeightLaw:
-    """Mean and variance of one parameter's entries; `variance` is NaN where entries are not draws of one law."""
+class WeightMoments:
+    """Mean and variance of the entries of a parameter; `variance` is NaN if they do not share one distribution."""
 
     mean: float
     variance: float
@@ -41,14 +43,14 @@ class WeightLaw:
 
 
 @dataclass(frozen=True)
-class Law:
-    """What is expected of a tensor x (n, …) over draws of the weights.
+class ExpectedMoments:
+    """The expected moments of a tensor x (n, …) over draws of the weights.
 
     `kernel` (3, …), float64, holds E[x²] of each image, of its partner, and E[x·x'] of the two; each broadcasts to
-    `shape`, for units of one layer share one law. `fresh` says that x comes from weights of mean 0 with no activation
-    since: then it is symmetric about `mean`, and normal in the limit of width. `log_variance` is that of ln of the mean
-    of x² over draws, from finite width; `units` is the width of the last layer. `origin` names where the measured
-    signal entered.
+    `shape`, because the units of a layer share their moments. `fresh` says that x comes from weights of mean 0 with no
+    activation since: then it is symmetric about `mean`, and normal in the limit of width. `log_variance` is that of ln
+    of the mean of x² over draws, from finite width; `units` is the width of the last layer. `origin` names where the
+    measured signal entered.
     """
 
     kernel: Tensor
@@ -64,35 +66,37 @@ class Law:
         return self.kernel.expand(3, *self.shape)
 
 
-def measured(x: Tensor, origin: str) -> Law:
-    """Start from a signal as it is; the partner of an image is the next one in the batch."""
+def measured(x: Tensor, origin: str) -> ExpectedMoments:
+    """Return the measured moments of a signal; the partner of an image is the next one in the batch."""
     values = x.detach().double()
     partner = values.roll(1, 0)
     kernel = torch.stack([values.square(), partner.square(), values * partner]).requires_grad_()
-    return Law(kernel, x.shape, origin)
+    return ExpectedMoments(kernel, x.shape, origin)
 
 
-def through_weights(x: Law, function: str, given: Arguments, weight: WeightLaw, bias: WeightLaw, out: Tensor) -> Law:
-    """Carry a law through a Linear layer or a convolution, of which `given` are the call's arguments by name."""
+def through_weights(
+    x: ExpectedMoments, function: str, given: Arguments, weight: WeightMoments, bias: WeightMoments, out: Tensor
+) -> ExpectedMoments:
+    """Propagate through a Linear layer or a convolution; `given` are the arguments of the call by name."""
     if function == "linear":
         kernel = x.kernel.mean(-1, keepdim=True) * (x.shape[-1] * weight.variance)
     else:
         kernel = _convolved(x, function, given, weight.variance)
     units = out.shape[-1] if function == "linear" else out.shape[1]
-    return Law(
+    return ExpectedMoments(
         kernel + bias.moment,
         out.shape,
         x.origin,
         units,
         fresh=True,
         mean=bias.mean,
-        # E over units of z² varies by 2/units around its expectation given x; `through_activation` puts its own for it.
+        # The mean of z² over units has relative variance 2/units given x; `through_activation` replaces this term.
         log_variance=x.log_variance + math.log1p(2 / units),
     )
 
 
-def through_activation(x: Law, activation: Activation, out: Tensor) -> Law | None:
-    """Carry a law through φ; None where x is not the fresh output of a layer."""
+def through_activation(x: ExpectedMoments, activation: Activation, out: Tensor) -> ExpectedMoments | None:
+    """Propagate through φ; None if x is not the fresh output of a layer."""
     if not x.fresh:
         return None
     kernel = x.kernel.detach().numpy()
@@ -101,33 +105,33 @@ def through_activation(x: Law, activation: Activation, out: Tensor) -> Law | Non
     # Its value is E[φ(z)²], its derivative E[φ'(z)²]: what the way back needs.
     through = torch.cat([((x.kernel[0] - x.kernel[0].detach()) * gain)[None], torch.zeros_like(value[1:])])
     own = math.log1p(theory.kurtosis(activation, float(kernel[0].mean())) / x.units) - math.log1p(2 / x.units)
-    return Law(value + through, out.shape, x.origin, x.units, log_variance=x.log_variance + max(0.0, own))
+    return ExpectedMoments(value + through, out.shape, x.origin, x.units, log_variance=x.log_variance + max(0.0, own))
 
 
-def reshaped(x: Law, function: Callable[[Tensor], Tensor], out: Tensor, *, fresh: bool) -> Law:
-    """Carry a law through what only moves entries (flatten, permute, padding …), which moves E[x²] likewise."""
+def reshaped(x: ExpectedMoments, function: Callable[[Tensor], Tensor], out: Tensor, *, fresh: bool) -> ExpectedMoments:
+    """Propagate through an operation that only moves entries (flatten, permute, padding …), and so moves E[x²]."""
     return replace(x, kernel=torch.stack([function(part) for part in x.full()]), shape=out.shape, fresh=fresh)
 
 
-def scaled(x: Law, factor: float, out: Tensor) -> Law:
-    """Carry a law through multiplication by a number."""
+def scaled(x: ExpectedMoments, factor: float, out: Tensor) -> ExpectedMoments:
+    """Propagate through multiplication by a number."""
     return replace(x, kernel=x.kernel * factor**2, mean=x.mean * factor, shape=out.shape)
 
 
-def thinned(x: Law, keep: float, out: Tensor) -> Law:
-    """Carry a law through dropout, which keeps a share and divides by it: E[x²]/keep; partners are thinned apart."""
+def thinned(x: ExpectedMoments, keep: float, out: Tensor) -> ExpectedMoments:
+    """Propagate through dropout, which keeps a share and divides by it: E[x²]/keep; partners have separate masks."""
     factors = torch.tensor([1 / keep, 1 / keep, 1.0], dtype=torch.float64)
     kernel = x.kernel * factors.view(3, *[1] * (x.kernel.ndim - 1))
     return replace(x, kernel=kernel, shape=out.shape, fresh=x.fresh and keep == 1)
 
 
-def added(x: Law, y: Law, out: Tensor) -> Law | None:
-    """Carry two laws through x + y where one of them is fresh with mean 0, hence uncorrelated with the other."""
+def added(x: ExpectedMoments, y: ExpectedMoments, out: Tensor) -> ExpectedMoments | None:
+    """Propagate through x + y; None unless one is fresh with mean 0 and so uncorrelated with the other."""
     if not (x.fresh and x.mean == 0) and not (y.fresh and y.mean == 0):
         return None
     if x.shape != y.shape:
         return None
-    return Law(
+    return ExpectedMoments(
         x.full() + y.full(),
         out.shape,
         x.origin if y.origin == INPUT else y.origin,
@@ -138,7 +142,7 @@ def added(x: Law, y: Law, out: Tensor) -> Law | None:
     )
 
 
-def cosine(x: Law) -> float:
+def cosine(x: ExpectedMoments) -> float:
     """Return the expected cosine between partners, the mean over the batch."""
     moment, partner, product = (part.detach().expand(x.shape).flatten(1).sum(1) for part in x.kernel)
     return float((product / (moment * partner).sqrt()).nanmean())
@@ -152,12 +156,12 @@ def _integrals(activation: Activation, mean: float, shape: tuple[int, ...], kern
     return value, theory.derivative_moment(activation, mean, moment)
 
 
-# Every seed of a scheme asks the same: the laws of a stack of layers do not depend on the draw.
+# Cached, because the moments of a stack of layers are the same for every seed of a scheme.
 _remembered = lru_cache(maxsize=512)(_integrals)
 
 
-def _convolved(x: Law, function: str, given: Arguments, variance: float) -> Tensor:
-    """Convolve E[x²] with kernels of variances, all channels of a group at once where they share one law."""
+def _convolved(x: ExpectedMoments, function: str, given: Arguments, variance: float) -> Tensor:
+    """Convolve E[x²] with kernels of variances, all channels of a group at once if they share their moments."""
     convolve = getattr(torch, function)
     weight, groups = given["weight"], int(given.get("groups", 1))
     transposed = "transpose" in function
