@@ -598,7 +598,7 @@ def test_list_schemes_says_for_each_what_it_fills_and_needs_and_what_is_unusual(
     assert [rows[name].split()[1] for name in ("kaiming_uniform", "eye", "dirac", "fixup", "skipinit")] == [
         "any", "Linear", "Conv", "resnet", "resnet",
     ]  # fmt: skip
-    assert {name for name in SCHEMES if "Draws nothing." in rows[name]} == {
+    assert {name for name in SCHEMES if "Deterministic." in rows[name]} == {
         "constant", "ones", "zeros", "eye", "dirac", "partial_identity", "zero_hadamard", "idinit", "sinusoidal",
     }  # fmt: skip
     assert "Rows may be equal, opposite or 0." in rows["looks_linear"]
@@ -675,13 +675,13 @@ def test_there_is_nothing_to_fetch_for_a_dataset_that_is_built_in():
 
 def test_doctor_shows_what_works_here_and_writes_nothing(tmp_path, monkeypatch):
     result = initbench_("doctor", "--out", tmp_path / "o", "--data-dir", tmp_path / "d")
-    for word in ("initbench", "python", "torch", "device", "results", "digits", "can be written"):
+    for word in ("initbench", "python", "torch", "device", "results", "digits", "writable"):
         assert word in " ".join(result.stdout.split())
     assert files(tmp_path) == set()
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("COLUMNS", "300")
-    assert "cannot be written" in initbench_("doctor", "--out", blocked / "below", code=4).stdout
+    assert "not writable" in initbench_("doctor", "--out", blocked / "below", code=4).stdout
 
 
 def commands(group=None, path=()):

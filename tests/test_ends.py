@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from initbench.analysis import frames
 from initbench.analysis.statistics.paired import FLIPS, bootstrap_t, drawn_signs, drawn_sums, studentized
 from initbench.cli import app
-from initbench.cli.console import kept
+from initbench.cli.console import gc_frozen
 from initbench.core.gc_pause import collector_paused
 from initbench.records import store
 from initbench.report.figures import plots
@@ -175,6 +175,6 @@ def test_the_collector_is_left_as_it_was():
         with collector_paused():
             assert not gc.isenabled()
         assert gc.isenabled() is state
-    with pytest.raises(KeyError), kept():
+    with pytest.raises(KeyError), gc_frozen():
         raise KeyError
     assert gc.isenabled()

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from initbench.cli import console
 from initbench.cli.console import SPARKS, picked, spark
-from initbench.cli.live import Board, Pace, Tally
+from initbench.cli.live import Board, Pace, StepCounter
 
 ROOT = Path(__file__).parents[1]
 COMPARE = ("compare", "-s", "kaiming", "-s", "torch_default", "-m", "mlp(depth=2, width=16)", "--steps", "9000",
@@ -56,7 +56,7 @@ def test_a_trial_that_diverged_or_failed_is_counted_and_left_out_of_the_mean():
     row = board.rows[0]
     assert row.mean == [0.1, 0.5]
     assert row.remark == "1 diverged, 1 failed"
-    assert (row.tally.ended, row.tally.steps_done) == (3, row.tally.total)
+    assert (row.counter.ended, row.counter.steps_done) == (3, row.counter.total)
 
 
 def test_steps_inside_trials_move_the_share_and_are_not_counted_twice():
@@ -74,7 +74,7 @@ def test_what_differs_between_trials_is_part_of_a_row_s_name():
     board = a_board(a_trial(lr=0.1), a_trial(lr=0.2), a_trial(lr=0.2, seed=1))
     assert [row.scheme + row.setting for row in board.rows] == ["kaiming_uniform, lr 0.1", "kaiming_uniform, lr 0.2"]
     assert [line.split("  ")[0] for line in shown(board)[2:4]] == ["kaiming_unifo…, lr 0.1", "kaiming_unifo…, lr 0.2"]
-    assert [row.tally.trials for row in board.rows] == [1, 2]
+    assert [row.counter.trials for row in board.rows] == [1, 2]
 
 
 @pytest.mark.parametrize("columns", [40, 80, 140])
@@ -140,11 +140,11 @@ def test_the_guess_of_the_time_left_begins_with_the_first_steps(monkeypatch):
     assert pace.left(30, 100) == pytest.approx(4 * 70 / 20)
 
 
-def test_a_tally_of_none_has_nothing_to_do():
-    tally = Tally()
-    tally.start([])
-    tally.progress({"x": 3})
-    assert tally.steps_done == tally.total == 0
+def test_a_counter_of_none_has_nothing_to_do():
+    counter = StepCounter()
+    counter.start([])
+    counter.progress({"x": 3})
+    assert counter.steps_done == counter.total == 0
 
 
 # --- on a terminal of its own ----------------------------------------------------------------------------------------

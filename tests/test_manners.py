@@ -106,7 +106,7 @@ def test_what_nobody_foresaw_is_said_to_be_a_bug_with_its_traceback_and_leaves_w
     assert result.returncode == 1
     assert result.stdout == ""
     *lines, last = result.stderr.splitlines()
-    assert last.startswith("error: this is a bug in initbench (KeyError")
+    assert last.startswith("error: internal error (KeyError")
     assert "report it" in last
     assert any("Traceback (most recent call last)" in line for line in lines)
     assert any("in carry_out" in line for line in lines)
@@ -273,7 +273,7 @@ def test_the_doctor_finds_nothing_wrong_here(monkeypatch, tmp_path):
         assert found[what].split()[1] == "ok", found[what]
     assert found["mnist"].split()[1] == "-"
     assert "initbench data fetch mnist" in found["mnist"]
-    assert "works here" in result.stderr
+    assert "Everything a comparison needs works." in result.stderr
 
 
 def test_the_doctor_says_what_to_do_and_leaves_with_4(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""The command line: one command a file; `console` is the only place that prints.
+"""The command line: one file per command; `console` is the only module that prints.
 
 This module is loaded by `initbench --help` and by shell completion, so it imports no torch, pandas, matplotlib or
 scipy; each command imports what it needs when it runs.
@@ -49,26 +49,26 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Compare weight-initialization schemes for small PyTorch networks: loss curves, convergence tables, "
-        "and how sure they are.\n\nStart with: initbench compare"
+        "and confidence intervals.\n\nStart with: initbench compare"
     ),
     epilog=epilog(""),
 )
 
 
 def _show_version(ctx: typer.Context, wanted: bool) -> None:
-    if wanted and not ctx.resilient_parsing:  # as where a line is completed
+    if wanted and not ctx.resilient_parsing:  # parsing for completion
         typer.echo(f"initbench {version('initbench')} ({_torch()}, Python {platform.python_version()})")
         raise typer.Exit
 
 
 def _torch() -> str:
-    """Say which torch there is and what it would compute on."""
+    """Describe the installed torch and the device it would use."""
     try:
         import torch
 
         from initbench.training.environment import choose_device, device_name
     except (ImportError, OSError):
-        return "torch does not load: see `initbench doctor`"
+        return "torch cannot be imported: see `initbench doctor`"
     device = choose_device("auto")
     return f"torch {torch.__version__}, {device}: {device_name(device)}"
 
@@ -80,7 +80,7 @@ def program(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show versions and device, and exit."),
     ] = False,
 ) -> None:
-    """Hold the options of the program itself; typer shows the help text given above."""
+    """Define the program's own options; its help text is given above."""
 
 
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
@@ -109,13 +109,13 @@ def main() -> None:
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without ± shows \xb1, not a traceback
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show ± prints \xb1, not a traceback
     prepare(os.environ)
     try:
         app(prog_name="initbench")
     except SystemExit as ended:
         if any(thread.name.startswith("initbench") for thread in threading.enumerate()):
-            # A trial that makes no step did not hear that it should stop, and leaving in good order would wait for it.
+            # A trial that hangs in a step did not see the request to stop, and a normal exit would wait for it.
             sys.stdout.flush()
             os._exit(ended.code if isinstance(ended.code, int) else 1)
         raise

@@ -7,8 +7,8 @@ import typer
 
 from initbench.cli import completion, options
 from initbench.cli.axes import Axes
-from initbench.cli.console import command, kept
-from initbench.cli.early import compile_early
+from initbench.cli.console import command, gc_frozen
+from initbench.cli.precompile import start_compiling
 
 RecipeFile = Annotated[
     Path | None,
@@ -30,9 +30,9 @@ def compare(
 
     Flags override the recipe, which overrides the defaults. Stored trials are not trained again.
     """
-    compile_early(needed=not output.dry_run, quiet=output.quiet)
-    with kept():
-        import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
+    start_compiling(needed=not output.dry_run, quiet=output.quiet)
+    with gc_frozen():
+        import scipy.stats  # noqa: F401 - imported later, outside gc_frozen, it would take twice as long
 
         from initbench.cli.grid import run_grid
         from initbench.running.plan import draft_of

@@ -1,7 +1,6 @@
-"""What the Tab key offers: names, also inside a scheme that is half written; recipes and folders of results.
+"""Shell completion: names, also inside a partly typed scheme; recipes and results folders.
 
-Every completer returns whole words, each with what a shell may show beside it; of a scheme that bash has taken apart
-(`shells`), the last piece.
+Every completer returns (word, help) pairs of whole words; if bash has split a scheme (`shells`), of its last piece.
 """
 
 import os
@@ -19,13 +18,13 @@ from initbench.core.text import printable
 
 Offers = list[tuple[str, str]]
 
-# bash inserts a word as it is. Of what typer hands zsh, a backslash before a quote or a `$` ends the quoting, and zsh
-# runs the rest: so no word and no text beside it holds one, be it out of a file or out of what was typed.
+# bash inserts a word verbatim. In what typer passes to zsh, a backslash before a quote or a `$` ends the quoting, and
+# zsh runs the rest: so no word and no help text may contain one, whether from a file or from what was typed.
 _PLAIN = re.compile(r"[\w@%+,./-]+")
 
 
 def scheme(incomplete: str) -> Offers:
-    """Complete a scheme: after each `;` and each `part=` anew, and the parameters inside brackets."""
+    """Complete a scheme: a name or part after each `;`, a name after each `part=`, parameters inside brackets."""
     if "\\" in incomplete:
         return []
     apart = os.environ.get(BEFORE, "")
@@ -36,9 +35,9 @@ def scheme(incomplete: str) -> Offers:
     before = typed[: len(typed) - len(text)]
     offers = [*_specs("scheme", text), *([] if rest else _parts(text))]
     if [word[-1:] for word, _ in offers] == ["="] and not rest and "(" not in text:
-        # A shell that finds one word closes its quote, and a part alone is no scheme yet.
-        offers = [(offers[0][0] + name, told) for name, told in _names("scheme")]
-    return [((before + word).removeprefix(apart), told) for word, told in offers]
+        # With a single candidate a shell closes the quote, and a part alone is not a scheme.
+        offers = [(offers[0][0] + name, about) for name, about in _names("scheme")]
+    return [((before + word).removeprefix(apart), about) for word, about in offers]
 
 
 def model(incomplete: str) -> Offers:
@@ -47,7 +46,7 @@ def model(incomplete: str) -> Offers:
 
 
 def dataset(incomplete: str) -> Offers:
-    """Complete the name of a dataset; files are the shell's own to offer."""
+    """Complete the name of a dataset; the shell itself completes files."""
     return list(_specs("dataset", incomplete))
 
 
@@ -57,13 +56,13 @@ def optimizer(incomplete: str) -> Offers:
 
 
 def rate(incomplete: str) -> Offers:
-    """Complete the one word that a learning rate can be."""
-    return _words(incomplete, tune="a grid, and each scheme at its own best rate")
+    """Complete the only word that --lr accepts."""
+    return _words(incomplete, tune="a grid; each scheme is scored at its own best rate")
 
 
 def device(incomplete: str) -> Offers:
     """Complete a device."""
-    return _words(incomplete, auto="CUDA where there is one, else the CPU", cpu="", cuda="", mps="")
+    return _words(incomplete, auto="CUDA if available, else the CPU", cpu="", cuda="", mps="")
 
 
 def precision(incomplete: str) -> Offers:
@@ -72,24 +71,24 @@ def precision(incomplete: str) -> Offers:
 
 
 def executor(incomplete: str) -> Offers:
-    """Complete where trials are trained."""
+    """Complete --executor."""
     return _words(
-        incomplete, **{"dask": "workers on this machine", "dask(dashboard=8787)": "and a page that shows what they do"}
+        incomplete, **{"dask": "workers on this machine", "dask(dashboard=8787)": "with a dashboard in the browser"}
     )
 
 
 def vary(incomplete: str) -> Offers:
     """Complete what `--vary` takes."""
-    return _words(incomplete, **{"init,order": "every draw of the weights with every data order"})
+    return _words(incomplete, **{"init,order": "every weight seed with every data-order seed"})
 
 
 def recipe(incomplete: str) -> Offers:
-    """Complete a recipe of the current folder's experiments."""
+    """Complete a recipe in the current folder's experiments/."""
     return _plain(incomplete, ((str(path), _question(path)) for path in recipes().values()))
 
 
 def folder(ctx: typer.Context, incomplete: str) -> Offers:
-    """Complete a comparison's folder in the folder of results that is asked for."""
+    """Complete a comparison's folder in the results folder given by --out."""
     out = Path(ctx.params.get("out") or os.environ.get("INITBENCH_OUT") or "results")
     found = (str(stamp.parent) for stamp in sorted(out.glob("*/recipe.json")))
     return _plain(incomplete, ((path, "a comparison") for path in found))
@@ -105,16 +104,16 @@ def listed(ctx: typer.Context, incomplete: str) -> Offers:
 
 
 def _plain(incomplete: str, offers: Iterable[tuple[str, str]]) -> Offers:
-    """Leave out names of files that a shell would read as more than a word: the shell's own completion quotes them."""
-    return [(word, told) for word, told in offers if word.startswith(incomplete) and _PLAIN.fullmatch(word)]
+    """Leave out file names that a shell would not read as one word: the shell's own completion quotes them."""
+    return [(word, about) for word, about in offers if word.startswith(incomplete) and _PLAIN.fullmatch(word)]
 
 
 def _words(incomplete: str, **words: str) -> Offers:
-    return [(word, told) for word, told in words.items() if word.startswith(incomplete)]
+    return [(word, about) for word, about in words.items() if word.startswith(incomplete)]
 
 
 def _question(path: Path) -> str:
-    """Return what a recipe asks; typer reads it as markup, and lets a backslash through into what zsh runs."""
+    """Return a recipe's question, escaped: typer reads it as markup, and passes a backslash on to zsh."""
     return escape(printable(question(path)).replace("\\", ""))
 
 
@@ -124,14 +123,14 @@ def _specs(kind: str, text: str) -> Iterator[tuple[str, str]]:
     if bracket and "\\" not in text:
         yield from _keys(kind, name, text, inside)
     else:
-        yield from ((word, told) for word, told in _names(kind) if word.startswith(text))
+        yield from ((word, about) for word, about in _names(kind) if word.startswith(text))
 
 
 def _names(kind: str) -> Iterator[tuple[str, str]]:
     for named in registered(kind):
         yield named.name, named.summary
         yield from ((alias, f"the same as {named.name}") for alias in named.aliases)
-    yield from ((name, "of an installed package") for name in installed(kind))
+    yield from ((name, "from an installed package") for name in installed(kind))
 
 
 def _keys(kind: str, name: str, text: str, inside: str) -> Iterator[tuple[str, str]]:
@@ -139,16 +138,16 @@ def _keys(kind: str, name: str, text: str, inside: str) -> Iterator[tuple[str, s
     last = last.lstrip()
     before = text[: len(text) - len(last)]
     taken = {value.partition("=")[0].strip() for value in given}
-    quoteless = os.environ.get(ASKED) == "complete_zsh"  # typer doubles quotes for it, and so loses them
+    quoteless = os.environ.get(ASKED) == "complete_zsh"  # typer doubles quotes for zsh, which then drops them
     for key, default in _parameters(kind, name).items():
         if key.startswith(last) and key not in taken:
-            yield f"{before}{key}=", "no default" if default is None else f"the default is {default}"
+            yield f"{before}{key}=", "no default" if default is None else f"default: {default}"
             if default is not None and not (quoteless and "'" in default):
                 yield f"{before}{key}={default}", "the default"
 
 
 def _parameters(kind: str, name: str) -> dict[str, str | None]:
-    """Return the parameters of a name or an alias; none of what is not known."""
+    """Return the parameters of a name or an alias; none if it is unknown."""
 
     def is_meant(named: Named) -> bool:
         return name in (named.name, *named.aliases)

@@ -29,10 +29,10 @@ from initbench.errors import InitbenchError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PIPED = 120  # columns where stdout is a file or a pipe, which have none of their own
-ROOMY = 100  # columns from which a table can breathe
-
-BUG = 1  # the exit code of a mistake of ours
+PIPED = 120  # columns if stdout is a file or a pipe
+ROOMY = 100  # columns from which tables are spaced widely
+SPARKS = "▁▂▃▄▅▆▇█"
+INTERNAL_ERROR = 1  # exit code
 
 OUT: dict[str, Any] = {"highlight": False, "markup": False}
 ERR: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True, "stderr": True}
@@ -40,13 +40,13 @@ out, err = Console(**OUT), Console(**ERR)
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
-    """Turn the errors that a user can mend into a sentence and an exit code; the one place that does."""
+    """Turn errors that a user can fix into a sentence and an exit code; no other place does."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _manner(plain=bool(kwargs.get("plain"))):
+        with _plain_output(plain=bool(kwargs.get("plain"))):
             try:
-                with _answering(_interrupt):
+                with _signals_handled_by(_interrupt):
                     return function(*args, **kwargs)
             except InitbenchError as error:
                 for line in str(error).splitlines():
@@ -56,9 +56,9 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
                 raise typer.Exit(INTERRUPTED) from None
             except (typer.Exit, typer.Abort):
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever nobody foresaw is a bug, and is to be reported as one
-                _say_bug(error)
-                raise typer.Exit(BUG) from None
+            except Exception as error:  # noqa: BLE001 - any other exception is a bug, to be reported as one
+                _say_internal_error(error)
+                raise typer.Exit(INTERNAL_ERROR) from None
 
     return wrapped
 
@@ -67,16 +67,16 @@ def _say_error(line: str) -> None:
     err.print(Text.assemble(("error: ", "bold red"), _plain(line)))
 
 
-def _say_bug(error: Exception) -> None:
-    """Show the way to a mistake of ours, and say that it is one."""
+def _say_internal_error(error: Exception) -> None:
+    """Print the traceback and ask for a report."""
     say("".join(traceback.format_exception(error)).rstrip())
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    _say_error(f"this is a bug in initbench ({said}): please report it with the lines above and `initbench doctor`'s.")
+    cause = " ".join(f"{type(error).__name__}: {error}".split())
+    _say_error(f"internal error ({cause}): please report it with the lines above and the output of `initbench doctor`.")
 
 
 @contextmanager
-def _manner(*, plain: bool) -> Iterator[None]:
-    """Print for a while as where there is no terminal: no colour, no bold, no line that changes."""
+def _plain_output(*, plain: bool) -> Iterator[None]:
+    """Print as if there were no terminal, where `plain`: no colour, no bold, no live display."""
     global out, err
     before = out, err
     if plain:
@@ -88,9 +88,9 @@ def _manner(*, plain: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _answering(answer: Callable[[int, Any], Any]) -> Iterator[None]:
-    """Answer Ctrl-C and a request to end (SIGTERM) in one way for a while."""
-    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody set this
+def _signals_handled_by(answer: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Handle Ctrl-C and SIGTERM with `answer` inside the block."""
+    if threading.current_thread() is not threading.main_thread():  # elsewhere Python allows no handlers
         yield
         return
     before = {number: signal.signal(number, answer) for number in STOPPING}
@@ -98,18 +98,18 @@ def _answering(answer: Callable[[int, Any], Any]) -> Iterator[None]:
         yield
     finally:
         for number, earlier in before.items():
-            # The program's first answer is that nothing began, which is untrue by now; and all that is left is to end.
+            # The program's first handler says that nothing began, which is no longer true; all that is left is to exit.
             signal.signal(number, signal.SIG_IGN if earlier is exit_interrupted else earlier)
 
 
 def _interrupt(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
-    """End what goes on in good order; a second time, end it at once."""
+    """Stop in good order; a second signal stops at once."""
     for number in STOPPING:
-        signal.signal(number, _leave_at_once)
+        signal.signal(number, _exit_at_once)
     raise KeyboardInterrupt
 
 
-def _leave_at_once(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
+def _exit_at_once(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
     err.show_cursor()
     for process in multiprocessing.active_children():
         process.kill()
@@ -117,25 +117,25 @@ def _leave_at_once(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Import libraries or read records, which stay to the end, without the cyclic collector.
+def gc_frozen() -> Iterator[None]:
+    """Import libraries or read records without the cyclic garbage collector, and exclude them from it for good.
 
-    It would walk them again and again: a sixth of the time of importing torch, pandas and SciPy, half of that of
-    reading thousands of records. They are frozen: neither later collections nor the one at exit look at them.
+    It would scan them again and again: a sixth of the time of importing torch, pandas and SciPy, half of the time of
+    reading thousands of records. Frozen, they are scanned neither later nor at exit.
     """
-    with collector_paused(), _answering(exit_interrupted):
+    with collector_paused(), _signals_handled_by(exit_interrupted):
         yield
     gc.freeze()
 
 
 def is_live() -> bool:
-    """Say whether what is on stderr can change: on a terminal that can move its cursor, and not with --plain."""
-    return err.is_terminal and not err.is_dumb_terminal and err.file.isatty()  # FORCE_COLOR makes a pipe no terminal
+    """Return whether stderr is a terminal that can move its cursor, and --plain is not set."""
+    return err.is_terminal and not err.is_dumb_terminal and err.file.isatty()  # FORCE_COLOR alone makes no terminal
 
 
 @contextmanager
 def status_on(*, quiet: bool) -> Iterator[Callable[[str], object]]:
-    """Yield what is told of each step of a short task: a line that changes on a terminal, nothing elsewhere."""
+    """Yield a function that shows the step of a short task: a live line on a terminal, nothing elsewhere."""
     if quiet or not is_live():
         yield lambda _text: None
         return
@@ -144,23 +144,23 @@ def status_on(*, quiet: bool) -> Iterator[Callable[[str], object]]:
 
 
 def notice(message: str) -> None:
-    """Say something that a user should know and that stops nothing."""
+    """Print a non-fatal notice on stderr."""
     err.print(Text.assemble(("note: ", "yellow"), _plain(message)))
 
 
 def say_damaged(path: Path, reason: str) -> None:
-    """Say that a stored trial is being computed again, and where what was there lies."""
-    notice(f"a stored trial was damaged ({reason}); it is set aside as {path} and computed again.")
+    """Print that a damaged stored trial is recomputed, and where the damaged file was moved."""
+    notice(f"a stored trial was damaged ({reason}): moved to {path} and recomputed.")
 
 
 def name_damaged(files: Sequence[str]) -> None:
-    """Name the stored trials that could not be read."""
+    """Print which stored trials could not be read."""
     for file in files:
-        notice(f"a stored trial is damaged and left out ({file}); the comparison's own command computes it again.")
+        notice(f"a stored trial is damaged and left out ({file}): rerun the comparison's command to recompute it.")
 
 
 def say(message: str = "") -> None:
-    """Say something about the run, on stderr."""
+    """Print a line about the run on stderr."""
     err.print(_plain(message))
 
 
@@ -170,7 +170,7 @@ def show_json(document: Any) -> None:  # noqa: ANN401 - any JSON document
 
 
 def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout; text folds where the terminal is narrow."""
+    """Print a table on stdout; cells wrap on a narrow terminal."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for header in headers:
         table.add_column(_plain(header), overflow="fold")
@@ -178,7 +178,7 @@ def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 def show_numbers(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table of names, which come folded, and numbers on stdout: on a narrow terminal headers fold."""
+    """Print a table of names, already wrapped, and numbers on stdout; headers wrap on a narrow terminal."""
     roomy = columns() >= ROOMY
     table = Table(box=None, padding=(0, 3 if roomy else 1, 0, 0), pad_edge=False)
     for i, header in enumerate(headers):
@@ -190,7 +190,7 @@ def show_numbers(title: str, headers: Sequence[str], rows: Sequence[Sequence[str
 
 
 def _balanced(text: str, width: int) -> str:
-    """Fold text into lines of much the same length, no more of them than the width demands."""
+    """Wrap text into as few lines as the width allows, of about equal length."""
     fold = partial(textwrap.wrap, text, break_long_words=False, break_on_hyphens=False)
     return "\n".join(next(lines for narrow in range(1, width + 1) if len(lines := fold(narrow)) == len(fold(width))))
 
@@ -204,50 +204,47 @@ def _print_table(title: str, table: Table, rows: Sequence[Sequence[str]]) -> Non
 
 
 def show_text(text: str = "", style: str = "") -> None:
-    """Print a sentence on stdout, folded at words."""
+    """Print text on stdout, wrapped at words."""
     _print(Text("\n".join(map(printable, text.split("\n"))), style=style))
 
 
 def columns() -> int:
-    """Return the width to print in: COLUMNS, else the terminal's; a file or a pipe has none of its own."""
+    """Return the width to print in: COLUMNS, else the terminal's, else a fixed one for files and pipes."""
     return shutil.get_terminal_size((PIPED, 0)).columns
 
 
 def _print(content: RenderableType) -> None:
-    out.width = columns()  # asked anew each time, for a terminal may change
+    out.width = columns()  # each time, because a terminal may be resized
     out.print(content, soft_wrap=False)
 
 
 def show_path(label: str, path: Path) -> None:
-    """Say where something was written, on stderr."""
+    """Print on stderr where something was written."""
     show_fact(label, str(path))
 
 
 def show_fact(label: str, text: str, remark: str = "") -> None:
-    """Say something short behind its label, on stderr; whole on one line, for commands and paths are copied."""
+    """Print a label and a short text on stderr, in one line so that commands and paths can be copied."""
     err.print(Text.assemble(f"{label:<8}", (printable(text), "bold"), (printable(remark), "dim")))
 
 
 def _plain(text: str) -> Text:
-    """Keep names from being read as markup or as control sequences."""
+    """Return text in which no name acts as markup or as a control sequence."""
     return Text("\n".join(map(printable, text.split("\n"))))
 
 
-SPARKS = "▁▂▃▄▅▆▇█"
-
-
 def block(share: float) -> str:
-    """Return the block that stands for a share of the height, at least the lowest."""
+    """Return the block for a fraction of the height, at least the lowest."""
     return SPARKS[min(len(SPARKS) - 1, max(0, int(share * len(SPARKS))))]
 
 
 def picked(count: int, width: int) -> list[int]:
-    """Return at most `width` of the places 0 … count - 1, evenly spaced, with both ends."""
+    """Return at most `width` of the indices 0 … count - 1, evenly spaced, with both ends."""
     if count <= width:
         return list(range(count))
     return [round(i * (count - 1) / (width - 1)) for i in range(width)]
 
 
 def spark(shares: Sequence[float], width: int) -> str:
-    """Draw shares from 0 to 1 as at most `width` blocks."""
+    """Draw fractions from 0 to 1 as at most `width` blocks."""
     return "".join(block(shares[i]) for i in picked(len(shares), width))

@@ -1,4 +1,4 @@
-"""`initbench data`: what is on disk, and getting the rest, verified."""
+"""`initbench data`: list the datasets on disk and download others, verified by hash."""
 
 from typing import Annotated
 
@@ -7,13 +7,13 @@ import typer
 from initbench.cli import completion, console, options
 from initbench.cli.examples import epilog
 
-app = typer.Typer(no_args_is_help=True, help="See which datasets are on disk, and fetch the rest, verified.")
+app = typer.Typer(no_args_is_help=True, help="List the datasets on disk and download others.")
 
 
 @app.command("list", epilog=epilog("data list"))
 @console.command
 def show(data_dir: options.DataDir = None) -> None:
-    """List the datasets and whether they are there and whole."""
+    """List the datasets and whether each is on disk and intact."""
     from initbench.datasets import DATASETS, default_data_dir, locate
 
     folder = data_dir or default_data_dir()
@@ -25,11 +25,11 @@ def show(data_dir: options.DataDir = None) -> None:
 @app.command("fetch", epilog=epilog("data fetch"), short_help="Download a dataset, verified by hash.")
 @console.command
 def fetch(
-    name: Annotated[str, typer.Argument(help="For example mnist.", autocompletion=completion.dataset)],
+    name: Annotated[str, typer.Argument(help="For example mnist.", metavar="NAME", autocompletion=completion.dataset)],
     data_dir: options.DataDir = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Download a dataset from its mirrors, verify it by hash, and publish it whole."""
+    """Download a dataset from its mirrors and verify it by hash; an incomplete download is never used."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from initbench import datasets

@@ -1,4 +1,4 @@
-"""What `-v` adds: where and how trials are computed, what they cost, and which files hold it."""
+"""What is printed around the table: the details of `-v`, and the commands to run next."""
 
 import os
 import shlex
@@ -15,10 +15,11 @@ from initbench.running.backend import Backend
 from initbench.running.study import Study
 
 TIMES = ("seconds_init", "seconds_train")
+MOST_SEEDS = 100  # more seeds than this are not suggested
 
 
 def before(study: Study, backend: Backend) -> Iterator[tuple[str, str]]:
-    """Yield (label, text) of what is about to happen."""
+    """Yield (label, text) of the details known before training."""
     yield from backend.describe(study.device)
     for dataset in study.datasets.values():
         sizes = f"{dataset.train_size} train, {dataset.val_size} validation, {dataset.test_size} test"
@@ -27,7 +28,7 @@ def before(study: Study, backend: Backend) -> Iterator[tuple[str, str]]:
 
 
 def after(comparison: Comparison, study: Study) -> Iterator[tuple[str, str]]:
-    """Yield (label, text) of what has happened."""
+    """Yield (label, text) of the details known after training."""
     engines = Counter(record.environment.engine for record in comparison.records)
     for engine, count in engines.most_common():
         yield "engine", f"{engine}: {count} trials"
@@ -45,11 +46,8 @@ def _times(trials: pd.DataFrame) -> str:
     return f"{init:.2g} s to initialize, {train:.2g} s to train (medians of {len(trials)})"
 
 
-MOST_SEEDS = 100  # more than that are seldom worth their time
-
-
 def next_commands(comparison: Comparison, folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield (command, what for), the most useful first; `folder` is the comparison's own."""
+    """Yield (command, purpose), the most useful first; `folder` is the comparison's own."""
     yield f"initbench report {_unless_default(folder)}--open", "curves, tables and verdicts in a browser"
     typed = shlex.split(comparison.command)
     if len(comparison.schemes) == 1 and typed[1:2] == ["run"]:
@@ -60,17 +58,24 @@ def next_commands(comparison: Comparison, folder: Path) -> Iterator[tuple[str, s
         )
         return
     if len(comparison.asked_rates) == 1 and not comparison.crossed:
-        tuned = [*_without(_without(typed, "--lr"), "--name"), "--lr", "tune"]  # this folder stays as it is
+        tuned = [
+            *_without(_without(typed, "--lr"), "--name"),
+            "--lr",
+            "tune",
+        ]  # another folder
         yield shlex.join(tuned), "each scheme at its own best learning rate"
     seeds = seeds_that_settle(comparison)
     if seeds:
-        yield shlex.join([*_without(typed, "--seeds"), "--seeds", str(seeds)]), "settles what these seeds leave open"
+        yield (
+            shlex.join([*_without(typed, "--seeds"), "--seeds", str(seeds)]),
+            "to settle the open verdicts",
+        )
 
 
 def seeds_that_settle(comparison: Comparison) -> int | None:
-    """Return how many seeds would settle the open verdicts that can be settled, None where there are none."""
+    """Return the number of seeds that would settle the open verdicts, None if none can be settled."""
     had = {record.trial.seed for record in comparison.records}
-    if had != set(range(len(had))):  # a count would not hold these seeds, and begin anew
+    if had != set(range(len(had))):  # a count would not include these seeds
         return None
     judged = [of for every in comparison.judgements.values() for of in every]
     needed = [verdict.seeds_needed for of in judged for verdict in (of.accuracy, of.speed)]
@@ -78,7 +83,7 @@ def seeds_that_settle(comparison: Comparison) -> int | None:
 
 
 def _unless_default(folder: Path) -> str:
-    """Return the folder as an argument, nothing where the latest of the default results is this one."""
+    """Return the folder as an argument, or nothing if it is in the default results folder."""
     usual = Path(os.environ.get("INITBENCH_OUT") or options.OUT)
     return "" if folder.parent == usual else f"{shlex.quote(str(folder))} "
 

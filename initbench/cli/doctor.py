@@ -1,4 +1,4 @@
-"""`initbench doctor`: what works here, and what to do where it does not."""
+"""`initbench doctor`: check this installation and suggest remedies."""
 
 import importlib
 import os
@@ -12,7 +12,7 @@ from typing import Literal
 
 from initbench.cli import console, options
 
-# What is installed under another name than it is imported by.
+# Packages whose import name differs from their name on PyPI.
 IMPORTED_AS = {"scikit-learn": "sklearn", "pillow": "PIL"}
 LIBRARIES = (
     *(
@@ -30,7 +30,7 @@ LIBRARIES = (
     ),
     *("typer", "rich", "jinja2", "pooch", "platformdirs"),
 )
-START = 60.0  # seconds that a worker may take to start: torch from a cold disk
+START = 60.0  # seconds that a worker may take to start: it imports torch, perhaps from a cold disk
 NVIDIA = Path("/proc/driver/nvidia/version")
 
 State = Literal["ok", "FAIL", "-"]
@@ -39,7 +39,7 @@ STATES: dict[str, State] = {"embedded": "ok", "verified": "ok", "absent": "-", "
 
 @dataclass(frozen=True)
 class Finding:
-    """Something looked at: FAIL is what a comparison may need and does not find, `-` what is only good to know."""
+    """The result of one check: FAIL would stop some comparison, `-` is for information only."""
 
     what: str
     state: State
@@ -48,15 +48,15 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """What was seen, and what to do about it."""
+        """What was seen, and the remedy."""
         return f"{self.seen} → {self.remedy}" if self.remedy else self.seen
 
 
 @console.command
 def doctor(data_dir: options.DataDir = None, out: options.Out = options.OUT) -> None:
-    """Show what works here and what to do where it does not: libraries, device, workers, folders, datasets.
+    """Check libraries, device, workers, folders and datasets of this installation, and suggest remedies.
 
-    Leaves with 4 where something fails.
+    Exits with status 4 if a check fails.
     """
     from initbench.errors import ConfigurationError
 
@@ -64,25 +64,25 @@ def doctor(data_dir: options.DataDir = None, out: options.Out = options.OUT) -> 
     findings = [*_programs(broken), *_terminal(), *_folders(out)]
     if not broken:
         findings += [*_device(), _loops(), _workers(), *_data(data_dir)]
-    console.show_table("", ("what", "state", "seen"), [(of.what, of.state, of.text) for of in findings])
-    failed = [of.what.strip() for of in findings if of.state == "FAIL"]
+    console.show_table("", ("what", "state", "seen"), [(found.what, found.state, found.text) for found in findings])
+    failed = [found.what.strip() for found in findings if found.state == "FAIL"]
     if failed:
         raise ConfigurationError(
-            f"{len(failed)} of {len(findings)} fail ({', '.join(failed)}): what to do stands beside each."
+            f"{len(failed)} of {len(findings)} checks fail ({', '.join(failed)}); see the remedy next to each."
         )
-    console.say("Everything that a comparison needs works here.")
+    console.say("Everything a comparison needs works.")
 
 
 def _programs(broken: list[Finding]) -> Iterator[Finding]:
     yield Finding("initbench", "ok", version("initbench"))
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    whole = [name for name in LIBRARIES if name not in {of.what for of in broken}]
-    yield Finding("libraries", "ok", ", ".join(f"{name} {version(name)}" for name in whole))
+    working = [name for name in LIBRARIES if name not in {found.what for found in broken}]
+    yield Finding("libraries", "ok", ", ".join(f"{name} {version(name)}" for name in working))
     yield from broken
 
 
 def _broken(name: str) -> Finding | None:
-    """Load a library as it will be loaded, and return what goes wrong."""
+    """Import a library as a comparison does, and return what fails."""
     try:
         if name == "torchvision":
             from initbench.datasets.torchvision_sets import import_torchvision
@@ -90,15 +90,15 @@ def _broken(name: str) -> Finding | None:
             import_torchvision()
         importlib.import_module(IMPORTED_AS.get(name, name))
         version(name)
-    except Exception as error:  # noqa: BLE001 - binaries that do not fit each other raise whatever they like
+    except Exception as error:  # noqa: BLE001 - mismatched binaries may raise anything
         said = str(error).strip().partition("\n")[0]
-        remedy = f"install it anew: pip install --force-reinstall {name}"
-        return Finding(name, "FAIL", f"does not load ({type(error).__name__}: {said})", remedy)
+        remedy = f"reinstall it: pip install --force-reinstall {name}"
+        return Finding(name, "FAIL", f"cannot be imported ({type(error).__name__}: {said})", remedy)
     return None
 
 
 def _terminal() -> Iterator[Finding]:
-    table = "a table that changes while trials run" if console.is_live() else "a line now and then while trials run"
+    table = "live table while trials run" if console.is_live() else "a progress line every 10 s while trials run"
     yield Finding("terminal", "-", f"{console.columns()} columns, {table}")
 
 
@@ -111,13 +111,13 @@ def _folders(out: Path) -> Iterator[Finding]:
     ):
         reason = _not_writable(folder)
         if reason:
-            yield Finding(what, "FAIL", f"{folder}: cannot be written ({reason})", remedy)
+            yield Finding(what, "FAIL", f"{folder}: not writable ({reason})", remedy)
         else:
-            yield Finding(what, "ok", f"{folder}: can be written")
+            yield Finding(what, "ok", f"{folder}: writable")
 
 
 def _not_writable(folder: Path) -> str:
-    """Try to write, for permission bits do not tell about full or read-only disks; return why it fails."""
+    """Try to write, since permission bits do not show full or read-only disks; return why it fails."""
     nearest = next(parent for parent in (folder.resolve(), *folder.resolve().parents) if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest) as file:
@@ -139,25 +139,25 @@ def _device() -> Iterator[Finding]:
         (ones @ ones).sum().item()
     except RuntimeError as error:
         said = str(error).strip().partition("\n")[0]
-        yield Finding("device", "FAIL", f"{name} does not compute ({said})", "--device cpu does without it")
+        yield Finding("device", "FAIL", f"{name} cannot compute ({said})", "use --device cpu")
     else:
         yield Finding("device", "ok", name)
     if torch.version.cuda and not torch.cuda.is_available():
-        seen = f"torch is built for CUDA {torch.version.cuda} and finds no GPU"
-        yield Finding("cuda", "-", seen, "where there is one, nvidia-smi must list it")
+        seen = f"torch is built for CUDA {torch.version.cuda} but finds no GPU"
+        yield Finding("cuda", "-", seen, "if there is one, nvidia-smi must list it")
     elif not torch.version.cuda and NVIDIA.exists():
-        seen = "an NVIDIA driver is here, and torch is built without CUDA"
+        seen = "NVIDIA driver found, but torch is built without CUDA"
         yield Finding("cuda", "-", seen, "install torch from PyPI, whose Linux build has CUDA")
 
 
 def _loops() -> Finding:
-    """Compile something small as training loops are, unless that was done before."""
+    """Compile a small kernel as training loops are compiled, unless it is cached."""
     from initbench.training.compiled import kernels
 
     kernels.address("activations.relu")
     if kernels.can_keep():
-        return Finding("training loops", "ok", f"compiled for {kernels.processor()}, kept in {kernels.folder()}")
-    seen = f"compiled for {kernels.processor()}, again in every run (about 3 s): cannot write to {kernels.folder()}"
+        return Finding("training loops", "ok", f"compiled for {kernels.processor()}, cached in {kernels.folder()}")
+    seen = f"compiled for {kernels.processor()} in every run (about 3 s): cannot write to {kernels.folder()}"
     return Finding("training loops", "-", seen, "set INITBENCH_CACHE to a folder that only you can write to")
 
 
@@ -173,10 +173,10 @@ def _workers() -> Finding:
         workers.begun.result(START)
     except (BrokenExecutor, TimeoutError, OSError) as error:
         workers.kill()
-        seen = f"a worker process does not start ({type(error).__name__})"
-        return Finding("workers", "FAIL", seen, "free memory; --jobs 1 trains without one")
+        seen = f"a worker process cannot start ({type(error).__name__})"
+        return Finding("workers", "FAIL", seen, "free memory, or use --jobs 1, which needs none")
     workers.close()
-    return Finding("workers", "ok", f"{cores()} processes of one thread each; one was started")
+    return Finding("workers", "ok", f"{cores()} single-threaded processes available; one started as a test")
 
 
 def _data(data_dir: Path | None) -> Iterator[Finding]:

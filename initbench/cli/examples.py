@@ -1,4 +1,4 @@
-"""What stands below the options in each command's help: examples, exit codes, the form of `--json`."""
+"""The text below the options in each command's help: examples, exit codes, the `--json` document."""
 
 EXAMPLES = {
     "": (
@@ -51,19 +51,22 @@ EXAMPLES = {
 }
 EXIT_CODES = """\
 Exit codes:
-  0  ok                     4  configuration or data
-  1  a bug of initbench     5  a --fail-if holds
-  2  usage                130  interrupted
-  3  some trials failed"""
+  0    success
+  1    internal error (please report)
+  2    usage error
+  3    some trials failed
+  4    configuration or data error
+  5    a --fail-if condition holds
+  130  interrupted"""
 JSON = """\
-With --json, stdout holds one document (schema 1) and nothing else: name,
-folder, report, question, baseline, target, missing, notes, claims, and the
-rows of summary.csv as summary and of verdicts.csv as verdicts. A schema
-gains keys and loses none."""
+With --json, stdout is one document (schema 1) with the keys name, folder,
+report, question, baseline, target, missing, notes, claims, summary (rows of
+summary.csv) and verdicts (rows of verdicts.csv). Later releases may add keys
+but remove none."""
 MORE = {"": (EXIT_CODES,), "run": (JSON,), "compare": (JSON, EXIT_CODES), "report": (JSON,)}
 
 
 def epilog(command: str) -> str:
-    """Return the text for a command, by its name; a backspace keeps the lines of a paragraph as they are."""
+    """Return the text for a command; a leading backspace keeps a paragraph from being rewrapped."""
     lines = "\n".join(f"  {line}" for line in EXAMPLES[command])
     return "\n\n".join(f"\b\n{text}" for text in (f"Examples:\n{lines}", *MORE.get(command, ())))

@@ -1,7 +1,7 @@
-"""`initbench export`: a comparison for other tools."""
+"""`initbench export`: write a comparison in the formats of other tools."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 from rich.text import Text
@@ -12,45 +12,47 @@ from initbench.errors import UsageError
 if TYPE_CHECKING:
     from initbench.comparison import Comparison
 
-# `analysis.exports` has these names too, but takes pandas to load.
+# `report.exports` has these names too, but loads pandas.
 Format = Literal["csv", "markdown", "latex", "json", "parquet", "tensorboard", "mlflow"]
 
 
 @console.command
 def export(
-    to: Annotated[Format, typer.Option("--to", help="The format.")],
+    to: Annotated[Format, typer.Option("--to", help=f"Format: {', '.join(get_args(Format))}.", metavar="FORMAT")],
     folder: options.Folder = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
-            help="A file to write, or a folder for parquet, tensorboard and mlflow. Default: stdout, or the "
-            "comparison's folder under export/.",
+            help="File to write; for parquet, tensorboard and mlflow a folder. Default: stdout, or the comparison's "
+            "folder under export/.",
+            metavar="PATH",
         ),
     ] = None,
     uri: Annotated[
-        str | None, typer.Option("--uri", help="An MLflow server or database, such as http://127.0.0.1:5000.")
+        str | None,
+        typer.Option("--uri", help="MLflow server or database, such as http://127.0.0.1:5000.", metavar="URI"),
     ] = None,
     out: options.Out = options.OUT,
 ) -> None:
-    """Hand a comparison to other tools; trains nothing and needs no torch.
+    """Export a comparison for other tools; trains nothing and needs no torch.
 
-    The summary as CSV, Markdown, LaTeX (booktabs) or JSON; all tables as Parquet; every trial with its curves for
-    TensorBoard or MLflow. The last three need the extra of their name: pip install 'initbench[tensorboard]'.
+    csv, markdown, latex (booktabs) and json hold the summary, parquet all tables, tensorboard and mlflow every trial
+    with its curves. The last three need an extra of the same name: pip install 'initbench[tensorboard]'.
     """
     from initbench.comparison import load
     from initbench.records.manifest import latest
     from initbench.report import exports
 
     if uri is not None and (to != "mlflow" or output is not None):
-        raise UsageError("--uri goes with --to mlflow and without --output: it says where the runs are logged.")
+        raise UsageError("--uri goes with --to mlflow and excludes --output: runs are logged to that server.")
     folder = folder or latest(out)
     comparison = load(folder)
     console.name_damaged(comparison.damaged)
     if uri is not None:
-        with console.status_on(quiet=False) as tell:
-            tell(f"logging {len(comparison.records)} trials")
+        with console.status_on(quiet=False) as show_step:
+            show_step(f"logging {len(comparison.records)} trials")
             exports.log_runs(comparison, uri)
         console.say(f"logged to {exports.without_password(uri)}")
     elif to in exports.DOCUMENTS:
@@ -66,7 +68,7 @@ def _document(comparison: "Comparison", to: str, folder: Path, output: Path | No
 
     content = exports.export(comparison, to, summary_document(comparison, folder))
     if output is None:
-        # As text of rich's own: no markup, no emoji codes, no folding.
+        # A rich Text is printed verbatim: no markup, no emoji codes, no wrapping.
         console.out.print(Text(content.decode()), soft_wrap=True, end="")
     else:
         write_atomically(output, content)
@@ -80,7 +82,7 @@ def _collection(comparison: "Comparison", to: str, folder: Path, output: Path | 
     if output is None:
         output = folder / "export" / to
         stay_inside(folder, output / "any")
-    with console.status_on(quiet=False) as tell:
-        tell(f"writing {len(comparison.records)} trials")
+    with console.status_on(quiet=False) as show_step:
+        show_step(f"writing {len(comparison.records)} trials")
         exports.COLLECTIONS[to](comparison, output)
     console.show_path("export", output)

@@ -30,33 +30,33 @@ from initbench.schemes import parse_scheme
 
 
 def run_grid(verb: str, draft: Draft, where: Where, output: Output) -> None:
-    """Carry out a grid of trials and show what came of it."""
+    """Run a grid of trials and show the results."""
     backend = choose_backend(where.executor, where.jobs, where.trial_timeout, shared_folder=where.shared_folder)
     conditions, study = _plan(verb, draft, where, output, remote=backend.remote)
     if output.dry_run:
         _show_plan(study, output)
         return
-    _tell(details.before(study, backend), output)
-    comparison = _carried_out(study, backend, output)
-    _say_more(comparison, study, output)
-    _require_none_failed(comparison)
-    _require_unmet(conditions, comparison)
+    _show_details(details.before(study, backend), output)
+    comparison = _train_and_show(study, backend, output)
+    _show_details_and_next(comparison, study, output)
+    _raise_if_failed(comparison)
+    _raise_if_met(conditions, comparison)
 
 
-def _say_more(comparison: Comparison, study: Study, output: Output) -> None:
-    """Say the details that were asked for and what to do next; Ctrl-C has its answer here too, after the table."""
+def _show_details_and_next(comparison: Comparison, study: Study, output: Output) -> None:
+    """Show details, if requested, and what to run next; Ctrl-C is handled here too, after the table."""
     try:
-        _tell(details.after(comparison, study), output)
-        _say_what_is_next(comparison, study, output)
+        _show_details(details.after(comparison, study), output)
+        _show_next_commands(comparison, study, output)
     except KeyboardInterrupt:
         _say_how_to_continue(study)
         raise
 
 
 def _plan(verb: str, draft: Draft, where: Where, output: Output, *, remote: bool) -> tuple[list[Condition], Study]:
-    """Check everything that was typed, before anything is trained or written."""
+    """Check all input before anything is trained or written."""
     try:
-        with redirect_stdout(sys.stderr):  # the user's own code may print, and stdout is for data
+        with redirect_stdout(sys.stderr):  # user code may print, and stdout is for data
             texts = output.fail_if or ()
             conditions = [parse_condition(text, lambda scheme: str(parse_scheme(scheme))) for text in texts]
             study = plan_study(draft, where.out, where.data_dir, verb=verb, command=command_line(), remote=remote)
@@ -68,13 +68,13 @@ def _plan(verb: str, draft: Draft, where: Where, output: Output, *, remote: bool
     return conditions, study
 
 
-def _carried_out(study: Study, backend: Backend, output: Output) -> Comparison:
+def _train_and_show(study: Study, backend: Backend, output: Output) -> Comparison:
     """Train, write the folder and show it; after Ctrl-C, show what is finished."""
     try:
         with redirect_stdout(sys.stderr), progress_on(quiet=output.quiet) as observer:
             comparison = carry_out(study, backend, observer)
-        with console.status_on(quiet=output.quiet) as told:
-            told("drawing plots and the report")
+        with console.status_on(quiet=output.quiet) as show_step:
+            show_step("drawing plots and the report")
             _refresh(study, comparison)
         _show(comparison, study, output)
     except KeyboardInterrupt:
@@ -84,7 +84,7 @@ def _carried_out(study: Study, backend: Backend, output: Output) -> Comparison:
 
 
 def _refresh(study: Study, comparison: Comparison, *, draw: bool = True) -> None:
-    """Write the comparison's folder, unless it holds all that already: drawing costs seconds."""
+    """Write the comparison's folder unless it is up to date: drawing takes seconds."""
     if not is_fresh(study.folder, comparison):
         from initbench.report.folder import write_folder  # loads matplotlib
 
@@ -107,13 +107,13 @@ def _show(comparison: Comparison, study: Study, output: Output) -> None:
         typer.launch(report.resolve().as_uri())
 
 
-def _tell(facts: Iterator[tuple[str, str]], output: Output) -> None:
-    """Say the details that -v asks for."""
+def _show_details(facts: Iterator[tuple[str, str]], output: Output) -> None:
+    """Show the details that -v requests."""
     for label, text in facts if output.verbose and not output.quiet else ():
         console.show_fact(label, text)
 
 
-def _say_what_is_next(comparison: Comparison, study: Study, output: Output) -> None:
+def _show_next_commands(comparison: Comparison, study: Study, output: Output) -> None:
     commands = next_commands(comparison, study.folder) if comparison.records and not output.quiet else ()
     for i, (command, purpose) in enumerate(commands):
         console.show_fact("" if i else "next", command, f"  # {purpose}")
@@ -154,22 +154,22 @@ def _show_plan(study: Study, output: Output) -> None:
             * len(recipe.optimizer)
         )
         console.show_text(
-            f"These tune the learning rate; at most {most} more are then scored, at each scheme's own best rate and at "
-            "the common one. A grid whose best rate stands at its edge is extended once."
+            f"These tune the learning rate; then at most {most} more are scored, at each scheme's own best rate and at "
+            "the common one. If the best rate is at the edge of the grid, the grid is extended once."
         )
 
 
 def _cells(value: Any, origin: str) -> tuple[str, str]:  # noqa: ANN401 - any value of a recipe
     texts = [str(item) for item in value] if isinstance(value, list) else [str(value)]
-    separator = "\n" if any(len(text) > 12 for text in texts) else ", "  # names go one a line
+    separator = "\n" if any(len(text) > 12 for text in texts) else ", "  # one name per line
     return separator.join(texts), origin
 
 
 def _show_what_is_stored(study: Study, output: Output) -> None:
-    """After Ctrl-C: summarize what is finished, all but the figures, which take seconds; and say how to go on."""
+    """After Ctrl-C, show the finished trials, without figures, which take seconds, and how to continue."""
     try:
         comparison = load(study.folder)
-    except ConfigurationError:  # stopped before the folder was begun
+    except ConfigurationError:  # stopped before the folder was created
         console.say(f"Interrupted before training began. To continue: {study.command}")
         return
     console.say()
@@ -184,8 +184,8 @@ def _say_how_to_continue(study: Study) -> None:
     console.say(f"Interrupted with {study.stored} of {planned} trials stored. To continue: {study.command}")
 
 
-def _require_unmet(conditions: list[Condition], comparison: Comparison) -> None:
-    """Hold the conditions against the summary; with tuned rates, against each scheme at its own."""
+def _raise_if_met(conditions: list[Condition], comparison: Comparison) -> None:
+    """Raise if a condition of --fail-if holds: in the summary or, with tuned rates, at each scheme's own rate."""
     own = [panel.rows(comparison.summary) for panel in comparison.panels if panel.rule == "own lr"]
     summary, pair_on = (pd.concat(own), SETTING[:3]) if own else (comparison.summary, SETTING)
     checked = [check_condition(condition, summary, pair_on) for condition in conditions]
@@ -194,7 +194,7 @@ def _require_unmet(conditions: list[Condition], comparison: Comparison) -> None:
         raise ConditionMet("\n".join(met))
 
 
-def _require_none_failed(comparison: Comparison) -> None:
+def _raise_if_failed(comparison: Comparison) -> None:
     failed = [record for record in comparison.records if record.outcome.status == "failed"]
     if failed:
         reasons = Counter(record.outcome.reason for record in failed)
@@ -202,5 +202,5 @@ def _require_none_failed(comparison: Comparison) -> None:
         others = "The others are stored; the" if len(failed) < len(comparison.records) else "None finished; the"
         raise TrialsFailed(
             f"{len(failed)} of {len(comparison.records)} trials failed, {times} of them with: {first}. "
-            f"{others} same command tries the failed ones again."
+            f"{others} same command retries the failed ones."
         )

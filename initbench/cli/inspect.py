@@ -1,4 +1,4 @@
-"""`initbench inspect`: what the signal does before the first step, predicted and measured."""
+"""`initbench inspect`: signal and gradient before the first step, predicted and measured."""
 
 import sys
 from contextlib import redirect_stdout
@@ -92,7 +92,7 @@ def inspect(
 
     Trains nothing. The figures in plots/ are replaced by those requested; the report shows them for the screen.
     """
-    with console.kept():
+    with console.gc_frozen():
         from initbench.cli.present_inspection import inspection_document, show_inspection
         from initbench.records.recipe import RunName, Seeds, check_one
         from initbench.running.inspection import (
@@ -105,11 +105,11 @@ def inspect(
 
     count = check_one(Seeds, numbers(seeds, int), "--seeds")
     schemes = scheme or default_schemes(model)
-    with redirect_stdout(sys.stderr):  # the user's own code may print, and stdout is for data
+    with redirect_stdout(sys.stderr):  # user code may print, and stdout is for data
         plan = plan_inspection(model, schemes, count, dataset=dataset, data_dir=data_dir, inputs=inputs or ())
         folder = inspection_folder(out, plan, check_one(RunName, name, "--name") if name else None)
-        with console.status_on(quiet=quiet) as report:
-            inspection = run_inspection(folder.name, plan, report, command=command_line())
+        with console.status_on(quiet=quiet) as show_step:
+            inspection = run_inspection(folder.name, plan, show_step, command=command_line())
     stamp_inspection(folder, plan)
     for notice in inspection.notices if not quiet else ():
         console.notice(notice)

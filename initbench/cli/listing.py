@@ -1,4 +1,4 @@
-"""`initbench list`: the names that can be used, and all that is to be said of one."""
+"""`initbench list`: the names that can be used, and the full entry of one."""
 
 import inspect
 from enum import StrEnum
@@ -19,12 +19,12 @@ COMPOSING = (
     "\nCompose by part: 'conv=kaiming_uniform; linear=xavier_uniform; bias=constant(0.1); head=zeros'."
     "\nParts: weight (a bare name), conv, linear, first, last, head, bias, name:<glob>; the most specific wins. `last`"
     " is the last layer of each residual branch."
-    "\nA bias is zero unless a part or a preset (torch_default, …) says otherwise. Where a bare scheme does not fit a"
+    "\nA bias is zero unless a part or a preset (torch_default, …) says otherwise. If a bare scheme does not fit a"
     " layer, that layer keeps torch_default's weights and a notice says so; a named part that does not fit is an error."
-    "\n\n`initbench list schemes NAME` shows the parameters of one, its paper, and what it is meant for;"
-    " `initbench check NAME` holds it against what every scheme must keep."
+    "\n\n`initbench list schemes NAME` shows parameters, paper and intended use of a scheme;"
+    " `initbench check NAME` runs the conformance suite on it."
 )
-# What a parameter without a default is given in an example, by its JSON type.
+# Values for parameters without a default in an example, by JSON type.
 EXAMPLES: dict[str, Any] = {"number": 0.1, "integer": 2, "string": "kaiming_normal", "boolean": True}
 COMMANDS = {
     "scheme": ('initbench inspect -s "{}"{}', 'initbench check "{}"'),
@@ -32,7 +32,7 @@ COMMANDS = {
     "dataset": ("initbench compare -d {}",),
     "optimizer": ('initbench compare -o "{}"',),
 }
-MODELS = {"Conv": " -m cnn", "resnet": ' -m "resnet(branch_scale=True)"'}  # where the default model does not fit
+MODELS = {"Conv": " -m cnn", "resnet": ' -m "resnet(branch_scale=True)"'}  # layers that the default model lacks
 NEEDS = {
     "nothing": "no data",
     "inputs": "a batch of inputs",
@@ -52,13 +52,13 @@ class What(StrEnum):
 
 Name = Annotated[
     str | None,
-    typer.Argument(help="Show all there is to say of this one.", autocompletion=completion.listed),
+    typer.Argument(help="Show the full entry for NAME.", metavar="NAME", autocompletion=completion.listed),
 ]
 
 
 @console.command
 def listing(what: Annotated[What, typer.Argument(help="What to list.")], name: Name = None) -> None:
-    """List schemes, models, datasets, optimizers or experiments; with a NAME, show the whole page of one."""
+    """List schemes, models, datasets, optimizers or experiments; with NAME, show its full entry."""
     if what is What.EXPERIMENTS:
         _show_experiments(name)
         return
@@ -102,7 +102,7 @@ def _also(entry: "Entry[Any]") -> str:
 
 
 class Traits:
-    """What a scheme declares of itself, in words."""
+    """What a scheme declares about itself, in words."""
 
     def __init__(self, filler: "Filler") -> None:
         from initbench.networks.layers import Layer
@@ -116,7 +116,7 @@ class Traits:
 
     @property
     def layers(self) -> str:
-        """The layers that can be filled, in one word."""
+        """The layers it can fill, in one word."""
         if self.branches or (self.procedure is not None and self.procedure.scales):
             return "resnet"
         linear, conv = self.rule.fits(2), self.rule.fits(4)
@@ -124,27 +124,27 @@ class Traits:
 
     @property
     def data(self) -> str:
-        """What of a batch is looked at, in one word."""
+        """What it needs of a batch, in one word."""
         needs = self.procedure.needs if self.procedure is not None else "nothing"
         return "-" if needs == "nothing" else needs
 
     @property
     def remarks(self) -> list[str]:
-        """What is unusual and declared."""
+        """Its unusual declared properties."""
         drawn = not self.rule.deterministic or self.procedure is not None
         rows = "Rows may be equal, opposite or 0." if self.rule.degenerate and self.procedure is None else ""
-        return [text for text in ("" if drawn else "Draws nothing.", rows) if text]
+        return [text for text in ("" if drawn else "Deterministic.", rows) if text]
 
 
 def _show_page(entry: "Entry[Any]") -> None:
-    """Show everything about one entry: how to write it, what it is, what it takes and needs, what to type next."""
+    """Show the full entry: signature, description, parameters, needs and example commands."""
     console.show_text(entry.signature, style="bold")
     if entry.aliases:
         console.show_text(f"also: {', '.join(entry.aliases)}")
     console.show_text(f"\n{_reflowed(inspect.getdoc(entry.factory) or '')}\n")
     if entry.parameters:
         console.show_table(
-            "", ("parameter", "default", "takes"), [_parameter(*item) for item in entry.parameters.items()]
+            "", ("parameter", "default", "accepts"), [_parameter(*item) for item in entry.parameters.items()]
         )
         console.show_text()
     example, model = _example(entry), ""
@@ -155,7 +155,7 @@ def _show_page(entry: "Entry[Any]") -> None:
 
 
 def _show_traits(example: str) -> str:
-    """Show what a scheme declares, and return the option for a model that it fits."""
+    """Show what a scheme declares, and return the option for a model it fits."""
     from initbench.schemes import SCHEMES, where_it_fits
 
     traits = Traits(SCHEMES.build(example))
@@ -166,13 +166,13 @@ def _show_traits(example: str) -> str:
 
 
 def _reflowed(text: str) -> str:
-    """Join the lines of each paragraph, for the terminal to fold; an indented one keeps its lines."""
+    """Join the lines of each paragraph, to be wrapped to the terminal; an indented paragraph keeps its lines."""
     paragraphs = text.split("\n\n")
     return "\n\n".join(p if "\n " in p or p.startswith(" ") else " ".join(p.split("\n")) for p in paragraphs)
 
 
 def _parameter(name: str, parameter: inspect.Parameter) -> tuple[str, str, str]:
-    default = "(needed)" if parameter.default is parameter.empty else repr(parameter.default)
+    default = "(required)" if parameter.default is parameter.empty else repr(parameter.default)
     return name, default, _in_words(_json_schema(parameter))
 
 
@@ -183,19 +183,19 @@ def _json_schema(parameter: inspect.Parameter) -> dict[str, Any]:
 
 
 def _in_words(schema: dict[str, Any]) -> str:
-    """Say what a parameter takes, from the JSON schema of its type."""
+    """Describe what a parameter accepts, from the JSON schema of its type."""
     if "anyOf" in schema:
         return " or ".join(map(_in_words, schema["anyOf"]))
     if "enum" in schema:
         return ", ".join(map(repr, schema["enum"]))
-    words = {"number": "a number", "integer": "a whole number", "boolean": "True or False", "string": "a quoted text"}
+    words = {"number": "a number", "integer": "a whole number", "boolean": "True or False", "string": "a quoted string"}
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
     return " ".join(filter(None, [words.get(schema.get("type", ""), "a value"), " and ".join(bounds)]))
 
 
 def _example(entry: "Entry[Any]") -> str:
-    """Write an entry with a value for what has no default."""
+    """Return an entry with values for the parameters that have no default."""
     needed = [p for p in entry.parameters.values() if p.default is p.empty]
     values = [repr(EXAMPLES.get(_json_schema(p).get("type", ""), 1)) for p in needed]
     return f"{entry.name}({', '.join(values)})" if values else entry.name

@@ -1,7 +1,7 @@
-"""The names that can be typed, read from the source of the files that register them: no torch is loaded for them.
+"""The names that can be typed: of registered functions, read from source without importing torch, and of recipes.
 
-Shell completion must answer at once, and the registries live beside the code that torch runs. What is read here is the
-very decorator that fills a registry, so a new scheme needs no second entry; a test holds the two against each other.
+Shell completion must answer at once, and importing the registries imports torch. What is read here is the decorator
+that fills a registry, so a new scheme needs no second entry; a test compares the two.
 """
 
 import ast
@@ -12,7 +12,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
-# Where the functions of a kind are, and the registry that their decorator names.
+FOLDER = Path("experiments")  # of recipes
+# Where the functions of a kind are defined, and the registry that their decorator names.
 HOMES = {
     "scheme": ("schemes", "SCHEMES"),
     "model": ("networks/models.py", "MODELS"),
@@ -23,7 +24,7 @@ HOMES = {
 
 @dataclass(frozen=True)
 class Named:
-    """A registered function: `parameters` maps what a user may set to its default as source, None where there is none.
+    """A registered function: `parameters` maps each settable one to its default as source, None if it has none.
 
     `summary` is the first line of its docstring.
     """
@@ -35,7 +36,7 @@ class Named:
 
 
 def registered(kind: str) -> list[Named]:
-    """Return what the package registers of a kind: scheme, model, dataset or optimizer."""
+    """Return the functions that the package registers as a kind: scheme, model, dataset or optimizer."""
     home, registry = HOMES[kind]
     path = PACKAGE / home
     files = sorted(path.glob("*.py")) if path.is_dir() else [path]
@@ -43,7 +44,7 @@ def registered(kind: str) -> list[Named]:
 
 
 def installed(kind: str) -> list[str]:
-    """Return the names that other installed packages add; nothing of theirs is imported."""
+    """Return the names that other installed packages add, without importing these packages."""
     return [point.name for point in entry_points(group=f"initbench.{kind}s")]
 
 
@@ -58,15 +59,12 @@ def _in_file(file: Path, register: str) -> Iterator[Named]:
 
 
 def _parameters(arguments: ast.arguments) -> dict[str, str | None]:
-    """Return what comes after the `/`, as `registry.Registry.register` does."""
+    """Return the parameters after the `/`, as `registry.Registry.register` does."""
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [*[None] * (len(positional) - len(arguments.defaults)), *arguments.defaults]
     pairs = [*zip(positional, defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
     settable = pairs[len(arguments.posonlyargs) :]
     return {argument.arg: None if default is None else ast.unparse(default) for argument, default in settable}
-
-
-FOLDER = Path("experiments")
 
 
 def recipes() -> dict[str, Path]:
@@ -75,7 +73,7 @@ def recipes() -> dict[str, Path]:
 
 
 def question(path: Path) -> str:
-    """Return what a recipe asks, nothing where it does not say."""
+    """Return a recipe's question, "" if it has none."""
     try:
         return str(tomllib.loads(path.read_text(encoding="utf-8")).get("question", ""))
     except (ValueError, RecursionError, OSError):

@@ -1,4 +1,4 @@
-"""`initbench new`: write a commented recipe, and the JSON schema that lets an editor complete and check recipes."""
+"""`initbench new`: write a commented recipe, and the JSON schema with which editors complete and check recipes."""
 
 import json
 from pathlib import Path
@@ -14,17 +14,17 @@ app = typer.Typer(no_args_is_help=True, help="Write a commented recipe to start 
 
 SCHEMA_FILE = "recipe.schema.json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-TITLE = "A recipe of initbench"  # by which a file of ours is known
+TITLE = "A recipe of initbench"  # by which a schema written by this command is recognized
 NAMES = {"schemes": "scheme", "model": "model", "dataset": "dataset", "optimizer": "optimizer", "baseline": "scheme"}
 
 TEMPLATE = """\
 #:schema ./{schema}
-# {name}: say here what you want to know and what you expect, before you look.
+# {name}: write here what you want to know and what you expect, before you see any result.
 # Run it:      initbench compare {path}
-# See first:   initbench compare {path} --dry-run
+# Preview:     initbench compare {path} --dry-run
 question = "Does kaiming_uniform train faster than xavier_uniform in a ReLU network?"
 
-# Axes: one value or a list; every combination is trained with every seed. `initbench list schemes` shows the names.
+# Axes: one value or a list; every combination is trained with every seed. `initbench list schemes` lists the names.
 schemes = [
     "torch_default",
     "xavier_uniform",
@@ -34,14 +34,14 @@ schemes = [
 baseline = "torch_default"    # what the others are compared with
 model = "mlp(depth=8, width=64)"
 dataset = "digits"            # also mnist, fashion_mnist, kmnist, cifar10, cifar100, a .npz file, an image folder
-optimizer = "sgd"             # plain, so that nothing repairs a bad start
-lr = 0.02                     # compares at that rate; a list or "tune" gives each scheme its own best of a grid
+optimizer = "sgd"             # plain SGD, because adaptive optimizers hide a bad start
+lr = 0.02                     # one rate for all; a list or "tune" scores each scheme at its own best rate
 batch_size = 64
 epochs = 20                   # or steps = 400
-seeds = 10                    # 10 stands for 0 to 9; fewer than 6 can show no difference at the 5 % level
-# target = 0.9                # validation accuracy for steps-to-target; left out: halfway from chance to 1
+seeds = 10                    # 10 means 0 to 9; fewer than 6 can show no difference at the 5 % level
+# target = 0.9                # validation accuracy for steps-to-target; default: halfway from chance to 1
 
-# What you or others assert, fixed before the first trial; `compare` says supported, refuted or undecided.
+# Claims to test, fixed before the first trial; `compare` judges each supported, refuted or undecided.
 [[claims]]
 text = "Kaiming makes training converge faster than Xavier under ReLU."
 metric = "steps_to_target"    # test_accuracy, test_loss, generalization_gap, instability, initial_loss, …
@@ -50,7 +50,7 @@ than = "xavier_uniform"
 source = "He et al. 2015"
 """
 
-Folder = Annotated[Path, typer.Option("--folder", help="Where recipes live.")]
+Folder = Annotated[Path, typer.Option("--folder", help="Folder of recipes.", metavar="DIR")]
 
 
 @app.callback()
@@ -58,13 +58,13 @@ def group() -> None:
     """Write a commented recipe to start from, or a schema for editors."""
 
 
-@app.command("experiment", epilog=epilog("new experiment"), short_help="Write a commented recipe that runs as it is.")
+@app.command("experiment", epilog=epilog("new experiment"), short_help="Write a commented recipe that runs as is.")
 @console.command
 def experiment(
-    name: Annotated[str, typer.Argument(help="Its name; the file is <folder>/<name>.toml.")],
+    name: Annotated[str, typer.Argument(help="Name of the recipe; the file is <folder>/<name>.toml.", metavar="NAME")],
     folder: Folder = FOLDER,
 ) -> None:
-    """Write <folder>/<name>.toml, a commented recipe that runs as it is, and beside it the schema for editors."""
+    """Write <folder>/<name>.toml, a commented recipe that runs as is, and next to it the schema for editors."""
     from pydantic import TypeAdapter, ValidationError
 
     from initbench.errors import ConfigurationError, UsageError
@@ -75,7 +75,7 @@ def experiment(
     except ValidationError:
         raise UsageError(f"'{name}' cannot name an experiment: use letters, digits and . _ + - (at most 64).") from None
     path = folder / f"{name}.toml"
-    _require_ours(folder / SCHEMA_FILE)
+    _refuse_foreign(folder / SCHEMA_FILE)
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True)
@@ -83,30 +83,30 @@ def experiment(
             file.write(TEMPLATE.format(name=name, path=path, schema=SCHEMA_FILE))
     except FileExistsError:
         if folder.is_dir():
-            raise ConfigurationError(f"{path} exists already: choose another name.") from None
-        raise ConfigurationError(f"{folder} is no directory: choose another --folder.") from None
+            raise ConfigurationError(f"{path} already exists: choose another name.") from None
+        raise ConfigurationError(f"{folder} is not a directory: choose another --folder.") from None
     except OSError as error:
         raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from None
     console.show_path("recipe", path)
     _write_schema(folder / SCHEMA_FILE)
-    console.show_fact("next", f"initbench compare {path} --dry-run", "  # see what it would train")
+    console.show_fact("next", f"initbench compare {path} --dry-run", "  # preview what it would train")
     console.show_fact("", f"initbench compare {path}")
 
 
-@app.command("schema", epilog=epilog("new schema"), short_help="Write the schema from which editors complete recipes.")
+@app.command("schema", epilog=epilog("new schema"), short_help="Write the schema with which editors complete recipes.")
 @console.command
 def schema(folder: Folder = FOLDER) -> None:
-    """Write <folder>/recipe.schema.json, from which editors complete and check recipes.
+    """Write <folder>/recipe.schema.json, with which editors complete and check recipes.
 
-    A recipe whose first line is `#:schema ./recipe.schema.json` is completed and checked by editors that know TOML
-    through Taplo (Even Better TOML in VS Code, and others). The file is written anew where it is an older one.
+    A recipe whose first line is `#:schema ./recipe.schema.json` is completed and checked by editors that support TOML
+    through Taplo (Even Better TOML in VS Code, and others). An older schema is overwritten.
     """
-    _require_ours(folder / SCHEMA_FILE)
+    _refuse_foreign(folder / SCHEMA_FILE)
     _write_schema(folder / SCHEMA_FILE)
 
 
 def recipe_schema() -> dict[str, Any]:
-    """Return the JSON schema of a recipe file; names that are known here stand as examples, for others are allowed."""
+    """Return the JSON schema of a recipe file; known names are examples, because other names are allowed."""
     from initbench.records.recipe import Recipe
 
     document = {"$schema": DIALECT, **Recipe.model_json_schema(), "title": TITLE}
@@ -115,7 +115,7 @@ def recipe_schema() -> dict[str, Any]:
     return document
 
 
-def _require_ours(path: Path) -> None:
+def _refuse_foreign(path: Path) -> None:
     from initbench.errors import ConfigurationError
 
     try:
@@ -123,7 +123,9 @@ def _require_ours(path: Path) -> None:
     except (OSError, ValueError, RecursionError, AttributeError):
         ours = False
     if not ours:
-        raise ConfigurationError(f"{path} is no schema that this command wrote: move it away, or choose a --folder.")
+        raise ConfigurationError(
+            f"{path} exists and was not written by this command: move it, or pass another --folder."
+        )
 
 
 def _write_schema(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a user sees while trials run: a table on a terminal, a line now and then elsewhere."""
+"""Progress while trials run: a live table on a terminal, a line every 10 seconds elsewhere."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,62 +8,62 @@ from pathlib import Path
 from rich.live import Live
 
 from initbench.cli import console
-from initbench.cli.live import Board, Tally
+from initbench.cli.live import Board, StepCounter
 from initbench.records.recipe import Trial
 from initbench.records.record import Record
 from initbench.running.observer import Observer, Silent
 
-LINE_EVERY = 10.0  # seconds between two lines where stderr is no terminal
+LINE_EVERY = 10.0  # seconds between lines if stderr is not a terminal
 
 
 class Lines(Observer):
-    """One plain line now and then, for logs."""
+    """A plain progress line every few seconds, for logs."""
 
     def __init__(self) -> None:
-        self.tally = Tally()
+        self.counter = StepCounter()
         self.began = self.last = time.monotonic()
         self.steps_before = 0
 
     def damaged(self, path: Path, reason: str) -> None:
-        """Name a damaged file."""
+        """Report a damaged file."""
         console.say_damaged(path, reason)
 
     def noticed(self, sentence: str) -> None:
-        """Say it."""
+        """Print a notice."""
         console.notice(sentence)
 
     def started(self, todo: Sequence[Trial], stored: int) -> None:
-        """Say what there is to do."""
-        self.tally.start(todo)
+        """Print how many trials there are to train."""
+        self.counter.start(todo)
         self.began = self.last = time.monotonic()
         self.steps_before = 0
         console.say(f"{len(todo)} trials to train, {stored} stored")
 
     def progressed(self, steps: Mapping[str, int]) -> None:
-        """Say how far the run is, if the last line is old."""
-        self.tally.progress(steps)
-        now, done = time.monotonic(), self.tally.steps_done
+        """Print how far the run is, if the last line is old."""
+        self.counter.progress(steps)
+        now, done = time.monotonic(), self.counter.steps_done
         if now - self.last >= LINE_EVERY and done > self.steps_before:
-            # The pace since the last line: starting workers takes seconds that say nothing about training.
-            remaining = (now - self.last) * (self.tally.total - done) / (done - self.steps_before)
+            # The pace since the last line, since starting workers takes seconds.
+            remaining = (now - self.last) * (self.counter.total - done) / (done - self.steps_before)
             self.last, self.steps_before = now, done
-            share = done / self.tally.total
-            console.say(f"{self.tally.ended}/{self.tally.trials} trials, {share:.0%}, about {remaining:.0f} s left")
+            share = done / self.counter.total
+            console.say(f"{self.counter.ended}/{self.counter.trials} trials, {share:.0%}, about {remaining:.0f} s left")
 
     def finished(self, record: Record) -> None:
-        """Count a trial; say so when it was the last."""
-        self.tally.finish(record.trial.id)
-        if self.tally.ended == self.tally.trials:
-            console.say(f"{self.tally.ended} trials trained in {time.monotonic() - self.began:.0f} s")
+        """Count a finished trial; print a line after the last."""
+        self.counter.finish(record.trial.id)
+        if self.counter.ended == self.counter.trials:
+            console.say(f"{self.counter.ended} trials trained in {time.monotonic() - self.began:.0f} s")
 
 
 @contextmanager
 def progress_on(*, quiet: bool) -> Iterator[Observer]:
-    """Yield the observer that suits stderr: a table, lines, or nothing."""
+    """Yield the observer for stderr: a table, lines, or nothing."""
     if quiet:
         yield Silent()
     elif console.is_live():
-        # Shown by the thread that hears events, which is idle in between: what it shows does not change meanwhile.
+        # Drawn by the event thread, so that the table does not change while it is drawn.
         board = Board(lambda: live.refresh())  # noqa: PLW0108 - there is no `live` yet
         live = Live(
             get_renderable=lambda: board.render(*console.err.size),

@@ -5,8 +5,8 @@ from typing import Annotated
 from initbench.cli import options
 from initbench.cli.axes import Axes
 from initbench.cli.building import Without
-from initbench.cli.console import command, kept
-from initbench.cli.early import compile_early
+from initbench.cli.console import command, gc_frozen
+from initbench.cli.precompile import start_compiling
 
 
 @command
@@ -17,9 +17,9 @@ def run(
     plain: options.Plain = False,  # noqa: ARG001 - read by `console.command`
 ) -> None:
     """Train one scheme over several seeds: table, loss curves, plots."""
-    compile_early(needed=not output.dry_run, quiet=output.quiet)
-    with kept():
-        import scipy.stats  # noqa: F401 - else it loads in the middle, and the collector takes as long again
+    start_compiling(needed=not output.dry_run, quiet=output.quiet)
+    with gc_frozen():
+        import scipy.stats  # noqa: F401 - imported later, outside gc_frozen, it would take twice as long
 
         from initbench.cli.grid import run_grid
         from initbench.errors import UsageError

@@ -1,18 +1,18 @@
-"""What shells hand over where Tab is pressed, set right before typer reads it."""
+"""Correct what shells pass for completion, before typer reads it."""
 
 import re
 from collections.abc import MutableMapping
 from itertools import pairwise
 
-ASKED = "_INITBENCH_COMPLETE"  # typer's variable: which shell asks
-BEFORE = "_INITBENCH_BEFORE"  # ours: what stands before the piece of a word that bash asks to complete
-BREAKS = frozenset("=:")  # where bash takes words apart that need no quotes
+ASKED = "_INITBENCH_COMPLETE"  # typer's variable: the shell that asks for completion
+BEFORE = "_INITBENCH_BEFORE"  # ours: the part of a word before the piece that bash asks to complete
+BREAKS = frozenset("=:")  # where bash splits unquoted words
 
 
 def prepare(env: MutableMapping[str, str]) -> None:
-    """Set right what a shell hands over where it asks what Tab offers; without such a question, do nothing."""
+    """Correct the environment if a shell asks for completion; else do nothing."""
     if ASKED in env:
-        env["COLUMNS"] = "1000000"  # what stands beside a word is folded at that width, and fish offers each line of it
+        env["COLUMNS"] = "1000000"  # help is wrapped at COLUMNS, and fish treats each line as a candidate
     if env.get(ASKED) == "complete_bash":
         words = env["COMP_WORDS"].split("\n")[: int(env["COMP_CWORD"]) + 1]
         *whole, last = _put_together(words)
@@ -24,7 +24,7 @@ def prepare(env: MutableMapping[str, str]) -> None:
 
 
 def _put_together(words: list[str]) -> list[str]:
-    """Join what bash hands over as `conv`, `=` and `kaiming`."""
+    """Join words that bash split, such as `conv`, `=` and `kaiming`."""
     whole = words[:1]
     for before, word in pairwise(words):
         if BREAKS & {before, word}:
@@ -35,6 +35,6 @@ def _put_together(words: list[str]) -> list[str]:
 
 
 def _option_apart(text: str) -> tuple[list[str], str]:
-    """Part `--scheme=conv=` into the option and what is of its value, without quotes."""
+    """Split `--scheme=conv=` into the option and the start of its value, without quotes."""
     option, equals, value = text.partition("=") if text.startswith("-") else ("", "", text)
     return [option] if equals else [], re.sub(r"['\"\\]", "", value)
