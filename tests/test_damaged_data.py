@@ -317,7 +317,7 @@ def test_a_header_without_end_is_not_read_to_its_end(tmp_path):
         file.write(b"\x93NUMPY\x02\x00" + struct.pack("<I", BOMB))
         for _ in range(BOMB >> 20):
             file.write(b" " * (1 << 20))
-    with pytest.raises(DataError, match=r"no readable \.npz"):
+    with pytest.raises(DataError, match=r"not a readable \.npz"):
         ds.prepare(str(path))
 
 

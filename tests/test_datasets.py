@@ -320,7 +320,7 @@ def test_a_damaged_mnist_file_is_named_with_its_remedy(tmp_path, name, damage, f
 def test_a_missing_mnist_file_is_named(tmp_path):
     folder = mnist_copy(tmp_path)
     (folder / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(DataError, match="t10k-labels-idx1-ubyte is missing beside the others"):
+    with pytest.raises(DataError, match="t10k-labels-idx1-ubyte is missing, while others exist"):
         ds.prepare("mnist", folder)
 
 
@@ -519,7 +519,10 @@ def test_the_packed_files_beside_them_prove_or_refute_the_unpacked_ones(small_fa
     assert "SHA-256 verified through the .gz" in ds.locate("fashion_mnist", small_fashion).note
     images = folder / "train-images-idx3-ubyte"
     images.write_bytes(flipped(images.read_bytes()))
-    assert "is not what train-images-idx3-ubyte.gz beside it holds" in ds.locate("fashion_mnist", small_fashion).note
+    assert (
+        "differs from the content of train-images-idx3-ubyte.gz next to it"
+        in ds.locate("fashion_mnist", small_fashion).note
+    )
     packed = folder / "train-images-idx3-ubyte.gz"
     packed.write_bytes(flipped(packed.read_bytes()))
     assert "published SHA-256" in ds.locate("fashion_mnist", small_fashion).note
@@ -693,13 +696,13 @@ HUGE["x_train"][3, 2, 1] = 1e300
         ({**example(), "y_train": np.arange(39) % 3}, "one integer for each image"),
         ({**example(), "y_train": np.arange(40) / 3}, r"y_train in .* integer classes of shape \(n,\)"),
         ({**example(), "y_train": np.eye(40)}, "integer classes"),
-        ({**example(), "y_test": np.arange(12)}, "test label 3 of .* is no training label"),
+        ({**example(), "y_test": np.arange(12)}, "test label 3 of .* is not a training label"),
         ({**example(), "y_train": np.full(40, 5)}, "All training labels of .* are 5"),
         ({**example(), "x_train": np.array(["a"] * 40)}, "save integers or floats"),
         ({**example(), "x_train": example(dtype="c8")["x_train"]}, "save integers or floats"),
-        ({**example(), "x_test": np.zeros((0, 5, 6), np.uint8), "y_test": np.zeros(0, int)}, "with no zero"),
-        (NAN, "not finite"),
-        (HUGE, "not finite"),
+        ({**example(), "x_test": np.zeros((0, 5, 6), np.uint8), "y_test": np.zeros(0, int)}, "without a zero"),
+        (NAN, "NaN or infinity"),
+        (HUGE, "NaN or infinity"),
         (example(n_train=3), "too few to hold any out"),
     ],
 )
@@ -721,7 +724,7 @@ def test_object_arrays_are_refused_and_never_unpickled(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"hello", pickle.dumps([1]), b"PK\x03\x04", b"\x93NUMPY\x01\x00"])
 def test_what_is_no_zip_is_no_npz(tmp_path, content):
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.npz is no readable \.npz"):
+    with pytest.raises(DataError, match=r"a\.npz is not a readable \.npz"):
         ds.prepare(str(tmp_path / "a.npz"))
 
 
@@ -891,7 +894,7 @@ def break_split(folder):
         (break_size, r"test/dog/3\.png is 6×6 where .*train/cat/0\.png is 6×5"),
         (break_content, r"test/dog/3\.png cannot be read"),
         (break_format, r"test/dog/3\.png cannot be read"),
-        (break_range, r"test/dog/3\.tif holds floats"),
+        (break_range, r"test/dog/3\.tif contains floats"),
         (break_bomb, r"test/dog/3\.ppm cannot be read .*decompression bomb"),
         (break_class, r"test class 'fox' .* has no folder train/fox"),
         (break_emptiness, r"train/fox has no images"),

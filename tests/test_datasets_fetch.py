@@ -281,5 +281,5 @@ def test_two_fetches_at_once_both_succeed(idx_source, data):
 
 
 def test_there_is_nothing_to_fetch_for_digits(data):
-    with pytest.raises(UsageError, match="'digits' needs no file"):
+    with pytest.raises(UsageError, match="'digits' needs no download"):
         ds.fetch("digits", data)

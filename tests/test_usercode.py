@@ -150,14 +150,14 @@ def test_a_builder_is_found_by_path_or_by_module(here, monkeypatch):
 def test_without_an_image_shape_only_a_builder_that_needs_none_will_do(here):
     write(here)
     assert made("mine.py:nothing", shape=None).in_features == 2
-    assert "takes neither" in refusal("mine.py:both", UsageError, shape=None)
+    assert "must take" in refusal("mine.py:both", UsageError, shape=None)
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("three", "three(shape, classes, width) takes neither (shape, classes), (shape) nor nothing."),
-        ("must_name", "must_name(*, shape) takes neither"),
+        ("three", "three(shape, classes, width) must take (shape, classes), (shape) or no arguments."),
+        ("must_name", "must_name(*, shape) must take"),
         ("model", "is a model, not a function that builds one"),
         ("number", "is int, not a function"),
         ("nn", "is module, not a function"),

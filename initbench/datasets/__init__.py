@@ -1,4 +1,4 @@
-"""Datasets by name or by path: parsed once, verified, split, and mapped from a cache by every worker.
+"""Datasets by name or path: parsed once, verified, split, and mapped from a cache by every worker.
 
 Nothing here imports torch, torchvision, scikit-learn or pandas before a dataset that needs it is parsed.
 """
@@ -35,7 +35,7 @@ __all__ = [
     "resolve",
 ]
 
-# What identifies a named dataset before it is parsed. A dataset without a stamp is parsed every time.
+# Identifies a named dataset without parsing it. A dataset without a stamp is parsed every time.
 STAMPS: Mapping[str, Callable[[Path], str]] = {
     "digits": digits.stamp,
     **{name: partial(torchvision_sets.stamp, name) for name in SOURCES},
@@ -44,7 +44,7 @@ STAMPS: Mapping[str, Callable[[Path], str]] = {
 
 @dataclass(frozen=True)
 class Location:
-    """Where a named dataset is, and how sure that is: `note` says what was verified, or what to do."""
+    """Where a named dataset is, and its state; `note` says what was verified, or what to do."""
 
     name: str
     where: Path | None
@@ -53,7 +53,7 @@ class Location:
 
 
 def default_data_dir() -> Path:
-    """Return the folder of datasets: INITBENCH_DATA, else the platform's."""
+    """Return the folder of datasets: INITBENCH_DATA if set, else the platform's."""
     chosen = os.environ.get("INITBENCH_DATA")
     return expand(chosen) if chosen else Path(platformdirs.user_data_dir("initbench", appauthor=False))
 
@@ -64,21 +64,21 @@ def resolve(text: str) -> str:
     A name wins over a folder of that name in the current folder: write ./name for the folder.
 
     Raises:
-        UsageError: neither; the message holds the nearest name.
+        UsageError: neither; the message suggests the nearest name.
     """
     if text not in DATASETS and _is_path(text):
         return text
     if "(" not in text:
-        DATASETS.find(text)  # its near miss says more than the grammar's remark on 'fashion-mnist'
+        DATASETS.find(text)  # its suggestion helps more than the grammar's error about 'fashion-mnist'
     return str(DATASETS.resolve(text))
 
 
 def prepare(text: str, data_dir: Path | None = None) -> Dataset:
-    """Describe a dataset, after parsing, verifying, splitting and caching it where that was not done before.
+    """Return a dataset, parsed, verified, split and cached if it is not in the cache.
 
     Raises:
         UsageError: no dataset has that name.
-        DataError: absent, damaged, or not a dataset.
+        DataError: missing, damaged, or not a dataset.
         ConfigurationError: the cache cannot be written.
     """
     text = resolve(text)
@@ -95,7 +95,7 @@ def prepare(text: str, data_dir: Path | None = None) -> Dataset:
 
 
 def locate(name: str, data_dir: Path | None = None) -> Location:
-    """Say where a named dataset is and whether it is what was published.
+    """Return where a named dataset is and whether it is verified.
 
     Raises:
         UsageError: no dataset has that name.
@@ -114,18 +114,18 @@ def locate(name: str, data_dir: Path | None = None) -> Location:
 
 
 def fetch(name: str, data_dir: Path | None = None, progress: Progress | None = None) -> Path:
-    """Download, verify and publish a named dataset; return its folder.
+    """Download and verify a named dataset; return its folder.
 
     `progress` is called with the bytes received and the bytes expected in all.
 
     Raises:
         UsageError: no dataset has that name, or it needs no file.
-        DataError: no mirror had it; nothing half-written is left.
+        DataError: no mirror delivered it; no partial files are left.
         ConfigurationError: the data folder cannot be written.
     """
     name = DATASETS.find(name).name
     if name not in SOURCES:
-        raise UsageError(f"The dataset '{name}' needs no file: there is nothing to fetch.")
+        raise UsageError(f"The dataset '{name}' needs no download.")
     return fetch_source(SOURCES[name], expand(data_dir or default_data_dir()), progress)
 
 

@@ -1,4 +1,4 @@
-"""What every dataset is once it is parsed, the registry of those that have a name, and the checks that all pass."""
+"""Parsed datasets as arrays, the registry of named ones, and the checks that all must pass."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from initbench.errors import DataError
 Array = NDArray[np.generic]
 Labels = NDArray[np.int64]
 
-BLOCK_BYTES = 4 << 20  # work goes through images in blocks, so that no step doubles the memory of a dataset
+BLOCK_BYTES = 4 << 20  # images are processed in blocks, so that no step doubles the memory of a dataset
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def check(arrays: Arrays, where: object) -> Arrays:
     """Return the arrays with labels 0..K-1 (int64, in the order of the training labels' values).
 
     Raises:
-        DataError: lengths, shapes, types or labels that no network could be trained on; `where` is in the message.
+        DataError: lengths, shapes, types or labels unfit for training; `where` is in the message.
     """
     for split, images, labels in (
         ("train", arrays.train_images, arrays.train_labels),
@@ -67,10 +67,10 @@ def check(arrays: Arrays, where: object) -> Arrays:
 
 
 def refuse_giant(size: int, where: object) -> None:
-    """Pass where an array of `size` bytes fits into this machine's memory: before any is taken.
+    """Raise unless an array of `size` bytes fits into this machine's memory; called before any is allocated.
 
     Raises:
-        DataError: it does not, which a file of a few bytes can claim.
+        DataError: it does not fit, as a file of a few bytes can claim.
     """
     if size > (most := memory()):
         raise DataError(
@@ -80,12 +80,12 @@ def refuse_giant(size: int, where: object) -> None:
 
 
 def memory() -> float:
-    """Return the bytes of this machine's memory, infinity where the system does not say (Windows)."""
+    """Return the bytes of this machine's memory, infinity if the system does not report it (Windows)."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else float("inf")
 
 
 def blocks(images: Array, rows: NDArray[np.intp] | None = None) -> Iterator[Array]:
-    """Cut images, or some rows of them, into contiguous blocks of a few MB along the first axis."""
+    """Yield images, or some rows of them, in contiguous blocks of a few MB."""
     size = max(1, BLOCK_BYTES // max(1, images[:1].nbytes))
     for start in range(0, len(images if rows is None else rows), size):
         part = slice(start, start + size)
@@ -95,10 +95,10 @@ def blocks(images: Array, rows: NDArray[np.intp] | None = None) -> Iterator[Arra
 def moments(images: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel of (n, C, H, W), in the images' own units (0..255 for bytes).
 
-    A channel that never changes has the deviation 1, so that dividing by it is harmless.
+    A constant channel gets the deviation 1, so that dividing by it is harmless.
     """
     count = images.shape[0] * images.shape[2] * images.shape[3]
-    # Sums of bytes are exact in integers, so that no machine's order of summation shows in a trial's numbers.
+    # Sums of bytes are exact in integers, so that results do not depend on a machine's order of summation.
     exact = np.uint64 if images.dtype == np.uint8 else np.float64
     total = sum(block.sum(axis=(0, 2, 3), dtype=exact) for block in blocks(images))
     mean = np.asarray(total, np.float64) / count
@@ -117,7 +117,7 @@ def moments(images: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def _check_split(images: Array, labels: Array, where: str) -> None:
     if images.ndim != 4 or 0 in images.shape:
-        raise DataError(f"The images of {where} have the shape {images.shape}: (n, C, H, W) with no zero is needed.")
+        raise DataError(f"The images of {where} have the shape {images.shape}: (n, C, H, W) without a zero is needed.")
     if images.dtype not in (np.uint8, np.float32):
         raise DataError(f"The images of {where} are {images.dtype}: uint8 or float32 is needed.")
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
@@ -126,7 +126,7 @@ def _check_split(images: Array, labels: Array, where: str) -> None:
             f"one integer for each image is needed."
         )
     if images.dtype == np.float32 and not all(np.isfinite(block).all() for block in blocks(images)):
-        raise DataError(f"The images of {where} hold values that are not finite: replace NaN and infinity.")
+        raise DataError(f"The images of {where} contain NaN or infinity: replace them.")
 
 
 def _consecutive(train: Array, test: Array, where: object) -> tuple[Labels, Labels]:
@@ -137,7 +137,7 @@ def _consecutive(train: Array, test: Array, where: object) -> tuple[Labels, Labe
     unseen = np.setdiff1d(test, values)
     if len(unseen):
         raise DataError(
-            f"The test label {unseen[0]} of {where} is no training label: give each class some training images."
+            f"The test label {unseen[0]} of {where} is not a training label: add training images of that class."
         )
     return train_labels.astype(np.int64), np.searchsorted(values, test).astype(np.int64)
 

@@ -1,4 +1,4 @@
-"""A dataset as resident tensors: an epoch is a permutation, a batch an index_select; no DataLoader in the hot loop."""
+"""A dataset as tensors on the device: an epoch is a permutation, a batch an index_select; no DataLoader."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SplitName = Literal["train", "val", "test"]
 
 @dataclass(frozen=True)
 class _Buffers:
-    """Where a batch is gathered (`stored`, in the type of the stored images) and standardized."""
+    """Buffers of a batch: gathered in `stored` (the type of the stored images), standardized in `images`."""
 
     stored: Tensor
     images: Tensor
@@ -27,8 +27,8 @@ class _Buffers:
 class Split:
     """Images as stored, (n, channels, height, width) in uint8 or float32, and labels (n,), both on the device.
 
-    `mean` and `std`, (channels, 1, 1), are those of the training split; a batch is standardized when it is taken, so
-    that bytes stay bytes in memory.
+    `mean` and `std`, (channels, 1, 1), are those of the training split; batches are standardized when they are
+    gathered, so images can stay bytes in memory.
     """
 
     images: Tensor
@@ -45,12 +45,12 @@ class Split:
         return images.sub_(self.mean).div_(self.std), self.labels.index_select(0, index)
 
     def sample(self, size: int) -> Tensor:
-        """Return `size` fixed indices: the same for every trial, so that curves are compared on the same images."""
+        """Return `size` fixed indices: the same for every trial, so that curves compare."""
         shuffled = torch.randperm(len(self), generator=generator(len(self), "evaluation sample"))
         return shuffled[:size].to(self.labels.device)
 
     def draw(self, size: int, seed: int, purpose: str) -> Tensor:
-        """Return `size` indices drawn for (seed, purpose): data for one trial's own use, apart from its order."""
+        """Return `size` indices drawn for (seed, purpose), independent of the data order."""
         shuffled = torch.randperm(len(self), generator=generator(seed, purpose))
         return shuffled[:size].to(self.labels.device)
 
@@ -83,20 +83,20 @@ class Split:
         return _Buffers(images, images.new_empty(images.shape, dtype=torch.float32), self.labels.new_empty(size))
 
     def _fill(self, into: "_Buffers", index: Tensor) -> None:
-        """Do what `take` does, without an allocation: for a small network those cost a tenth of a step."""
+        """Do the same as `take` without allocations, which cost a tenth of a step in a small network."""
         torch.index_select(self.images, 0, index, out=into.stored)
         torch.index_select(self.labels, 0, index, out=into.labels)
         into.images.copy_(into.stored).sub_(self.mean).div_(self.std)
 
     def order(self, seed: int, epoch: int) -> Tensor:
-        """Return the order in which an epoch takes the images, on their device."""
+        """Return the order of the images in an epoch, on their device."""
         keyed = torch.Generator().manual_seed(derive(seed, "order", str(epoch)))
         return torch.randperm(len(self), generator=keyed).to(self.labels.device)
 
 
-@lru_cache(maxsize=6)  # two datasets' three splits: a worker meets the same ones trial after trial
+@lru_cache(maxsize=6)  # the three splits of two datasets: a worker reuses them trial after trial
 def resident(dataset: Dataset, split: SplitName, device: str) -> Split:
-    """Map a split's files and put them on a device; on the CPU nothing is copied."""
+    """Return a split on a device; on the CPU its files are mapped and nothing is copied."""
     images, labels = open_split(dataset, split)
     channels = (-1, 1, 1)
     return Split(

@@ -1,7 +1,7 @@
-"""Parsed datasets, kept as one .npy file a split, so that every worker process maps the same pages.
+"""A cache of parsed datasets as .npy files, so that all worker processes map the same pages.
 
-A folder of the cache is named by the dataset and a hash of its source files' content; it is written beside its place
-and renamed whole. What is damaged or incomplete is built again.
+A cache folder is named after the dataset and a hash of its source files; it is written under a temporary name and then
+renamed. A damaged or incomplete folder is built again.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from initbench.datasets.arrays import Array, Arrays, Labels, blocks, check, mome
 from initbench.datasets.splits import fingerprint, stratified
 from initbench.errors import ConfigurationError, DataError
 
-# Raised when the same source files would no longer give the same cached files.
+# Increased when the same source files give other cached files.
 CACHE_FORMAT = 1
 
 Split = Literal["train", "val", "test"]
@@ -32,10 +32,10 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a trial must know of a dataset before an image is read.
+    """The description of a dataset, known before an image is read.
 
     `fingerprint` covers every array, labels and split included. `shape` is (channels, height, width). `mean` and `std`
-    have one value a channel over the training split, in the units of the stored images (0..255 for bytes); `std` is
+    have one value per channel over the training split, in the units of the stored images (0..255 for bytes); `std` is
     never 0. `guess` is the validation accuracy of always answering validation's most frequent class.
     """
 
@@ -53,12 +53,12 @@ class Dataset:
 
 
 def lookup(name: str, stamp: str) -> Dataset | None:
-    """Return the cached dataset of these source files, or None where there is none that is whole, to the last bit."""
+    """Return the cached dataset of these source files, or None unless it is complete and intact to the last bit."""
     return _load_whole(_place(name, stamp))
 
 
 def build(name: str, stamp: str, arrays: Arrays, where: object) -> Dataset:
-    """Check and split parsed arrays, and put them into the cache.
+    """Check, split and cache parsed arrays.
 
     Raises:
         DataError: the arrays are not a dataset; `where` is in the message.
@@ -80,9 +80,9 @@ def build(name: str, stamp: str, arrays: Arrays, where: object) -> Dataset:
 
 
 def reopen(dataset: Dataset) -> Dataset | None:
-    """Return a dataset that another machine described, from the same folder or from this one's cache, if it is there.
+    """Return a dataset described by another machine, from the same folder or this machine's cache, or None.
 
-    It is whole, and the same to the last bit.
+    It is complete and the same to the last bit.
     """
     for folder in (dataset.folder, cache_dir() / dataset.folder.name):
         found = _load_whole(folder)
@@ -92,15 +92,15 @@ def reopen(dataset: Dataset) -> Dataset | None:
 
 
 def pack(dataset: Dataset) -> dict[str, bytes]:
-    """Return the cached files of a dataset by name, for a machine that has none."""
+    """Return the cached files of a dataset by name, to send to another machine."""
     return {path.name: path.read_bytes() for path in sorted(dataset.folder.iterdir())}
 
 
 def unpack(dataset: Dataset, files: Mapping[str, bytes]) -> Dataset:
-    """Put the files of a dataset of another machine into this one's cache.
+    """Write the files of a dataset received from another machine to this one's cache.
 
     Raises:
-        ConfigurationError: the cache cannot be written, or what came is not that dataset.
+        ConfigurationError: the cache cannot be written, or the files are not that dataset.
     """
     place = cache_dir() / dataset.folder.name
     with _writing(place) as part:
@@ -109,7 +109,7 @@ def unpack(dataset: Dataset, files: Mapping[str, bytes]) -> Dataset:
         _publish(part, place)
     found = _load_whole(place)
     if found is None or found.fingerprint != dataset.fingerprint:
-        raise ConfigurationError(f"What was received of {dataset.name} is not what was sent: run the command again.")
+        raise ConfigurationError(f"The files of {dataset.name} were damaged on the way: run the command again.")
     return found
 
 
@@ -135,13 +135,13 @@ def _place(name: str, stamp: str) -> Path:
 
 
 def _validation(arrays: Arrays, where: object) -> Any:  # noqa: ANN401 - a NumPy mask
-    """Hold 10 % of the training images out, each class in its share."""
+    """Hold out 10 % of the training images, stratified by class."""
     labels = arrays.train_labels.astype(np.int64, copy=False)
     key = f"validation {fingerprint((arrays.train_images, labels))}"
     mask = stratified(labels, max(1, (len(labels) + 5) // 10), key)
     if not mask.any():
         raise DataError(
-            f"The {len(labels)} training images of {where} are one a class, too few to hold any out for validation: "
+            f"The {len(labels)} training images of {where} are one per class, too few to hold any out for validation: "
             f"add some."
         )
     return mask
@@ -149,7 +149,7 @@ def _validation(arrays: Arrays, where: object) -> Any:  # noqa: ANN401 - a NumPy
 
 @contextmanager
 def _writing(place: Path) -> Iterator[Path]:
-    """Give a temporary folder in the same file system; whatever happens, none is left behind."""
+    """Provide a temporary folder in the same file system, and always remove it."""
     part = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ def _write(folder: Path, split: Split, images: Array, labels: Array, mask: Any) 
 
 
 def _describe(folder: Path, name: str, classes: int) -> Dataset:
-    """Measure what was just written, from the files themselves: nothing that is not on disk is described."""
+    """Describe what was written, from the files on disk."""
     splits = [_map(folder, split) for split in SPLITS]
     (train_images, _), (_, val_labels), _ = splits
     mean, std = moments(train_images)
@@ -202,7 +202,7 @@ def _describe(folder: Path, name: str, classes: int) -> Dataset:
 
 def _write_meta(folder: Path, dataset: Dataset) -> None:
     described = asdict(dataset)
-    del described["folder"]  # where the folder stands is no property of the data
+    del described["folder"]  # its location is not a property of the data
     sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.npy"))}
     payload = json.dumps([described, sizes], allow_nan=False)
     document = {"payload": payload, "checksum": hashlib.sha256(payload.encode()).hexdigest()}
@@ -210,7 +210,7 @@ def _write_meta(folder: Path, dataset: Dataset) -> None:
 
 
 def _load_whole(folder: Path) -> Dataset | None:
-    """Return the dataset if its arrays are those described, too: a worker would train on a changed bit unaware."""
+    """Return the dataset if its arrays match the fingerprint: a worker would not notice a changed bit."""
     dataset = _load(folder)
     if dataset is None:
         return None
@@ -242,7 +242,7 @@ def _load(folder: Path) -> Dataset | None:
 
 
 def _publish(part: Path, place: Path) -> None:
-    """Rename a finished folder to its place; where another process was first, theirs is the same and stays."""
+    """Rename a finished folder to its place; if another process was first, its equal folder stays."""
     part.chmod(0o755)  # mkdtemp is private; a cache may be shared
     if _load_whole(place) is None:
         # Moved away before it is removed: a rename succeeds for one process only, and is done at once.

@@ -1,4 +1,4 @@
-"""The dataset that needs no network: 1,797 real handwritten digits that come with scikit-learn."""
+"""A dataset that needs no download: 1,797 handwritten digits included in scikit-learn."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +11,7 @@ from initbench.datasets.splits import fingerprint, stratified
 
 @DATASETS.register()
 def digits(_data_dir: Path, /) -> Arrays:
-    """8×8 handwritten digits in 17 greys, 10 classes, 1,797 images; needs no network (UCI, Alpaydin & Kaynak 1998).
+    """8×8 handwritten digits in 17 greys, 10 classes, 1,797 images; no download (UCI, Alpaydin & Kaynak 1998).
 
     There is no official test split: 20 % of each class is drawn, the same in every run.
     """
@@ -26,5 +26,5 @@ def digits(_data_dir: Path, /) -> Arrays:
 
 
 def stamp(_data_dir: Path) -> str:
-    """Say which digits these are, without importing scikit-learn: they change only with its release, if ever."""
+    """Return the release of scikit-learn, which identifies the digits, without importing it."""
     return f"scikit-learn {version('scikit-learn')}"

@@ -1,4 +1,4 @@
-"""Downloads: https only, known hashes, several mirrors, and nothing in its place before it is whole and verified."""
+"""Downloads: https only, known hashes, several mirrors, and published only when complete and verified."""
 
 import errno
 import gzip
@@ -18,7 +18,7 @@ from initbench.errors import ConfigurationError, DataError
 
 Progress = Callable[[int, int], None]
 
-# An opener that knows https and nothing else: a mirror, or a redirect, that leads to plain http fails by construction.
+# An opener for https only: a mirror or redirect to plain http fails by construction.
 Handlers = tuple[type[urllib.request.BaseHandler], ...]
 HANDLERS: Handlers = (urllib.request.HTTPSHandler,)
 PLUMBING: Handlers = (
@@ -28,21 +28,21 @@ PLUMBING: Handlers = (
     urllib.request.HTTPErrorProcessor,
 )
 TIMEOUT_SECONDS = 30.0  # without a byte
-SLOWEST = 1000  # bytes a second, once that time is over: a mirror may not hold a download for ever, byte by byte
+SLOWEST = 1000  # bytes per second, after that time: a mirror must not stall a download by sending single bytes
 CHUNK_BYTES = 1 << 16
-# The disk's, not a mirror's: the next mirror would meet them too.
+# Faults of the disk, not of a mirror: the next mirror would fail as well.
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
-# The sizes known are of good files; a mirror that sends far more is not sending one.
+# A mirror that sends more than this multiple of the known size sends another file.
 SIZE_LIMIT = 2
 
 
 def fetch_source(source: Source, data_dir: Path, progress: Progress | None = None) -> Path:
-    """Download, verify and publish a dataset; return its folder. What is there and intact is kept.
+    """Download, verify and publish a dataset; return its folder. An intact dataset is kept.
 
     `progress` is called with the bytes received and the bytes expected in all.
 
     Raises:
-        DataError: no mirror had it; nothing half-written is left.
+        DataError: no mirror delivered it; no partial files are left.
         ConfigurationError: the data folder cannot be written.
     """
     final = data_dir / source.folder
@@ -50,7 +50,7 @@ def fetch_source(source: Source, data_dir: Path, progress: Progress | None = Non
         return final
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        # Within the data folder, hence in its file system: publishing is a rename.
+        # In the data folder, so in the same file system: publishing is a rename.
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=data_dir, ignore_cleanup_errors=True) as name:
             part = Path(name)
             _download_all(source, data_dir, part, progress or (lambda _received, _expected: None))
@@ -89,7 +89,7 @@ def _download(source: Source, archive: Archive, data_dir: Path, part: Path, prog
     """Try each mirror in turn."""
     import pooch  # noqa: PLC0415 - brings requests with it, and only downloads need it
 
-    pooch.get_logger().setLevel("WARNING")  # its remark on each file would tear the progress bar
+    pooch.get_logger().setLevel("WARNING")  # its message per file would break the progress bar
 
     def stream(url: str, output: str, _pooch: object) -> None:
         _stream(url, Path(output), SIZE_LIMIT * archive.size, progress)
@@ -104,15 +104,15 @@ def _download(source: Source, archive: Archive, data_dir: Path, part: Path, prog
                 path=part,
                 downloader=stream,
             )
-        except Exception as error:  # whatever ails a mirror, the next one may be well
+        except Exception as error:  # whatever is wrong with a mirror, the next may work
             if isinstance(error, OSError) and error.errno in DISK_FAULTS:
                 raise
             failures.append(f"{urlsplit(mirror).hostname}: {_words(error)}")
         else:
             return
     raise DataError(
-        f"No mirror gave {archive.name} of {source.title} ({'; '.join(failures)}), and {data_dir / source.folder} "
-        f"does not hold it: connect to the network and fetch again, name a folder that has it with --data-dir, or use "
+        f"No mirror delivered {archive.name} of {source.title} ({'; '.join(failures)}), and {data_dir / source.folder} "
+        f"does not have it: connect to the network and fetch again, name a folder that has it with --data-dir, or use "
         f"--dataset digits."
     )
 
@@ -142,7 +142,7 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 def _words(error: Exception) -> str:
-    # pooch and the size limit both say by a ValueError that the content is another one, in paragraphs.
+    # pooch and the size limit both raise ValueError for other content; the message of pooch has several paragraphs.
     if isinstance(error, ValueError):
         return "its content is not the published one"
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
@@ -150,7 +150,7 @@ def _words(error: Exception) -> str:
 
 
 def _unpack(source: Source, part: Path) -> None:
-    """Unpack the files that are wanted, by name, into the place they have in a data folder."""
+    """Unpack the required files, by name, to their place in a data folder."""
     folder = part / source.folder
     folder.mkdir(parents=True)
     for archive in source.archives:
@@ -160,12 +160,12 @@ def _unpack(source: Source, part: Path) -> None:
         else:
             with gzip.open(packed) as content, (folder / archive.name.removesuffix(".gz")).open("wb") as file:
                 shutil.copyfileobj(content, file)
-            # Kept as torchvision keeps it; where no hash of the unpacked file is published, it is the proof.
+            # Kept, as torchvision does; if no hash of the unpacked file is published, it verifies that file.
             packed.rename(folder / archive.name)
 
 
 def _unpack_tar(source: Source, packed: Path, folder: Path) -> None:
-    # Regular members that are asked for, each to a name of ours: a path in the archive leads nowhere.
+    # Only the required regular members, each under our own name: paths in the archive are not used.
     names = {f"{source.folder}/{file.name}": file.name for file in source.files}
     with tarfile.open(packed, "r:gz") as archive:
         for member in archive:
@@ -176,7 +176,7 @@ def _unpack_tar(source: Source, packed: Path, folder: Path) -> None:
 
 
 def _publish(part: Path, final: Path) -> None:
-    """Rename the folder to its place, or where one is, its verified files one by one: what else is there stays."""
+    """Rename the folder to its place, or into an existing folder its verified files one by one; other files stay."""
     final.parent.mkdir(parents=True, exist_ok=True)
     part.chmod(0o755)
     try:

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 CHANNELS = (1, 3, 4)
-HEADER_BYTES = 1 << 16  # of an array; NumPy's own are a hundred
-# What numpy.savez writes. The others pack a thousand times tighter still, which only a bomb needs.
+HEADER_BYTES = 1 << 16  # per array; headers of NumPy have about a hundred
+# Those that numpy.savez writes. Others compress far more tightly, as in a zip bomb.
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 NAMES_SHOWN = 10
 
-# Only formats that Pillow decodes by itself: EPS, say, would start another program.
+# Only formats that Pillow decodes itself: EPS, for example, starts another program.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm"}
 
@@ -39,10 +39,10 @@ class OwnData:
 
 
 def find(path: Path, alternatives: str) -> OwnData:
-    """Hash an .npz file or an image folder, unparsed.
+    """Hash an .npz file or an image folder without parsing it.
 
     Raises:
-        DataError: nothing is there, or something that is neither; `alternatives` names what else could be typed.
+        DataError: it does not exist or is neither; the message suggests `alternatives`.
     """
     try:
         if path.is_dir():
@@ -51,7 +51,7 @@ def find(path: Path, alternatives: str) -> OwnData:
         if path.is_file() and path.suffix.lower() == ".npz":
             return OwnData(path.stem, _hash(path), lambda: read_npz(path))
     except OSError as error:
-        raise DataError(f"Cannot read {path} ({error.strerror}): mend its permissions or give another path.") from None
+        raise DataError(f"Cannot read {path} ({error.strerror}): fix its permissions or give another path.") from None
     fault = "is neither an .npz file nor a folder" if path.exists() else "does not exist"
     raise DataError(
         f"The dataset {path} {fault}: give the path of an .npz file with {', '.join(KEYS)}, of a folder with "
@@ -60,7 +60,7 @@ def find(path: Path, alternatives: str) -> OwnData:
 
 
 def read_npz(path: Path) -> Arrays:
-    """Read x_train, y_train, x_test, y_test; object arrays are refused, so nothing is unpickled.
+    """Read x_train, y_train, x_test, y_test; object arrays are an error, so nothing is unpickled.
 
     Images of (n, features) become (n, 1, 1, features); (n, H, W) become (n, 1, H, W); with four axes the channels are
     the last axis where it is 1, 3 or 4 (as Keras has it, also where the second axis could be meant), else the second
@@ -79,7 +79,7 @@ def read_npz(path: Path) -> Arrays:
         raise
     except Exception as error:  # noqa: BLE001 - damaged bytes make zipfile, zlib, ast and NumPy raise a dozen kinds
         raise DataError(
-            f"The file {path} is no readable .npz ({_words(error)}): save it again with numpy.savez."
+            f"The file {path} is not a readable .npz ({_words(error)}): save it again with numpy.savez."
         ) from None
     return Arrays(
         _images(raw["x_train"], f"x_train in {path}"),
@@ -112,12 +112,12 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> Arra
 
 
 def _check_header(file: IO[bytes], size: int, where: str) -> None:
-    """Refuse pickles, and headers that promise more than the file holds, before any memory is taken."""
+    """Raise on pickles, and on headers that do not match the file size, before any memory is allocated."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
     if dtype.hasobject:
-        raise DataError(f"The array {where} holds Python objects, which are never unpickled: save numbers.")
+        raise DataError(f"The array {where} contains Python objects, which are never unpickled: save numbers.")
     if dtype.itemsize * int(np.prod(shape, dtype=object)) + file.tell() != size or min(shape, default=0) < 0:
         raise ValueError(f"{where} does not have the length that its header says")
 
@@ -140,7 +140,7 @@ def _images(array: Array, where: str) -> Array:
         )
     if array.dtype in (np.bool_, np.uint8):
         return shaped.astype(np.uint8, copy=False)
-    with np.errstate(over="ignore"):  # what overflows float32 becomes infinite, and is refused as such afterwards
+    with np.errstate(over="ignore"):  # values that overflow float32 become infinite and are an error later
         return shaped.astype(np.float32, copy=False)
 
 
@@ -164,7 +164,7 @@ class LabelledImage:
 
 
 def list_images(folder: Path) -> list[LabelledImage]:
-    """List `train/<class>/*` and `test/<class>/*` by name, without hidden files and without what is no image.
+    """List `train/<class>/*` and `test/<class>/*` by name, without hidden files and files that are not images.
 
     Raises:
         DataError: a split or a class has no images, or `test` has a class that `train` does not have.
@@ -220,7 +220,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _survey(images: list[LabelledImage]) -> tuple[set[str], tuple[int, int]]:
-    """Read the headers alone: the modes that occur, and the one size."""
+    """Return the modes of the images and their common size, from the headers only."""
     modes, first = set(), (0, 0)
     for image in images:
         mode, size = _open(image.path, lambda opened: (opened.mode, opened.size))
@@ -231,7 +231,7 @@ def _survey(images: list[LabelledImage]) -> tuple[set[str], tuple[int, int]]:
                 f"make all images the same size."
             )
         if mode == "F":
-            raise DataError(f"The image {image.path} holds floats, which have no fixed range: save 8 or 16 bits.")
+            raise DataError(f"The image {image.path} contains floats, which have no fixed range: save 8 or 16 bits.")
         modes.add(mode)
     return modes, first
 

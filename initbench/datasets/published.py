@@ -1,6 +1,6 @@
-"""Datasets published as files: which files, with which hashes, from which mirrors; and whether those on disk are they.
+"""Datasets published as files: their files, hashes and mirrors, and the verification of files on disk.
 
-Nothing here imports torch, so `initbench data list` is quick. Unpacked files lie where torchvision looks for them.
+Nothing here imports torch, so `initbench data list` is fast. Unpacked files are where torchvision looks for them.
 """
 
 import gzip
@@ -14,8 +14,8 @@ from typing import IO
 
 from initbench.errors import DataError
 
-# torchvision's S3 and codh.rois.ac.jp folders of Fashion-MNIST and KMNIST are listed there as plain http. Only mirrors
-# that answer https stand here; what they send is held against the hashes below in any case.
+# torchvision lists its S3 and codh.rois.ac.jp folders of Fashion-MNIST and KMNIST as plain http. The mirrors here use
+# https; their files are checked against the hashes below in any case.
 OSSCI = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 CVDF = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
@@ -165,22 +165,22 @@ SOURCES = {source.name: source for source in (MNIST, FASHION_MNIST, KMNIST, CIFA
 
 
 class AbsentError(DataError):
-    """No file of a dataset is there, as against a file that is damaged."""
+    """All files of a dataset are missing, whereas DataError also means damaged files."""
 
 
 def hash_files(source: Source, data_dir: Path) -> tuple[str, ...]:
-    """Return the hash of each file of a dataset, each held against the published one where there is one.
+    """Return the hash of each file of a dataset, after comparing it with the published one if there is one.
 
     Raises:
-        AbsentError: none of the files is there.
-        DataError: a file is missing or is not the published one; the message names it.
+        AbsentError: no file exists.
+        DataError: a file is missing or differs from the published one; the message names it.
     """
     folder = data_dir / source.folder
     try:
         missing = [file.name for file in source.files if not (folder / file.name).is_file()]
     except OSError as error:
         raise DataError(
-            f"Cannot look for {source.title} in {folder} ({error.strerror}): mend its permissions, or give another "
+            f"Cannot look for {source.title} in {folder} ({error.strerror}): fix its permissions, or give another "
             f"folder with --data-dir."
         ) from None
     if len(missing) == len(source.files):
@@ -189,12 +189,12 @@ def hash_files(source: Source, data_dir: Path) -> tuple[str, ...]:
             f"--data-dir, fetch it with `initbench data fetch {source.name}`, or use --dataset digits."
         )
     if missing:
-        raise damaged(source, folder / missing[0], "is missing beside the others")
+        raise damaged(source, folder / missing[0], "is missing, while others exist")
     return tuple(_hash_one(source, folder / file.name, file) for file in source.files)
 
 
 def confirm(source: Source, data_dir: Path) -> str:
-    """Verify a dataset on disk as far as published hashes reach, and say in words how far that was.
+    """Verify a dataset on disk as far as published hashes allow, and return in words what was verified.
 
     Raises:
         DataError: it is absent or damaged.
@@ -209,14 +209,14 @@ def confirm(source: Source, data_dir: Path) -> str:
         _check_structure(source, folder / file.name, file.shape)
     unpacked = [_confirm_against_archive(source, folder, *pair) for pair in zip(source.archives, hashes, strict=True)]
     return (
-        "SHA-256 verified through the .gz beside each file"
+        "SHA-256 verified through the .gz next to each file"
         if all(unpacked)
-        else "structure verified only: no hash of the unpacked files is published and their .gz is not beside them"
+        else "structure verified only: no hash of the unpacked files is published, and their .gz files are missing"
     )
 
 
 def damaged(source: Source, path: Path, fault: str) -> DataError:
-    """Return the error for a file that is not the published one."""
+    """Return the error for a file that differs from the published one."""
     return DataError(
         f"The {source.title} file {path} {fault}: fetch it again with `initbench data fetch {source.name}`, "
         f"or delete it."
@@ -233,7 +233,7 @@ def digest(file: IO[bytes], algorithm: str) -> str:
 
 
 def read_guarded(source: Source, path: Path, read: Callable[[], str]) -> str:
-    """Call `read` and turn what damaged bytes or a refused file raise into our error about `path`."""
+    """Call `read` and turn errors about damaged or unreadable files into a DataError about `path`."""
     try:
         return read()
     except (OSError, EOFError, zlib.error) as error:
@@ -265,17 +265,17 @@ def idx_length(shape: tuple[int, ...]) -> int:
 
 
 def _check_structure(source: Source, path: Path, shape: tuple[int, ...]) -> None:
-    """Hold the header of an IDX file (http://yann.lecun.com/exdb/mnist: 0x08 = unsigned byte) against its shape."""
+    """Compare the header of an IDX file (http://yann.lecun.com/exdb/mnist: 0x08 = unsigned byte) with its shape."""
     needed = struct.pack(f">{1 + len(shape)}I", 0x0800 + len(shape), *shape)
     with path.open("rb") as file:
         if file.read(len(needed)) != needed:
-            raise damaged(source, path, "does not begin with the header of its kind")
+            raise damaged(source, path, "does not start with an IDX header for its shape")
         if len(shape) == 1 and max(file.read()) > 9:
-            raise damaged(source, path, "holds labels above 9")
+            raise damaged(source, path, "has labels above 9")
 
 
 def _confirm_against_archive(source: Source, folder: Path, archive: Archive, unpacked: str) -> bool:
-    """Tie an unpacked file to its .gz, whose hash is published; False where there is no .gz."""
+    """Verify an unpacked file through its .gz, whose hash is published; False if there is no .gz."""
     path = folder / archive.name
     if not path.is_file():
         return False
@@ -288,5 +288,5 @@ def _confirm_against_archive(source: Source, folder: Path, archive: Archive, unp
             return digest(content, "sha256")  # type: ignore[arg-type] # a GzipFile reads bytes
 
     if read_guarded(source, path, read) != unpacked:
-        raise damaged(source, path.with_suffix(""), f"is not what {path.name} beside it holds")
+        raise damaged(source, path.with_suffix(""), f"differs from the content of {path.name} next to it")
     return True

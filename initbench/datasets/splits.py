@@ -1,4 +1,4 @@
-"""Splits that depend on the data alone: keyed by a hash of the purpose and the data, never on global random state."""
+"""Splits that depend only on the data: keyed by a hash of the purpose and the data, not by global random state."""
 
 import hashlib
 from collections.abc import Iterable
@@ -20,12 +20,12 @@ def fingerprint(arrays: Iterable[Array]) -> str:
 
 
 def stratified(labels: Labels, count: int, key: str) -> NDArray[np.bool_]:
-    """Draw a mask with about `count` of the (n,) labels 0..K-1 set, each class in its share.
+    """Draw a mask of about `count` of the (n,) labels 0..K-1, stratified by class.
 
-    Fewer are drawn where classes are so small that they would be left without an image outside the mask.
+    Each class keeps at least one image outside the mask, so small classes may reduce the count.
     """
     quota = _quota(np.bincount(labels), count)
-    # Raw 64-bit output: NumPy keeps a bit generator's stream for ever, but not what permutation() makes of it.
+    # Raw 64-bit output: NumPy guarantees the stream of a bit generator, but not the result of permutation().
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "little")
     order = np.lexsort((np.random.PCG64(seed).random_raw(len(labels)), labels))
     first_of_class = np.searchsorted(labels[order], np.arange(len(quota)))

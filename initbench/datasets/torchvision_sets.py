@@ -1,8 +1,7 @@
-"""MNIST and CIFAR as torchvision's classes read them, from files that were verified first.
+"""MNIST and CIFAR, read by torchvision's classes from files that were verified first.
 
-torchvision checks less than one would think: it takes MNIST's unpacked files on trust, and prefers a leftover
-`processed/training.pt` to them. CIFAR's batches are pickles, which run code when they are read. So every file is
-held against its published hash before a class of torchvision sees it.
+torchvision does not verify MNIST's unpacked files, and prefers an old `processed/training.pt` to them. CIFAR's batches
+are pickles, which run code when read. So every file is checked against its published hash before torchvision reads it.
 """
 
 import importlib.util
@@ -49,7 +48,7 @@ def cifar100(data_dir: Path, /) -> Arrays:
 
 
 def stamp(name: str, data_dir: Path) -> str:
-    """Return what identifies the files of a dataset on disk: their hashes.
+    """Return the hashes of the files of a dataset on disk, which identify it.
 
     Raises:
         DataError: absent or damaged.
@@ -58,10 +57,10 @@ def stamp(name: str, data_dir: Path) -> str:
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision, also where its compiled operators do not fit the installed torch.
+    """Import torchvision, even if its compiled operators do not match the installed torch.
 
     A CPU-only torch beside the package index's torchvision (built for CUDA) cannot load `torchvision/_C`; then
-    `import torchvision` dies with "operator torchvision::nms does not exist", though no dataset needs an operator.
+    `import torchvision` fails with "operator torchvision::nms does not exist", though no dataset needs an operator.
     """
     if "torchvision" not in sys.modules and not _operators_load():
         _declare_operators()
@@ -81,9 +80,8 @@ def _idx(name: str, class_name: str, data_dir: Path) -> Arrays:
 
 
 def _cifar(name: str, class_name: str, data_dir: Path) -> Arrays:
-    # The issue asks for torchvision's classes, and they unpickle. Each file, `meta` too, has just matched its published
-    # MD5: to slip another pickle in, one needs a second preimage of MD5, which nobody has. A download is
-    # pinned by SHA-256 besides.
+    # torchvision's classes unpickle. Each file, `meta` too, has matched its published MD5: inserting another pickle
+    # needs a second preimage of MD5, which is not known to be feasible. Downloads are also pinned by SHA-256.
     confirm(SOURCES[name], data_dir)
     read = getattr(import_torchvision().datasets, class_name)
     splits = [read(root=str(data_dir), train=train, download=False) for train in (True, False)]
@@ -98,7 +96,7 @@ def _arrays(splits: list[tuple[Any, Any]]) -> Arrays:
 def _operators_load() -> bool:
     """Load torchvision's compiled operators as its `extension.py` will, without importing it.
 
-    Trying `import torchvision` instead and mending afterwards would leave half of its modules behind.
+    A failed `import torchvision` would leave half of its modules imported.
     """
     import torch  # noqa: PLC0415 - seconds to import, and only a first parse needs it
 

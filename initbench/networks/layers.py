@@ -1,4 +1,4 @@
-"""Which tensors a scheme fills: the weighted layers of a model in forward order, with their fans."""
+"""The tensors that a scheme fills: the weighted layers of a model in forward order, with their fans."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,10 +28,10 @@ NONLINEARITIES: dict[type[nn.Module], str] = {
 
 @dataclass(frozen=True)
 class Branch:
-    """Where a layer stands in a residual branch f of x + f(x).
+    """The position of a layer in a residual branch f of x + f(x).
 
     `name` is the module that declares it, `count` the number of branches in the model, `layers` that of weighted layers
-    in this one, and `place` the layer's own, from 0. `scales` are the parameters that multiply the branch.
+    in this one, and `place` the layer's index in it. `scales` are the parameters that multiply the branch.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Layer:
 
     `block` is the shape (out, in, *kernel) of one group. A grouped convolution is a block-diagonal map, so each group
     is a convolution of its own: fan_in = in·|kernel| and fan_out = out·|kernel| of one block. (torch.nn.init counts
-    fan_out over all groups.) `nonlinearity` is what follows the layer, `linear` where nothing does. `branch`
+    fan_out over all groups.) `nonlinearity` is the activation after the layer, `linear` if there is none. `branch`
     is None outside residual branches.
     """
 
@@ -70,24 +70,27 @@ class Layer:
 
     @property
     def fan_in(self) -> int:
-        """Inputs that reach one output."""
+        """The number of inputs that reach one output."""
         return self.block[1] * math.prod(self.block[2:])
 
     @property
     def fan_out(self) -> int:
-        """Outputs that one input reaches."""
+        """The number of outputs that one input reaches."""
         return self.block[0] * math.prod(self.block[2:])
 
 
 def weighted_layers(model: nn.Module, batch: tuple[Tensor, ...] | None = None) -> list[Layer]:
     """List the Linear and convolution layers of a model in forward order.
 
-    The order is that of registration, or, where a `batch` of inputs is given, the order in which a forward pass meets
-    the layers. Tied weights appear once; layers whose weight is frozen are left out.
+    The order is that of registration or, if a `batch` of inputs is given, that of a forward pass. Tied weights appear
+    once; layers with a frozen weight are omitted.
 
-    Residual branches are what the model declares, for x + f(x) cannot be told from its modules. A module that adds
-    something to its input says of what by a method `residual_branch`: the submodules of f in forward order, and among
-    them the parameters, if any, that f is multiplied by:
+    >>> [layer.name for layer in weighted_layers(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))]
+    ['0', '2']
+
+    Residual branches must be declared by the model, because x + f(x) cannot be inferred from modules. A module that
+    adds f(x) to its input declares f in a method `residual_branch`, which returns the submodules of f in forward order,
+    and any parameters that multiply f:
 
         class Block(nn.Module):
             def forward(self, x):
@@ -96,11 +99,11 @@ def weighted_layers(model: nn.Module, batch: tuple[Tensor, ...] | None = None) -
             def residual_branch(self):
                 return [self.inner, self.outer, self.scale]
 
-    A submodule of several layers stands for all of them. Where branches are nested, a layer is the innermost one's.
+    A submodule with several layers stands for all of them. In nested branches, a layer belongs to the innermost.
 
     Raises:
-        UsageError: the model has no weighted layer that could be filled, its parameters hold no data yet, or a
-            `residual_branch` returns something else.
+        UsageError: the model has no weighted layer to fill, its parameters have no data yet, or a `residual_branch`
+            returns something else.
     """
     modules = dict(model.named_modules())
     branches = _branches(model)
@@ -114,19 +117,19 @@ def weighted_layers(model: nn.Module, batch: tuple[Tensor, ...] | None = None) -
         nonlinearity = _following(list(modules.values()), modules[name])
         layers.append(replace(layer, nonlinearity=nonlinearity, branch=branches.get(modules[name])))
     if not layers:
-        raise UsageError(f"{type(model).__name__} has no trainable Linear or Conv layer: there is nothing to fill.")
+        raise UsageError(f"{type(model).__name__} has no trainable Linear or Conv layer to fill.")
     layers[0] = replace(layers[0], first=True)
     layers[-1] = replace(layers[-1], head=True)
     return layers
 
 
 def branch_scales(layers: Sequence[Layer]) -> list[str]:
-    """Name the parameters that multiply the residual branches of a model's layers."""
+    """Return the names of the parameters that multiply the residual branches of a model's layers."""
     return list(dict.fromkeys(name for layer in layers if layer.branch for name in layer.branch.scales))
 
 
 def _branches(model: nn.Module) -> dict[nn.Module, Branch]:
-    """Say of each weighted module of a declared branch where in it it stands."""
+    """Return the position of each weighted module of a declared branch."""
     declared = {
         name: _declared(module)
         for name, module in model.named_modules()
@@ -143,8 +146,8 @@ def _branches(model: nn.Module) -> dict[nn.Module, Branch]:
 
 
 def _declared(module: nn.Module) -> list[nn.Module | nn.Parameter]:
-    """Return what a module says its branch is made of."""
-    declared = module.residual_branch()  # type: ignore[operator] # it is a method, says the caller
+    """Return the parts of the residual branch that a module declares."""
+    declared = module.residual_branch()  # type: ignore[operator] # the caller checked that it is a method
     parts = list(declared) if isinstance(declared, Iterable) else [declared]
     own = {id(part) for part in (*module.modules(), *module.parameters())} - {id(module)}
     if not all(id(part) in own for part in parts):
@@ -165,7 +168,7 @@ def _describe(name: str, module: nn.Module) -> Layer | None:
     if not isinstance(module, nn.Linear | CONVOLUTIONS | TRANSPOSED):
         return None
     if not isinstance(module.weight, nn.Parameter):
-        return None  # a normalized or otherwise parametrized weight is worked out, not held
+        return None  # a normalized or otherwise parametrized weight is computed, not stored
     if isinstance(module.weight, nn.UninitializedParameter):
         raise UsageError(f"The layer '{name}' has no shape yet: run the model once on a batch before initializing it.")
     prefix = f"{name}." if name else ""
@@ -186,7 +189,7 @@ def _describe(name: str, module: nn.Module) -> Layer | None:
 
 
 def _execution_order(model: nn.Module, batch: tuple[Tensor, ...]) -> list[str]:
-    """Run one forward pass without gradients and note the order; mode, buffers and RNG are left as they were."""
+    """Return the order of modules in a forward pass without gradients; mode, buffers and random state do not change."""
     order: dict[str, None] = {}
     hooks = [
         module.register_forward_pre_hook(lambda _module, _inputs, name=name: order.setdefault(name))
@@ -205,7 +208,7 @@ def _execution_order(model: nn.Module, batch: tuple[Tensor, ...]) -> list[str]:
 
 
 def _following(modules: list[nn.Module], layer: nn.Module) -> str:
-    """Return the nonlinearity registered next, before another weighted layer; `linear` where there is none."""
+    """Return the nonlinearity registered next, before another weighted layer; `linear` if there is none."""
     for module in _after(modules, layer):
         if type(module) in NONLINEARITIES:
             return NONLINEARITIES[type(module)]

@@ -1,7 +1,7 @@
 """The built-in networks: Linear, Conv2d and an activation, one function each, for any image size and class count.
 
 Every factory takes the shape of an image (channels, height, width) and the number of classes, and returns a module that
-maps (n, channels, height, width) to logits (n, classes). Layer names are stable, for weights are drawn by name.
+maps (n, channels, height, width) to logits (n, classes). Layer names are stable, because weights are drawn by name.
 """
 
 from collections import OrderedDict
@@ -62,7 +62,7 @@ def lenet(shape: ImageShape, classes: int, /, activation: Activation = "relu") -
     """LeNet-5 (LeCun et al. 1998) with max-pooling: two 5×5 convolutions and three Linear layers."""
     _require_image("lenet", shape)
     channels, height, width = shape
-    # The second convolution shrinks the map by 4, as in the paper, where the image is large enough to spare it.
+    # The second convolution shrinks the map by 4, as in the paper, if the image is large enough.
     padding = 0 if min(height, width) >= 20 else 2
     height, width = (((side // 2) - 4 + 2 * padding) // 2 for side in (height, width))
     act = ACTIVATIONS[activation]
@@ -92,7 +92,7 @@ def cnn(
     activation: Activation = "relu",
     norm: Norm = "none",
 ) -> nn.Module:
-    """`depth` 3×3 convolutions, max-pooling and twice the channels after every two, and a Linear head.
+    """`depth` 3×3 convolutions, with max-pooling and twice the channels after every two, and a Linear head.
 
     On CIFAR at width 64 the first layer is Conv2d(3, 64, 3, stride=1, padding=1). Pooling stops at a 2×2 map.
     """
@@ -116,7 +116,7 @@ def deep_cnn(
 ) -> nn.Module:
     """A plain stack of `depth` 3×3 convolutions of equal width for depth studies, with two strides of 2.
 
-    The strides stand a third and two thirds of the way down; then global average pooling and a Linear head.
+    The strides are at a third and two thirds of the depth; then global average pooling and a Linear head.
     """
     _require_image("deep_cnn", shape)
     layers: dict[str, nn.Module] = {}
@@ -135,9 +135,9 @@ def resnet(
 ) -> nn.Module:
     """A CIFAR ResNet (He et al. 2015, section 4.2) of depth 6n+2 without normalization, in three stages.
 
-    With `branch_scale` each residual branch is multiplied by a number of its own that is learned, 1 unless a scheme
-    says otherwise: the α of SkipInit and ReZero, and Fixup's multiplier. Fixup's scalar biases have no place beside the
-    bias that every convolution here has for each channel.
+    With `branch_scale` each residual branch is multiplied by a learned number of its own, 1 unless a scheme sets it:
+    the α of SkipInit and ReZero, and Fixup's multiplier. Fixup's scalar biases are omitted, because every convolution
+    here has a bias per channel.
     """
     _require_image("resnet", shape)
     if depth < 8 or (depth - 2) % 6:
@@ -154,10 +154,10 @@ def resnet(
 
 
 def build_model(text: str, shape: ImageShape | None, classes: int, device: str = "cpu", seed: int = 0) -> nn.Module:
-    """Build the model that `text` names, leaving the global random state as it was.
+    """Build the model that `text` names, without changing the global random state.
 
-    On the "meta" device no memory is taken and nothing is computed. `seed` governs what the model draws while it is
-    built, which a scheme may leave as it is: a user's embedding, say. `shape` is None where inputs are no images.
+    On the "meta" device no memory is allocated and nothing is computed. `seed` seeds what the model draws while it is
+    built and a scheme may not fill, such as an embedding. `shape` is None if inputs are not images.
 
     Raises:
         UsageError: an unknown model or parameter, or a model that does not fit such images.
@@ -169,7 +169,7 @@ def build_model(text: str, shape: ImageShape | None, classes: int, device: str =
 class _Residual(nn.Module):
     """relu(x + α·conv2(relu(conv1(x)))), with a 1×1 convolution on the shortcut where the shape changes.
 
-    α is 1 and no parameter unless the branch is `scaled`.
+    α is a parameter if the branch is `scaled`, else 1.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, scaled: bool) -> None:
@@ -188,7 +188,7 @@ class _Residual(nn.Module):
         return self.relu2(residual + self.shortcut(x))  # type: ignore[no-any-return] # nn.Module calls are untyped
 
     def residual_branch(self) -> list[nn.Module | nn.Parameter]:
-        """What is added to the shortcut (see `weighted_layers`)."""
+        """Return what is added to the shortcut (see `weighted_layers`)."""
         return [self.conv1, self.relu1, self.conv2, *([] if self.alpha is None else [self.alpha])]
 
 

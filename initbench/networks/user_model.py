@@ -1,4 +1,4 @@
-"""A model of the user's: a function that builds one, adopted as a factory like those of the registry."""
+"""A model of the user's own: a function that builds it, used like a factory of the registry."""
 
 import inspect
 from collections.abc import Callable
@@ -41,9 +41,7 @@ def _fitting(build: Callable[..., Any], reference: str, shape: ImageShape | None
     try:
         signature = inspect.signature(build)
     except ValueError:
-        raise UsageError(
-            f"'{reference}' does not say what arguments it takes: write a function that calls it."
-        ) from None
+        raise UsageError(f"'{reference}' has no readable signature: write a Python function that calls it.") from None
     offers: list[tuple[Any, ...]] = [(shape, classes), (shape,), ()] if shape is not None else [()]
     required = [p for p in signature.parameters.values() if p.default is p.empty and p.kind <= p.POSITIONAL_OR_KEYWORD]
     for offer in offers:
@@ -53,4 +51,4 @@ def _fitting(build: Callable[..., Any], reference: str, shape: ImageShape | None
             continue
         if len(offer) == len(required) or not required:
             return offer if required else ()
-    raise UsageError(f"{reference}{signature} takes neither (shape, classes), (shape) nor nothing.")
+    raise UsageError(f"{reference}{signature} must take (shape, classes), (shape) or no arguments.")
