@@ -48,7 +48,21 @@ def failures(subject):
 # What is registered.
 
 
-@pytest.mark.parametrize("scheme", [VALUES.get(name, name) for name in SCHEMES] + COMPOSED)
+# One of each kind: the others differ from it in a law, which test_schemes.py compares for every scheme.
+KINDS = {
+    "kaiming_uniform", "trunc_normal", "constant", "orthogonal", "sparse", "torch_default", "delta_orthogonal",
+    "idinit", "sinusoidal", "looks_linear", "fixup", "skipinit", "scaled", "lsuv", "data_dependent", "sign_flip",
+    "metainit", *COMPOSED[:2],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        pytest.param(VALUES.get(name, name), marks=() if name in KINDS else pytest.mark.long)
+        for name in (*SCHEMES, *COMPOSED)
+    ],
+)
 def test_every_scheme_keeps_what_every_scheme_must(scheme):
     assert failures(scheme) == {}
 

@@ -204,7 +204,11 @@ def test_on_a_terminal_the_table_changes_goes_away_and_the_cursor_comes_back(tmp
 @needs_a_terminal
 @pytest.mark.parametrize(
     ("arguments", "environment"),
-    [(("--plain",), {}), ((), {"TERM": "dumb"}), (("--plain",), {"FORCE_COLOR": "1"})],
+    [
+        ((), {"TERM": "dumb"}),
+        (("--plain",), {"FORCE_COLOR": "1"}),
+        pytest.param(("--plain",), {}, marks=pytest.mark.long),
+    ],
 )
 def test_plain_and_a_dumb_terminal_get_lines_without_a_control_character(tmp_path, arguments, environment):
     code, output, errors = on_a_terminal(*COMPARE, *arguments, cwd=tmp_path, **environment)

@@ -114,9 +114,9 @@ def test_what_nobody_foresaw_is_said_to_be_a_bug_with_its_traceback_and_leaves_w
     assert "\x1b" not in result.stderr
 
 
-def test_a_mistake_of_the_user_s_is_no_bug(tmp_path):
+def test_a_mistake_of_the_user_s_is_no_bug(fork_server, tmp_path):
     (tmp_path / "mine.py").write_text("def build(shape, classes):\n    return {}['nothing']\n")
-    result = python(RUN, "compare", "-m", "mine.py:build", *PAIR[:4], cwd=tmp_path)
+    result = fork_server.run("compare", "-m", "mine.py:build", *PAIR[:4], home=tmp_path)
     assert result.returncode in {2, 4}
     assert "mine.py" in result.stderr
     assert "bug in initbench" not in result.stderr

@@ -409,7 +409,7 @@ def test_kaimings_growth_is_exponential_in_the_number_of_blocks():
 @pytest.mark.parametrize(
     ("scheme", "model"),
     [
-        ("fixup", "resnet(depth=20, width=8, branch_scale=False)"),
+        pytest.param("fixup", "resnet(depth=20, width=8, branch_scale=False)", marks=pytest.mark.long),
         ("fixup", "resnet(depth=20, width=8, branch_scale=True)"),
         ("skipinit", "resnet(depth=20, width=8, branch_scale=True)"),
     ],

@@ -90,6 +90,7 @@ def jax_contender():
     return jax_loop
 
 
+@pytest.mark.long
 @pytest.mark.skipif(bool(compiled_loop.missing()), reason=compiled_loop.missing())
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch's own compiler calls it
 def test_torch_compile_does_the_same_work(reference, dataset):

@@ -196,6 +196,7 @@ def test_workers_declare_their_memory(initbench, alone, started, tmp_path, truth
     assert payloads(tmp_path / "out") == truth(*SHORT)
 
 
+@pytest.mark.long
 def test_a_cluster_with_certificates_is_reached_with_dasks_configuration(initbench, started, tmp_path, truth):
     keys = certificates(tmp_path)
     scheduler = begin_scheduler(started, tmp_path, 0, "--protocol", "tls://", **keys)
@@ -232,6 +233,7 @@ def test_workers_killed_in_the_middle_of_trials_cost_time_alone(initbench, alone
     assert payloads(tmp_path / "out") == truth(*LONG)
 
 
+@pytest.mark.long
 def test_a_worker_that_joins_late_trains(initbench, alone, started, tmp_path, own):
     question = ("-s", f"{own}:marked", "--seeds", 60, "--steps", 5)
     run = initbench(*question, "--executor", alone.address, "--out", "out", quiet=False)
@@ -244,6 +246,7 @@ def test_a_worker_that_joins_late_trains(initbench, alone, started, tmp_path, ow
     assert len(payloads(tmp_path / "out")) == 60
 
 
+@pytest.mark.long
 def test_the_scheduler_killed_in_the_middle_of_a_run(initbench, started, tmp_path, truth):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -321,6 +324,7 @@ def test_users_code_that_a_worker_has_not_or_has_otherwise(initbench, alone, sta
     assert payloads(tmp_path / "out") == {}
 
 
+@pytest.mark.long
 def test_misbehaving_trials_fail_alone(initbench, tmp_path, own):
     bad = {"kills": "worker process died", "raises": "not today", "sleeps": "longer than 5 s"}
     schemes = [part for name in bad for part in ("-s", f"{own}:{name}")]
@@ -339,6 +343,7 @@ def test_misbehaving_trials_fail_alone(initbench, tmp_path, own):
         assert bad.get(name, "") in (record["outcome"]["reason"] or "")
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_what_is_finished_and_cancels_the_rest(initbench, scheduler, tmp_path, truth):
     run = initbench(*LONG, "--executor", scheduler.address, "--out", "out")
     until(lambda: payloads(tmp_path / "out"), run=run)
@@ -353,7 +358,8 @@ def test_ctrl_c_keeps_what_is_finished_and_cancels_the_rest(initbench, scheduler
     assert payloads(tmp_path / "out") == truth(*LONG)
 
 
-@pytest.mark.parametrize("signal_", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGKILL])
+@pytest.mark.long
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGKILL])
 def test_an_embedded_cluster_ends_with_its_parent(initbench, tmp_path, truth, signal_):
     run = initbench(*LONG, "--executor", "dask", "--jobs", 2, "--out", "out")
     until(lambda: payloads(tmp_path / "out"), run=run)
