@@ -1,4 +1,4 @@
-"""The first moments of a worker process, before it imports torch, which takes it seconds."""
+"""Worker bootstrap: runs before torch is imported, which takes seconds."""
 
 import contextlib
 import ctypes
@@ -18,22 +18,22 @@ KEPT = 1 << 30  # bytes
 
 
 def start_process(queue: Any, folder: str) -> None:  # noqa: ANN401 - multiprocessing.Queue names no element type
-    """Prepare a worker process: Ctrl-C is the parent's to answer, and a worker does not outlive its parent.
+    """Prepare a worker process: it ignores Ctrl-C, which the parent handles, and ends with its parent.
 
-    `folder` is where the parent is now, which relative paths to the user's code start from; left to itself a spawned
-    process begins where the parent once began.
+    `folder` is the parent's working directory, which relative paths to the user's code start from; a spawned process
+    would begin in the directory that the parent was started in.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    if sys.platform == "linux":  # whose kernel sees to it even where a trial lets no other thread run
+    if sys.platform == "linux":  # the kernel does it even while a trial lets no other thread run
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     keep_memory()
     with contextlib.suppress(OSError):
         os.dup2(2, 1)  # the parent's stdout is for data, and the user's own code may print
     os.chdir(folder)
-    queue.cancel_join_thread()  # a report that nobody reads must not keep a worker from ending
+    queue.cancel_join_thread()  # an unread report must not keep a worker from ending
 
-    with collector_paused():  # what is loaded now stays
+    with collector_paused():  # what is imported here is never freed
         from initbench.running import worker  # noqa: PLC0415 - unpickling this function must not load torch
 
         gc.freeze()
@@ -41,10 +41,10 @@ def start_process(queue: Any, folder: str) -> None:  # noqa: ANN401 - multiproce
 
 
 def keep_memory() -> None:
-    """Have freed memory kept for the next step, where the C library is glibc.
+    """Keep freed memory for the next step, if the C library is glibc.
 
-    By itself it gives large buffers back to the kernel, which then clears the pages of the next one: a convolution's
-    activations cost half of the processor's time so, a Linear layer's a twentieth.
+    By default it returns large buffers to the kernel, which then clears the pages of the next one: that took half of
+    the processor time of a convolution, and a twentieth of that of a Linear layer.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

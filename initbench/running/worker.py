@@ -1,4 +1,4 @@
-"""What runs where the training happens: in a worker process, or in a thread of this one."""
+"""What a worker runs, whether it is a process, a thread of this process or a Dask worker."""
 
 import threading
 import time
@@ -16,15 +16,15 @@ from initbench.records.record import Outcome, Record, Timings
 from initbench.training import Group, Observe
 from initbench.training.environment import describe
 
-REPORT_EVERY = 0.2  # seconds between two reports of one worker: quick for an eye, nothing for the training
+REPORT_EVERY = 0.2  # seconds between two reports of one worker: smooth on screen, negligible for the training
 
 
 class Stopped(BaseException):
-    """The run was stopped; not an Exception, so that nothing on the way takes it for a trial's failure."""
+    """The run was stopped; not an Exception, so that it is never recorded as a trial's failure."""
 
 
 class _Reporter:
-    """Sends (trial id, step) to the parent, seldom, and stops the training when asked to."""
+    """Sends (trial id, step) to the parent every `REPORT_EVERY` seconds, and stops the training on request."""
 
     def __init__(self) -> None:
         self.queue: Queue[tuple[str, int]] | None = None
@@ -55,13 +55,13 @@ def report_to(queue: Any) -> None:  # noqa: ANN401 - multiprocessing.Queue names
 
 
 def train_group(group: Group, dataset: Dataset, report: Observe = _report) -> list[Record]:
-    """Train a group; whatever a trial raises becomes its outcome, so that one trial never takes others along."""
+    """Train a group; what a trial raises becomes its outcome, so that its failure does not affect others."""
     try:
         return training.train(group, dataset, report)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the reason is recorded, and the run leaves with code 3
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the reason is recorded, and the run exits with code 3
         if len(group) == 1:
             return [failed(group[0], dataset, _reason(error, group[0]))]
-    # Outside of `except`, where the error would hold on to what the group had in memory.
+    # Outside of `except`, in which the error would keep the group's tensors in memory.
     return [record for trial in group for record in train_group((trial,), dataset, report)]
 
 
@@ -80,7 +80,7 @@ def failed(trial: Trial, dataset: Dataset, reason: str) -> Record:
 
 
 def _reason(error: BaseException, trial: Trial) -> str:
-    """Name the error and its place: a line of the user's own code where the trial has such code."""
+    """Return the error and its line: one in the user's own code if the trial has such code."""
     if trial.code:
         return usercode.describe_error(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]

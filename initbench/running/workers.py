@@ -30,9 +30,9 @@ PATIENCE = 1.0  # seconds for a thread to reach its next step once it was asked 
 
 @dataclass(frozen=True)
 class Workers:
-    """An executor, its processes (none where it is a thread), and the queue on which they report (trial id, step).
+    """An executor, its processes (none if it is a thread), and the queue of their (trial id, step) reports.
 
-    `begun` is done when the first of them has started.
+    `begun` is done once the first worker has started.
     """
 
     executor: Executor
@@ -53,22 +53,22 @@ class Workers:
     def close(self) -> None:
         """End workers that have nothing left to do."""
         self.executor.shutdown()
-        for process in self.processes:  # who said before that the executor may end is not waited for by it
+        for process in self.processes:  # `shutdown` waits for none after one with wait=False
             process.join()
         self._close_reports()
 
     def kill(self, unfinished: Iterable[Future[Any]] = ()) -> None:
-        """End workers at once, whatever they are at: processes are killed, a thread stops at its next step."""
+        """End workers at once: processes are killed, a thread stops at its next step."""
         self.stop.set()
         for process in self.processes:
             process.kill()
-        # A thread that makes no step is left behind; the program does not wait for it when it ends.
+        # A thread that makes no step is abandoned; the program does not wait for it at its end.
         stuck = not self.processes and wait([f for f in unfinished if f.running()], PATIENCE).not_done
         self.executor.shutdown(wait=not stuck, cancel_futures=True)
         self._close_reports()
 
     def cause_of_death(self) -> str:
-        """Say how a process ended whose executor is broken."""
+        """Return how a process of a broken executor ended."""
         self.executor.shutdown()  # until then the process may not have been waited for
         codes = [process.exitcode for process in self.processes if process.exitcode is not None]
         self._close_reports()
@@ -99,15 +99,15 @@ def open_processes(jobs: int = 1) -> Workers:
     executor = ProcessPoolExecutor(jobs, context, bootstrap.start_process, (reports, str(Path.cwd())))
     others = set(multiprocessing.active_children())
     with _single_threaded_children(), main_module_hidden(), no_interrupt_for_children():
-        # A process starts with each submission that finds none idle, and none is before it has imported torch: so
-        # all start here, and inherit what is set here.
+        # A submission that finds no idle process starts one, and none is idle before it has imported torch: so all
+        # start here, and inherit what is set here.
         begun = [executor.submit(os.getpid) for _ in range(jobs)]
     return Workers(executor, reports, begun[0], tuple(set(multiprocessing.active_children()) - others))
 
 
 @contextmanager
 def processes(jobs: int) -> Iterator[Workers]:
-    """Open worker processes for a block; leaving it early (an exception, Ctrl-C) ends them at once."""
+    """Open worker processes for a `with` block; an exception or Ctrl-C ends them at once."""
     workers = open_processes(jobs)
     try:
         yield workers
@@ -120,7 +120,7 @@ def processes(jobs: int) -> Iterator[Workers]:
 
 @contextmanager
 def _single_threaded_children() -> Iterator[None]:
-    """Have OpenMP start in the children with one thread, before torch is imported there."""
+    """Let OpenMP start with one thread in child processes, before torch is imported there."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
@@ -134,7 +134,7 @@ def _single_threaded_children() -> Iterator[None]:
 
 @contextmanager
 def no_interrupt_for_children() -> Iterator[None]:
-    """Have children begin with Ctrl-C blocked: it is the parent's to answer, even while they import torch."""
+    """Start child processes with Ctrl-C blocked: the parent handles it, even while they import torch."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

@@ -1,4 +1,4 @@
-"""Where a cluster is: started here for this run, or the user's, found by its address or by its scheduler's file."""
+"""The cluster of a run: started here for it, or the user's own, found by address or by its scheduler's file."""
 
 import logging
 import multiprocessing
@@ -18,7 +18,7 @@ EMBEDDED = "dask"
 LOOPBACK = "127.0.0.1"
 CHATTY = ("distributed", "tornado")
 PATIENCE = 10.0  # seconds for a scheduler to answer
-# Of the embedded cluster. A task whose worker died comes back at once: the runner finds the guilty trial.
+# Of the embedded cluster. A task whose worker died comes back at once: the runner finds the trial to blame.
 CONFIGURATION: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.worker.daemon": True,
@@ -29,9 +29,9 @@ CONFIGURATION: dict[str, Any] = {
 
 @dataclass
 class Cluster:
-    """A cluster that trains: `address` is None for one that is started here, with `jobs` workers, when it is needed.
+    """A Dask cluster: `address` is None for one that is started here, with `jobs` workers, when it is needed.
 
-    With `shared`, workers see the results folder under the path that it has here.
+    With `shared`, workers see the results folder under the same path as here.
     """
 
     address: str | None
@@ -50,7 +50,7 @@ class Cluster:
         return f"started here, {self.jobs} workers" if self.address is None else f"at {self.address}"
 
     def connect(self) -> Any:  # noqa: ANN401 - distributed publishes no types
-        """Return the client, after connecting where that was not done before.
+        """Return the client; the first call connects.
 
         Raises:
             ConfigurationError: Dask is not installed, or no scheduler answers.
@@ -72,13 +72,13 @@ def cluster_of(text: str, jobs: int | None = None, *, shared: bool = True) -> Cl
     """Read what `--executor` names: dask, dask(dashboard=8787), a scheduler's address, or a scheduler's file.
 
     Raises:
-        UsageError: it is none of these, or `jobs` or `shared` do not go with it.
+        UsageError: it is none of these, or `jobs` is given for a cluster that is not started here.
         ConfigurationError: Dask is not installed.
     """
     _require_dask()
     if "://" in text or Path(text).is_file():
         if jobs is not None:
-            raise UsageError(f"--jobs: how many work at a time is for the cluster at {text} to say: leave it out.")
+            raise UsageError(f"--jobs: the cluster at {text} decides how many trials run at a time: omit it.")
         return Cluster(text, jobs=0, shared=shared)
     try:
         spec = parse(text)
@@ -108,8 +108,8 @@ def _require_dask() -> None:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep Dask's own lines from the terminal: what there is to say is said in sentences."""
-    import distributed  # noqa: F401, PLC0415 - of an extra; it gives several of its loggers levels of their own
+    """Keep Dask's own log lines from the terminal: errors are reported in sentences."""
+    import distributed  # noqa: F401, PLC0415 - an extra; importing it sets levels of its loggers
 
     names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in CHATTY]
     before = {name: logging.getLogger(name).level for name in names}
@@ -124,15 +124,15 @@ def _silent() -> Iterator[None]:
 
 @contextmanager
 def _embedded(cluster: Cluster) -> Iterator[Any]:
-    """Start scheduler and workers on loopback, with keys of their own: other users of this machine do not get in."""
+    """Start scheduler and workers on loopback, with keys of their own: other users have no access."""
     import dask  # noqa: PLC0415 - of an extra
     from distributed import Client, LocalCluster, Security  # noqa: PLC0415 - of an extra
 
-    # Without a dashboard there are still web servers, which say nothing.
+    # Without a dashboard there are still web servers, here without pages.
     asked = cluster.dashboard is not None
     silent: dict[str, Any] = {} if asked else {"distributed.scheduler.http.routes": []}
     dashboard = {"dashboard": asked, "dashboard_address": f"{LOOPBACK}:{cluster.dashboard or 0}"}
-    # A worker that is started again imports `__main__`, too, as long as it is not hidden.
+    # A restarted worker imports `__main__` too, unless it is hidden.
     with dask.config.set(CONFIGURATION | silent), main_module_hidden(), ExitStack() as stack:
         with no_interrupt_for_children():
             local = LocalCluster(
@@ -155,7 +155,7 @@ def _connected(address: str) -> Iterator[Any]:
     where = {"address": address} if "://" in address else {"scheduler_file": address}
     try:
         client = Client(**where, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:  # the last where an address asks for TLS and nothing sets it up
+    except (OSError, ValueError, TypeError) as error:  # the last if an address needs TLS, which is not configured
         raise ConfigurationError(
             f"No Dask scheduler answers at {address} ({_first_line(error)}): is it running, and can this machine reach "
             f"it?"

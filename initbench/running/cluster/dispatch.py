@@ -19,8 +19,8 @@ from initbench.records import store
 from initbench.records.record import Record
 from initbench.running.backend import Lost, Results, Trained, died, is_overdue, timed_out
 from initbench.running.cluster.connection import Cluster
-from initbench.running.cluster.task import Errand, TaskResult, train
-from initbench.running.cluster.workers import Crew, demands_of
+from initbench.running.cluster.task import TaskOptions, TaskResult, train
+from initbench.running.cluster.workers import ClusterWorkers, requirements_of
 from initbench.running.observer import Observer
 from initbench.running.study import Study
 from initbench.running.worker import REPORT_EVERY
@@ -29,18 +29,18 @@ from initbench.training import Group
 
 Result = tuple[Group, Trained | Lost]
 
-TASK = 4.0  # seconds that a task is to take
-OF_EACH = 0.02  # or so many for each worker: scheduler and client together spend 0.01 on a task, and must keep up
-AHEAD = 2  # tasks a worker: one that it trains, one that lies ready
-TAIL = 4  # tasks a worker that are left for the end, so that all workers end at much the same time
-REPORTS = 100  # a second from all workers together: the scheduler hears every one of them
-VISIBLE = 30.0  # seconds until a file that a worker wrote must be seen here; NFS looks again after 3 to 60
-MEMORY = 500e6  # bytes of a worker that has torch loaded and trains a small network
+TASK = 4.0  # seconds that a task should take
+PER_WORKER = 0.02  # or this many per worker: scheduler and client together spend 0.01 on a task, and must keep up
+AHEAD = 2  # tasks per worker: one that it trains, and the next
+TAIL = 4  # tasks per worker that are kept for the end, so that all workers end at about the same time
+REPORTS = 100  # per second from all workers together: each passes through the scheduler
+VISIBLE = 30.0  # seconds until a file that a worker wrote must be seen here; NFS checks again after 3 to 60
+MEMORY = 500e6  # bytes that a worker takes with torch loaded and a small network in training
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker was given, under the key that Dask has for it."""
+    """The groups of one Dask task, and its key."""
 
     key: str
     groups: tuple[Group, ...]
@@ -48,27 +48,27 @@ class Task:
 
 @dataclass
 class Run:
-    """What the tasks of a run share."""
+    """The state of a run on a cluster."""
 
-    crew: Crew
-    errand: Errand
+    workers: ClusterWorkers
+    options: TaskOptions
     events: "SimpleQueue[Mapping[str, Any]]"
     waiting: deque[Group]
     ended: "SimpleQueue[Future[TaskResult]]" = field(default_factory=SimpleQueue)
     running: dict["Future[TaskResult]", Task] = field(default_factory=dict)
-    suspects: set[Group] = field(default_factory=set)  # of a task whose worker died: each is tried alone
-    begun: dict[str, tuple[float, str]] = field(default_factory=dict)  # when and where a task's group began, by key
-    given: int = 0
+    suspects: set[Group] = field(default_factory=set)  # of tasks whose worker died: each is tried alone
+    begun: dict[str, tuple[float, str]] = field(default_factory=dict)  # by task key: when, and on which worker
+    submitted: int = 0
     groups_done: int = 0
     seconds: float = 0.0
 
     @property
     def size(self) -> int:
-        """How many groups the next task has: as many as take `TASK` seconds or more, by what was seen."""
-        if not self.groups_done or self.errand.told_when_begun:  # whose time is limited goes alone
+        """The number of groups in the next task, from the time that groups took so far."""
+        if not self.groups_done or self.options.report_begin:  # a group with a time limit is a task of its own
             return 1
-        workers = max(1, len(self.crew.ready))
-        wanted = max(TASK, OF_EACH * workers) * self.groups_done / max(self.seconds, 1e-6)
+        workers = max(1, len(self.workers.ready))
+        wanted = max(TASK, PER_WORKER * workers) * self.groups_done / max(self.seconds, 1e-6)
         return max(1, int(min(wanted, len(self.waiting) / (TAIL * workers))))
 
 
@@ -88,12 +88,12 @@ def dispatch(waiting: deque[Group], study: Study, cluster: Cluster, limit: float
     Raises:
         ConfigurationError: no scheduler answers, it goes away, or a worker lacks something before the first trial.
     """
-    with _scheduler_required(cluster), _opened(waiting, study, cluster, limit, observer) as run:
+    with _sentence_if_scheduler_ends(cluster), _opened(waiting, study, cluster, limit, observer) as run:
         while waiting or run.running:
-            run.crew.look(now=False)
-            _hand_out(run)
+            run.workers.update(now=False)
+            _submit(run)
             done = _done(run)
-            observer.progressed(_heard(run))
+            observer.progressed(_reported(run))
             for future in done:
                 yield from _ended(run, future, study.out)
             yield from _overdue(run, limit)
@@ -103,35 +103,37 @@ def dispatch(waiting: deque[Group], study: Study, cluster: Cluster, limit: float
 def _opened(
     waiting: deque[Group], study: Study, cluster: Cluster, limit: float | None, observer: Observer
 ) -> Iterator[Run]:
-    """Connect, look at the workers, listen to their reports; at the end, nothing that was asked for is left behind."""
+    """Connect, check the workers and subscribe to their reports; at the end, cancel the tasks that are left."""
     client = cluster.connect()
     topic = f"initbench-{secrets.token_hex(8)}"
     with _probing(study.out, topic) as probe:
         trials = [trial for group in waiting for trial in group]
         datasets = [study.datasets[key] for key in dict.fromkeys(trial.fingerprint for trial in trials)]
         shared = probe if cluster.shared else None
-        crew = Crew(client, demands_of(topic, trials, datasets, shared, embedded=cluster.embedded), observer.noticed)
-        crew.gather()
-        errand = Errand(
+        workers = ClusterWorkers(
+            client, requirements_of(topic, trials, datasets, shared, embedded=cluster.embedded), observer.noticed
+        )
+        workers.wait_for_workers()
+        options = TaskOptions(
             topic=topic,
             out=study.out.resolve() if cluster.shared else None,
-            report_every=max(REPORT_EVERY, len(crew.ready) / REPORTS),
-            told_when_begun=limit is not None,
+            report_every=max(REPORT_EVERY, len(workers.ready) / REPORTS),
+            report_begin=limit is not None,
         )
-        run = Run(crew, errand, SimpleQueue(), waiting)
+        run = Run(workers, options, SimpleQueue(), waiting)
         client.subscribe_topic(topic, lambda event: run.events.put(event[1]))
         try:
             yield run
         finally:
             if client.status == "running":
-                with suppress(OSError, TimeoutError):  # the scheduler may have gone just now
+                with suppress(OSError, TimeoutError):  # the scheduler may just have ended
                     client.cancel(list(run.running))
                     client.unsubscribe_topic(topic)
 
 
 @contextmanager
-def _scheduler_required(cluster: Cluster) -> Iterator[None]:
-    """Turn what Dask raises when it loses its scheduler, futures that were cancelled or a closed line, into a sentence.
+def _sentence_if_scheduler_ends(cluster: Cluster) -> Iterator[None]:
+    """Turn what Dask raises when it loses its scheduler, a cancelled future or a closed connection, into a sentence.
 
     Raises:
         ConfigurationError: the block raised such an error.
@@ -141,13 +143,13 @@ def _scheduler_required(cluster: Cluster) -> Iterator[None]:
     except (CancelledError, OSError) as error:
         where = "" if cluster.embedded else f" at {cluster.address}"
         raise ConfigurationError(
-            f"The scheduler{where} is gone; what was trained is stored: start it again, and give the same command."
+            f"The scheduler{where} has ended. Finished trials are stored: restart it and run the same command again."
         ) from error
 
 
 @contextmanager
 def _probing(out: Path, topic: str) -> Iterator[Path]:
-    """Have a file in the store for a while, to see who sees it; one that is left over is swept as others are."""
+    """Create a temporary file in the store, to check which workers see it; a leftover is swept like others."""
     probe = store.path_of(out.resolve(), "00").with_name(f".{topic}.part")
     with store.writing(probe):
         probe.parent.mkdir(parents=True, exist_ok=True)
@@ -160,9 +162,9 @@ def _probing(out: Path, topic: str) -> Iterator[Path]:
 
 
 def _done(run: Run) -> "list[Future[TaskResult]]":
-    """Wait a moment; return what has ended.
+    """Return the futures that are done, after waiting up to `POLL` seconds for the first.
 
-    Not through `Client.get_executor`: a future of its whose result was lost and whose task then fails is never done
+    Not through `Client.get_executor`: its futures are never done if their result was lost and the task then fails
     (distributed 2026.8).
     """
     done = []
@@ -173,32 +175,32 @@ def _done(run: Run) -> "list[Future[TaskResult]]":
     return [future for future in done if future in run.running]
 
 
-def _hand_out(run: Run) -> None:
-    """Give tasks, as long as workers have fewer than they should."""
-    while run.waiting and _may_give(run):
+def _submit(run: Run) -> None:
+    """Submit tasks while workers have fewer than they should."""
+    while run.waiting and _may_submit(run):
         groups = _next(run)
-        task = Task(f"{run.errand.topic}-{run.given}", groups)
-        run.given += 1
-        # Those refused get tasks only where no other worker is left, and send them back.
-        only = {"workers": sorted(run.crew.ready), "allow_other_workers": True} if run.crew.refused else {}
-        future = run.crew.client.submit(
-            train, run.errand, groups, key=task.key, resources=_resources(run.crew, groups), **only
+        task = Task(f"{run.options.topic}-{run.submitted}", groups)
+        run.submitted += 1
+        # Refused workers get tasks only if no other worker is left, and send them back.
+        only = {"workers": sorted(run.workers.ready), "allow_other_workers": True} if run.workers.refused else {}
+        future = run.workers.client.submit(
+            train, run.options, groups, key=task.key, resources=_resources(run.workers, groups), **only
         )
         run.running[future] = task
         future.add_done_callback(run.ended.put)
 
 
-def _may_give(run: Run) -> bool:
-    """Say whether a task may be given; a suspect goes while no other does, for tasks die with what lies before them."""
+def _may_submit(run: Run) -> bool:
+    """Return whether a task may be submitted; a suspect runs alone, since a dying worker takes other tasks along."""
     if any(task.groups[0] in run.suspects for task in run.running.values()):
         return False
     if run.waiting[0] in run.suspects:
-        return not run.running and bool(run.crew.ready)
-    return len(run.running) < AHEAD * len(run.crew.ready)
+        return not run.running and bool(run.workers.ready)
+    return len(run.running) < AHEAD * len(run.workers.ready)
 
 
 def _next(run: Run) -> tuple[Group, ...]:
-    """Take the groups of the next task; one whose worker died goes alone."""
+    """Take the groups of the next task; a group whose worker died is a task of its own."""
     groups: list[Group] = []
     for _ in range(run.size):
         if groups and run.waiting[0] in run.suspects:
@@ -209,31 +211,31 @@ def _next(run: Run) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def _resources(crew: Crew, groups: tuple[Group, ...]) -> dict[str, float]:
-    """Return what a task takes of what workers declare: one GPU, and the memory of its data in float32."""
-    declared = {name for found in crew.ready.values() for name in found.resources}
+def _resources(workers: ClusterWorkers, groups: tuple[Group, ...]) -> dict[str, float]:
+    """Return what a task needs of the resources that workers declare: one GPU, and memory for its data in float32."""
+    declared = {name for found in workers.ready.values() for name in found.resources}
     needs: dict[str, float] = {}
-    if "GPU" in declared and crew.demands.device == "cuda":
+    if "GPU" in declared and workers.requirements.device == "cuda":
         needs["GPU"] = 1
     if "MEMORY" in declared:
-        needs["MEMORY"] = _memory(crew, groups)
+        needs["MEMORY"] = _memory(workers, groups)
     return needs
 
 
-def _memory(crew: Crew, groups: tuple[Group, ...]) -> float:
+def _memory(workers: ClusterWorkers, groups: tuple[Group, ...]) -> float:
     """Estimate the bytes of a task.
 
     Raises:
-        ConfigurationError: no worker has as many, so that it would wait for ever.
+        ConfigurationError: no worker has that much, so that the task would wait for ever.
     """
     wanted = {group[0].fingerprint for group in groups}
     floats = [
-        (of.train_size + of.val_size + of.test_size) * of.shape[0] * of.shape[1] * of.shape[2]
-        for of in crew.demands.datasets
-        if of.fingerprint in wanted
+        (data.train_size + data.val_size + data.test_size) * data.shape[0] * data.shape[1] * data.shape[2]
+        for data in workers.requirements.datasets
+        if data.fingerprint in wanted
     ]
     needed = MEMORY + 4.0 * max(floats)
-    most = max(found.resources.get("MEMORY", 0.0) for found in crew.ready.values())
+    most = max(found.resources.get("MEMORY", 0.0) for found in workers.ready.values())
     if needed > most:
         raise ConfigurationError(
             f"A trial takes about {needed / 1e9:.1f} GB, and no worker declares a MEMORY of more than "
@@ -242,21 +244,21 @@ def _memory(crew: Crew, groups: tuple[Group, ...]) -> float:
     return needed
 
 
-def _heard(run: Run) -> dict[str, int]:
-    """Return the newest step of each trial that workers told of since the last call, and note what began where."""
+def _reported(run: Run) -> dict[str, int]:
+    """Return the newest step of each trial reported since the last call, and note which tasks began where."""
     newest: dict[str, int] = {}
     with suppress(Empty):
         while True:
             event = run.events.get_nowait()
             newest |= event["steps"]
-            # Begun again elsewhere, it has its time again.
+            # Begun again on another worker, its time starts anew.
             if run.begun.get(event["key"], ("", ""))[1] != event["worker"]:
                 run.begun[event["key"]] = (time.monotonic(), event["worker"])
     return newest
 
 
 def _ended(run: Run, future: "Future[TaskResult]", out: Path) -> Iterator[Result]:
-    """Yield what came of a task; one whose worker was not ready, or died, is given again, its groups each alone."""
+    """Yield the results of a task; its groups wait again if its worker was not ready, and each alone if it died."""
     task = run.running.pop(future)
     run.begun.pop(task.key, None)
     try:
@@ -271,25 +273,25 @@ def _ended(run: Run, future: "Future[TaskResult]", out: Path) -> Iterator[Result
         yield from _taken_in(run, task, trained, out)
     else:
         run.waiting.extendleft(reversed(task.groups))
-        run.crew.look()
+        run.workers.update()
 
 
 def _taken_in(run: Run, task: Task, trained: TaskResult, out: Path) -> Iterator[Result]:
-    """Yield the records of a task, read from the store where the workers write into it."""
+    """Yield the records of a task, read from the store if the workers write into it."""
     run.groups_done += len(task.groups)
     run.seconds += trained.seconds
     records = {
         trial_id: store.decode(data) if data is not None else _read(out, trial_id) for trial_id, data in trained.records
     }
     for group in task.groups:
-        yield group, Trained([records[trial.id] for trial in group], stored=run.errand.out is not None)
+        yield group, Trained([records[trial.id] for trial in group], stored=run.options.out is not None)
 
 
 def _read(out: Path, trial_id: str) -> Record:
-    """Read a record that a worker wrote on another machine a moment ago.
+    """Read a record that a worker on another machine has just written.
 
     Raises:
-        ConfigurationError: it is not here.
+        ConfigurationError: it does not appear.
     """
     deadline = time.monotonic() + VISIBLE
     while True:
@@ -305,14 +307,14 @@ def _read(out: Path, trial_id: str) -> Record:
 
 
 def _overdue(run: Run, limit: float | None) -> Iterator[Result]:
-    """End the worker of a group that has had its time, and yield that group."""
+    """End the worker of a group that has exceeded the time limit, and yield that group."""
     now = time.monotonic()
     for future, task in list(run.running.items()):
         began, worker = run.begun.get(task.key, (now, ""))
         if is_overdue(task.groups[0], now - began, limit):
             del run.running[future]
             future.cancel()
-            # One without a nanny cannot be started again: it trains on, for nobody.
+            # A worker without a nanny cannot be restarted: it goes on training, and its result is ignored.
             with suppress(ValueError, TimeoutError):
-                run.crew.client.restart_workers([worker], timeout=POLL, raise_for_error=False)
+                run.workers.client.restart_workers([worker], timeout=POLL, raise_for_error=False)
             yield task.groups[0], timed_out(limit)

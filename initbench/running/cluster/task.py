@@ -1,7 +1,7 @@
 """What runs on a Dask worker: a task of some groups of trials.
 
-A worker is given nothing but names: it has its datasets from its own cache (`members`), looks in the store before it
-trains where the results folder is shared, and sends records back, as they are stored, where it is not.
+A task carries names only: a worker takes its datasets from its own cache (`workers`), checks the store before it
+trains if the results folder is shared, and sends records back, encoded as for the store, if it is not.
 """
 
 import threading
@@ -18,60 +18,60 @@ from initbench.records.recipe import Trial
 from initbench.running.worker import Stopped, train_group
 from initbench.training import Group
 
-# Engines fix threads and cuDNN's manners for a whole process, so one task at a time trains in it.
+# Engines set threads and cuDNN's behaviour for a whole process, so one task at a time trains in it.
 _training = threading.Lock()
-_datasets: dict[tuple[str, str], Dataset] = {}  # by a run's topic and fingerprint: it may train for runs that asked it
+_datasets: dict[tuple[str, str], Dataset] = {}  # by a run's topic and fingerprint: only runs that checked this worker
 
 
 @dataclass(frozen=True)
-class Errand:
-    """What the tasks of a run have in common: `topic` is where they report, `out` the store where it is shared.
+class TaskOptions:
+    """What the tasks of a run have in common: `topic` is where they report, `out` the store if it is shared.
 
-    `report_every` is the seconds between two reports; with `told_when_begun` there is one more at a group's beginning.
+    `report_every` is the seconds between two reports; with `report_begin` there is one more when a group begins.
     """
 
     topic: str
     out: Path | None
     report_every: float
-    told_when_begun: bool
+    report_begin: bool
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What came of a task: for each trial its record as it is stored, or None where it is stored already.
+    """The result of a task: for each trial its encoded record, or None where it is stored already.
 
-    None at all from a worker that has joined, or was started again, since the workers were last looked at.
+    Without records if the worker has joined, or was started again, since the workers were last checked.
     """
 
     records: tuple[tuple[str, bytes | None], ...]
     seconds: float
 
 
-def prepared(topic: str, datasets: Mapping[str, Dataset]) -> None:
-    """Note where this worker has the datasets of a run."""
+def register_datasets(topic: str, datasets: Mapping[str, Dataset]) -> None:
+    """Register the datasets of a run, by fingerprint, that this worker has."""
     _datasets.update({(topic, fingerprint): dataset for fingerprint, dataset in datasets.items()})
 
 
-def train(errand: Errand, groups: Sequence[Group]) -> TaskResult:
-    """Train groups, one after the other, or none where their data are not known here."""
-    if any((errand.topic, group[0].fingerprint) not in _datasets for group in groups):
+def train(options: TaskOptions, groups: Sequence[Group]) -> TaskResult:
+    """Train groups one after the other; none if their data are not registered here."""
+    if any((options.topic, group[0].fingerprint) not in _datasets for group in groups):
         return TaskResult((), 0.0)
     with _training:
         began = time.monotonic()
-        records = tuple(item for group in groups for item in _train(errand, group))
+        records = tuple(item for group in groups for item in _train(options, group))
         return TaskResult(records, time.monotonic() - began)
 
 
-def _train(errand: Errand, group: Group) -> Iterator[tuple[str, bytes | None]]:
-    """Train a group, unless it is stored: a task is given again when its worker was lost, though it may have ended."""
-    if errand.out is not None and _stored(errand.out, group):
+def _train(options: TaskOptions, group: Group) -> Iterator[tuple[str, bytes | None]]:
+    """Train a group unless it is stored: a task whose worker was lost is submitted again, though it may have ended."""
+    if options.out is not None and _stored(options.out, group):
         yield from ((trial.id, None) for trial in group)
         return
-    for record in train_group(group, _datasets[errand.topic, group[0].fingerprint], _Reporter(errand, group)):
-        if errand.out is None:
+    for record in train_group(group, _datasets[options.topic, group[0].fingerprint], _Reporter(options, group)):
+        if options.out is None:
             yield record.trial.id, store.encode(record)
         else:
-            store.write(errand.out, record)
+            store.write(options.out, record)
             yield record.trial.id, None
 
 
@@ -81,22 +81,22 @@ def _stored(out: Path, group: Group) -> bool:
 
 
 class _Reporter:
-    """Tells the client how far a group is, and stops when nobody wants its task any more."""
+    """Reports a group's progress to the client, and stops the training once its task is cancelled."""
 
-    def __init__(self, errand: Errand, group: Group) -> None:
-        self.errand, self.worker = errand, get_worker()
+    def __init__(self, options: TaskOptions, group: Group) -> None:
+        self.options, self.worker = options, get_worker()
         self.key = self.worker.get_current_task()
-        self.last = 0.0 if errand.told_when_begun else time.monotonic()
-        if errand.told_when_begun:
+        self.last = 0.0 if options.report_begin else time.monotonic()
+        if options.report_begin:
             self(group, 0)
 
     def __call__(self, group: Sequence[Trial], step: int) -> None:
         now = time.monotonic()
-        if now - self.last < self.errand.report_every:
+        if now - self.last < self.options.report_every:
             return
         self.last = now
         task = self.worker.state.tasks.get(self.key)
         if task is None or task.state == "cancelled":
             raise Stopped
         message = {"key": self.key, "worker": self.worker.address, "steps": {trial.id: step for trial in group}}
-        self.worker.log_event(self.errand.topic, message)
+        self.worker.log_event(self.options.topic, message)
