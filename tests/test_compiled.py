@@ -283,6 +283,12 @@ def test_the_loop_is_autograd(sizes, activation, optimizer, kind):
     assert max(worst) < LOOP_TOLERANCE, f"{worst} {ON}"
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_updates_as_that_of_torch(optimizer):
+    lr = 0.02 if optimizer.startswith("sgd") else 0.0005
+    assert max(differences([12, 12], "relu", optimizer, lr)) < LOOP_TOLERANCE
+
+
 LOOP_TOLERANCE = 3e-5
 
 

@@ -67,7 +67,6 @@ def test_a_resume_changes_no_byte(fork_server, tmp_path, truth):
     assert payloads(out) == truth
 
 
-@pytest.mark.long
 @pytest.mark.skipif(shutil.which("taskset") is None, reason="no taskset here")
 def test_one_core_changes_no_byte(tmp_path, cache, truth):
     """A process of its own on one core, with the number of threads left to torch."""

@@ -44,6 +44,7 @@ def hold_stopped(run, out, truth):
     ("how", "jobs", "times"),
     [
         ("parent", 1, 2),
+        ("term", 1, 1),
         ("group", 2, 2),
         *(
             pytest.param(how, jobs, times * SCALE, marks=pytest.mark.long)
