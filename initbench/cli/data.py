@@ -6,11 +6,12 @@ import typer
 
 from initbench.cli import completion, console, options
 from initbench.cli.examples import epilog
+from initbench.cli.panels import PanelCommand
 
 app = typer.Typer(no_args_is_help=True, help="List the datasets on disk and download others.")
 
 
-@app.command("list", epilog=epilog("data list"))
+@app.command("list", epilog=epilog("data list"), cls=PanelCommand)
 @console.command
 def show(data_dir: options.DataDir = None) -> None:
     """List the datasets and whether each is on disk and intact."""
@@ -22,7 +23,7 @@ def show(data_dir: options.DataDir = None) -> None:
     console.show_table(f"datasets in {folder}", ("dataset", "state", "where", "note"), rows)
 
 
-@app.command("fetch", epilog=epilog("data fetch"), short_help="Download a dataset, verified by hash.")
+@app.command("fetch", epilog=epilog("data fetch"), cls=PanelCommand, short_help="Download a dataset, verified by hash.")
 @console.command
 def fetch(
     name: Annotated[str, typer.Argument(help="For example mnist.", metavar="NAME", autocompletion=completion.dataset)],

@@ -9,6 +9,7 @@ import typer
 from initbench.cli import console
 from initbench.cli.examples import epilog
 from initbench.cli.names import FOLDER, installed, registered
+from initbench.cli.panels import PanelCommand
 
 app = typer.Typer(no_args_is_help=True, help="Write a commented recipe to start from, or a schema for editors.")
 
@@ -58,7 +59,12 @@ def group() -> None:
     """Write a commented recipe to start from, or a schema for editors."""
 
 
-@app.command("experiment", epilog=epilog("new experiment"), short_help="Write a commented recipe that runs as is.")
+@app.command(
+    "experiment",
+    epilog=epilog("new experiment"),
+    cls=PanelCommand,
+    short_help="Write a commented recipe that runs as is.",
+)
 @console.command
 def experiment(
     name: Annotated[str, typer.Argument(help="Name of the recipe; the file is <folder>/<name>.toml.", metavar="NAME")],
@@ -93,7 +99,12 @@ def experiment(
     console.show_fact("", f"initbench compare {path}")
 
 
-@app.command("schema", epilog=epilog("new schema"), short_help="Write the schema with which editors complete recipes.")
+@app.command(
+    "schema",
+    epilog=epilog("new schema"),
+    cls=PanelCommand,
+    short_help="Write the schema with which editors complete recipes.",
+)
 @console.command
 def schema(folder: Folder = FOLDER) -> None:
     """Write <folder>/recipe.schema.json, with which editors complete and check recipes.
