@@ -1,6 +1,6 @@
-"""A comparison's own folder, `<out>/<name>/`: what was asked (`recipe.json`), from which all else is rebuilt at will.
+"""A comparison's own folder, `<out>/<name>/`, and its manifest `recipe.json`, from which everything else is rebuilt.
 
-Loads without torch, for the reading half of the program needs none.
+Loads without torch: reading results needs none.
 """
 
 import json
@@ -16,7 +16,7 @@ from initbench.records import store
 from initbench.records.recipe import Claim, Frozen, Rates, Seeds
 
 RECIPE_FILE = "recipe.json"
-OPENING = b'{\n "schema":'  # how every stamp of ours begins, even one that was cut
+OPENING = b'{\n "schema":'  # of every stamp of ours, even of a truncated one
 
 
 class ResolvedValue(Frozen):
@@ -27,7 +27,7 @@ class ResolvedValue(Frozen):
 
 
 def _with_axes(recipe: dict[str, ResolvedValue]) -> dict[str, ResolvedValue]:
-    """Pass where readers find the axes that they look at: a stamp may come from anywhere."""
+    """Raise ValueError unless the axes that readers use are valid: a manifest may come from anywhere."""
     for key, kind in (("lr", Rates), ("seeds", Seeds)):
         try:
             TypeAdapter(list[Any]).validate_python(recipe[key].value, strict=True)
@@ -41,12 +41,12 @@ TrialId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]  # part o
 
 
 class Manifest(Frozen):
-    """What a comparison asked, written into its folder before its first result exists.
+    """What a comparison compares, written into its folder before its first result exists.
 
-    `target` is None where the default rule decides, which depends on the dataset's number of classes. `trials` are the
+    `target` is None if the default rule decides, which depends on the dataset's number of classes. `trials` are the
     ids of what is scored, in order; empty while learning rates are being tuned with the trials of `tuning`. `crossed`
     are the trials off the diagonal of init seeds × order seeds. `looks` are the seeds of earlier runs under this name,
-    whose results were there to be seen before seeds were added.
+    whose results may have been seen before seeds were added.
     """
 
     schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
@@ -67,7 +67,7 @@ class Manifest(Frozen):
 
     @property
     def every(self) -> tuple[str, ...]:
-        """The ids of all trials that the comparison reads."""
+        """The ids of all trials of the comparison."""
         return (*self.trials, *self.tuning, *self.crossed)
 
 
@@ -81,7 +81,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def write_stamp(folder: Path, file: str, document: dict[str, Any]) -> None:
-    """Write what a folder is for, a document that begins with its `schema`, before anything else is written there.
+    """Write a folder's stamp, a document that begins with its `schema`, before anything else is written there.
 
     Raises:
         ConfigurationError: the folder holds something else, or cannot be written.
@@ -91,7 +91,7 @@ def write_stamp(folder: Path, file: str, document: dict[str, Any]) -> None:
 
 
 def refuse_foreign(folder: Path, file: str) -> None:
-    """Pass where a folder is absent, empty, or begun by a stamp in `file`.
+    """Raise unless a folder is absent, empty, or has a stamp in `file`.
 
     Raises:
         ConfigurationError: the folder holds something else, cannot be read, or is a link out of the results.
@@ -104,7 +104,7 @@ def refuse_foreign(folder: Path, file: str) -> None:
 
 
 def _is_ours(folder: Path, file: str) -> bool:
-    """Say whether a folder is empty, absent or begun by a stamp of ours in `file`, whole or damaged."""
+    """Return whether a folder is empty, absent or has a stamp of ours in `file`, complete or damaged."""
     try:
         others = (path for path in folder.iterdir() if not path.name.startswith("."))  # hidden: a file being written
         return not any(others) or (folder / file).read_bytes().startswith(OPENING)
@@ -115,7 +115,7 @@ def _is_ours(folder: Path, file: str) -> bool:
 
 
 def read_earlier(folder: Path) -> Manifest | None:
-    """Return what a folder was asked before, or None where it is new or damaged."""
+    """Return the manifest of an earlier run in a folder, or None if it is new or damaged."""
     try:
         return read_manifest(folder)
     except ConfigurationError:
@@ -123,7 +123,7 @@ def read_earlier(folder: Path) -> Manifest | None:
 
 
 def latest(out: Path) -> Path:
-    """Return the comparison that was asked last in a results folder, among those that lie in it.
+    """Return the folder of the newest comparison in a results folder; links out of it are ignored.
 
     Raises:
         ConfigurationError: there is none.
@@ -136,10 +136,10 @@ def latest(out: Path) -> Path:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return what a folder was asked.
+    """Return the manifest of a folder.
 
     Raises:
-        ConfigurationError: it holds no comparison, or a damaged one.
+        ConfigurationError: it holds no comparison, or a damaged manifest.
     """
     path = folder / RECIPE_FILE
     try:

@@ -1,7 +1,7 @@
-"""The store: one checksummed JSON file a trial, `<out>/trials/<id[:2]>/<id>.json`.
+"""The store: one checksummed JSON file per trial, `<out>/trials/<id[:2]>/<id>.json`.
 
-A valid file *is* a finished trial: there is no index, no lock and no "running" state, so a run continues by running
-again and several processes may share a folder (two writers of one id write the same payload; either rename wins).
+A valid file *is* a finished trial: there is no index, no lock and no "running" state, so rerunning continues a run, and
+several processes may share a folder (two writers of one id write the same payload; either rename wins).
 """
 
 import contextlib
@@ -25,24 +25,24 @@ from initbench.records.record import Record
 
 FORMAT = 1
 ABANDONED = 3600.0  # seconds after which a temporary file has no writer any more
-# Nobody has the file, nor does a link lead to it.
+# Fails if the file exists or is a link.
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _WRITTEN = re.compile(
     rb'\{"checksum":"([0-9a-f]{64})","format":%d,"payload":(\{.*)\},"timings":(\{[^{}]*\})\}\n' % FORMAT, re.DOTALL
 )
 
 
-class DamagedFile(Exception):  # noqa: N818 - it names the state of a file; never reaches a user as it is
-    """A stored file that is not a valid record; the text says why."""
+class DamagedFile(Exception):  # noqa: N818 - it names the state of a file; never shown to a user
+    """A stored file that is not a valid record; the message gives the reason."""
 
 
 def path_of(out: Path, trial_id: str) -> Path:
-    """Return where the record of a trial lives."""
+    """Return the path of a trial's record."""
     return out / "trials" / trial_id[:2] / f"{trial_id}.json"
 
 
 def write(out: Path, record: Record) -> Path:
-    """Store one record, whole or not at all.
+    """Store one record atomically.
 
     Raises:
         ConfigurationError: the folder cannot be written; nothing half-written stays behind.
@@ -57,7 +57,7 @@ def read(out: Path, trial_id: str) -> Record | None:
     """Return the record of a trial, or None where there is none.
 
     Raises:
-        DamagedFile: something is there that is not the record of this trial.
+        DamagedFile: the file is not the record of this trial.
     """
     path = path_of(out, trial_id)
     try:
@@ -88,7 +88,7 @@ def read_many(out: Path, trial_ids: Iterable[str]) -> tuple[dict[str, Record], d
 
 
 def set_aside(out: Path, trial_id: str) -> Path | None:
-    """Rename a damaged file to `<id>.json.corrupt-<n>` and return its new place, None where another run was first."""
+    """Rename a damaged file to `<id>.json.corrupt-<n>` and return its new path, None if another run was first."""
     path = path_of(out, trial_id)
     stay_inside(out, path)
     number = 1
@@ -103,26 +103,26 @@ def set_aside(out: Path, trial_id: str) -> Path | None:
 
 
 def sweep(root: Path, *folders: Path) -> None:
-    """Remove temporary files whose writer was killed: a writer needs milliseconds, and these are older than an hour.
+    """Remove temporary files of killed writers: those older than an hour, as a writer needs milliseconds.
 
-    Folders that a link leads out of `root` are left alone.
+    Folders that a link leads out of `root` are skipped.
     """
     for folder in folders:
-        with contextlib.suppress(OSError):  # not there, or not to be read: what stays harms nobody
+        with contextlib.suppress(OSError):  # absent or unreadable: what stays does no harm
             if not leads_out(root, folder / "any"):
                 for path in folder.glob(".*.part"):
                     _remove_abandoned(path)
 
 
 def _remove_abandoned(path: Path) -> None:
-    with contextlib.suppress(OSError):  # gone, or not ours to remove
+    with contextlib.suppress(OSError):  # gone, or owned by somebody else
         if time.time() - path.stat().st_mtime > ABANDONED:
             path.unlink()
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn a failure to write into a sentence with the path and the remedy.
+    """Turn an OSError into a ConfigurationError with the path and the remedy.
 
     Raises:
         ConfigurationError: the block raised an OSError.
@@ -151,12 +151,12 @@ def write_atomically(path: Path, data: bytes) -> None:
             temporary.replace(path)
             _sync_folder(path.parent)
     finally:
-        with contextlib.suppress(OSError):  # the failure that led here is what there is to say
+        with contextlib.suppress(OSError):  # the first failure is the one to report
             temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; Windows has no handle for a folder and needs none."""
+    """Make a rename survive a power cut; Windows has no folder handles and needs none."""
     if os.name != "nt":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -166,7 +166,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def encode(record: Record) -> bytes:
-    """Return a record as its file holds it."""
+    """Return the content of a record's file."""
     payload = record.model_dump(mode="json", exclude={"timings"})
     document = {
         "format": FORMAT,
@@ -181,7 +181,7 @@ def decode(text: bytes) -> Record:
     """Return the record that a file holds.
 
     Raises:
-        DamagedFile: it holds something else.
+        DamagedFile: the content is not a valid record.
     """
     try:
         return Record.model_validate_json(_as_written(text) or _checked(json.loads(text)))
@@ -191,7 +191,7 @@ def decode(text: bytes) -> Record:
 
 
 def _as_written(text: bytes) -> bytes | None:
-    """Return a record's JSON where its payload stands as it was written, so that it is summed without being parsed."""
+    """Return a record's JSON if its text is as it was written, so that the checksum needs no parsing."""
     found = _WRITTEN.fullmatch(text)
     if found is None:
         return None
@@ -202,7 +202,7 @@ def _as_written(text: bytes) -> bytes | None:
 
 
 def _checked(document: Any) -> bytes:  # noqa: ANN401 - whatever JSON held
-    """Return the JSON of a record that another program may have laid out anew."""
+    """Return the JSON of a record that another program may have reformatted."""
     if document["format"] != FORMAT:
         raise DamagedFile(f"its format is {document['format']}, this version reads {FORMAT}")
     if document["checksum"] != _checksum(document["payload"]):

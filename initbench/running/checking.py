@@ -62,12 +62,12 @@ def canonical_recipe(draft: Draft) -> Recipe:
 
 
 def names_code(text: str) -> bool:
-    """Say whether a scheme or a model names code of the user's in any of its parts."""
+    """Return whether any part of a scheme or model names the user's own code."""
     return ".py:" in text or any(is_reference(part.rpartition("=")[2]) for part in text.split(";"))
 
 
 def _claim(claim: Claim, canonical: Mapping[str, Sequence[str]]) -> Claim:
-    """Give the names in a claim their canonical text; a claim is about what the recipe compares."""
+    """Return a claim with canonical names; it may only be about what the recipe compares."""
     sides = {"better": str(parse_scheme(claim.better)), "than": str(parse_scheme(claim.than))}
     for scheme in sides.values():
         if scheme not in canonical["schemes"]:
@@ -83,14 +83,14 @@ def _claim(claim: Claim, canonical: Mapping[str, Sequence[str]]) -> Claim:
 
 
 def _one_of(key: str, value: str | float, known: Sequence[str | float]) -> str | float:
-    """Return a place that a claim names, if anything is trained there: elsewhere it would never be decided."""
+    """Return a value that a claim names if anything is trained with it: otherwise it would never be decided."""
     if value not in known:
         raise UsageError(f"where.{key}: {value!r} is not among the recipe's ({', '.join(map(str, known))}).")
     return value
 
 
 def _resolve_all(draft: Draft, key: str, resolve: Callable[[str], object]) -> tuple[list[str], list[Mistake]]:
-    """Give each name of an axis its canonical text; what is no text is the structure check's to name."""
+    """Return the canonical text of each name of an axis; values that are not text are left to the structure check."""
     value = draft.values.get(key)
     texts = value if isinstance(value, list | tuple) else [value]
     values, mistakes = [], []
@@ -108,7 +108,7 @@ def _resolve_all(draft: Draft, key: str, resolve: Callable[[str], object]) -> tu
 
 
 def _raise_all(mistakes: Iterable[Mistake]) -> None:
-    """Raise all mistakes as one error: a configuration's if any of them stands in a file, else a usage error."""
+    """Raise all mistakes as one error: a ConfigurationError if any of them is in a file, else a UsageError."""
     unique = list(dict.fromkeys(mistakes))
     if unique:
         error = ConfigurationError if any(mistake.in_file for mistake in unique) else UsageError
@@ -156,7 +156,7 @@ def require_fit(draft: Draft, recipe: Recipe, prepared: list[Dataset]) -> None:
 
 
 def _attempts(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield each pair that must fit, with the key of the recipe that would be to blame."""
+    """Yield a check of each pair that must fit, with the recipe key to blame if it fails."""
     yield "dataset", partial(_require_names, prepared)
     yield "claims", partial(_require_places, recipe, prepared)
     for dataset in prepared:
@@ -170,7 +170,7 @@ def _attempts(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Ca
 
 
 def _require_names(prepared: list[Dataset]) -> None:
-    """Two datasets of one name would share the rows of every table."""
+    """Raise if two datasets have one name: they would share the rows of every table."""
     counts = Counter(dataset.name for dataset in prepared)
     for name, count in counts.items():
         if count > 1:
@@ -199,7 +199,7 @@ def _require_logits(model: str, dataset: Dataset) -> None:
     A large one runs on the meta device, where it takes no memory; a small one does not, because torch would import its
     compiler for that (1.3 s).
     """
-    where = "cpu" if names_code(model) else "meta"  # what the user's code does on meta tensors is not ours to say
+    where = "cpu" if names_code(model) else "meta"  # the user's code may not support meta tensors
     meta = build_model(model, dataset.shape, dataset.classes, device=where).eval()
     small = sum(parameter.numel() for parameter in meta.parameters()) <= SMALL_MODEL
     built = build_model(model, dataset.shape, dataset.classes).eval() if small else meta
@@ -216,7 +216,7 @@ def _require_logits(model: str, dataset: Dataset) -> None:
 
 
 def _notices_of(model: str, scheme: str, dataset: Dataset) -> list[str]:
-    """Return what a scheme does not fit in a model, as sentences."""
+    """Return sentences about the layers of a model that a scheme does not fit."""
     built = build_model(model, dataset.shape, dataset.classes, device="cpu" if names_code(model) else "meta")
     assignments = assign(parse_scheme(scheme), weighted_layers(built))
     return [f"{model}: {notice}" for notice in dict.fromkeys(item.notice for item in assignments) if notice]
