@@ -228,7 +228,13 @@ def test_figures_beyond_the_budget_are_linked_instead(monkeypatch):
     assert alone.text.count("left out to keep this file small.") == len(list(pictures(comparison)))
 
 
-@pytest.mark.parametrize("asked", [USUAL, Files(PAPER, ("pdf",)), Files(SCREEN, ("png",))])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Files(PAPER, ("pdf",)),
+        *(pytest.param(files, marks=pytest.mark.long) for files in (USUAL, Files(SCREEN, ("png",)))),
+    ],
+)
 def test_links_of_a_page_lead_to_files(tmp_path, monkeypatch, asked):
     monkeypatch.setattr("initbench.report.page.comparison.FIGURES_BUDGET", 1)
     comparison = a_comparison([finished(a_trial())])

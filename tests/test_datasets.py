@@ -398,7 +398,8 @@ def test_the_hashes_are_torchvisions():
     "before",
     [
         "",
-        "import torchvision",  # dies where torch and torchvision do not fit; half of its modules stay behind
+        # It dies where torch and torchvision do not fit; half of its modules stay behind.
+        pytest.param("import torchvision", marks=pytest.mark.long),
     ],
 )
 def test_torchvision_imports_whatever_was_tried_before(before):

@@ -82,6 +82,7 @@ def test_target_and_baseline_change_no_trial(tmp_path):
     assert ids(before) == ids(after)
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path):
     process = subprocess.Popen(
         [*COMMAND, str(tmp_path), "--jobs", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

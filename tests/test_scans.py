@@ -112,6 +112,7 @@ def test_only_what_depth_decides_ends_the_reach():
     assert reach(an_inspection("depth", {2: [step], 4: [dead]}), "mine").fails_at == 4
 
 
+@pytest.mark.long
 def test_schemes_reach_as_far_as_is_known_of_them():
     inspection = run_inspection("scan", asked("mlp(depth=2..60)", ("xavier", "kaiming", "zeros"), 3))
     assert scanned_values(inspection) == [2, 3, 5, 9, 14, 23, 37, 60]
