@@ -218,7 +218,10 @@ def test_json_stays_json_whatever_the_model_does(name):
         ("-s", "conv=kaiming_uniform; linear=xavier_uniform; bias=constant(0.1); head=zeros", *QUICK),
         ("-m", "cnn(depth=3, width=4)", "-s", "kaiming", "--seeds", "2"),
         ("-m", "mlp(depth=2..20, width=16)", "-s", "xavier", "-s", "kaiming", "--seeds", "1"),
-        ("-m", "mlp(depth=2, width=16..128)", "-s", "xavier", "-s", "kaiming", "--seeds", "2"),
+        pytest.param(
+            ("-m", "mlp(depth=2, width=16..128)", "-s", "xavier", "-s", "kaiming", "--seeds", "2"),
+            marks=pytest.mark.long,
+        ),
         ("-m", "mlp(depth=12)", "-s", "constant(0.05)", "-s", "normal(std=3)", "--seeds", "2"),
     ],
 )
@@ -478,13 +481,13 @@ def initbench_any(*arguments):
 # --- as a shell runs it ----------------------------------------------------------------------------------------------
 
 
-def test_in_a_process_of_its_own_it_prints_data_on_stdout_and_exits_as_said(tmp_path):
-    flags = ("-m", "initbench", "inspect", "-s", "kaiming", "--seeds", "1", "-m", "mine.py:build", "--json")
-    result = python(*flags, cwd=tmp_path)
+def test_in_a_process_of_its_own_it_prints_data_on_stdout_and_exits_as_said(fork_server, tmp_path):
+    flags = ("inspect", "-s", "kaiming", "--seeds", "1", "-m", "mine.py:build", "--json")
+    result = fork_server.run(*flags, home=tmp_path)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["schema"] == 1
     assert "Warning" not in result.stderr
-    bad = python("-m", "initbench", "inspect", "-m", "mine.py:raises", cwd=tmp_path)
+    bad = fork_server.run("inspect", "-m", "mine.py:raises", home=tmp_path)
     assert (bad.returncode, bad.stdout) == (4, "")
     assert "Traceback" not in bad.stderr
 

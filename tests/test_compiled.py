@@ -449,6 +449,7 @@ def test_where_nothing_can_be_kept_code_is_made_in_memory(tmp_path):
     assert program(ONE, INITBENCH_CACHE=str(tmp_path / "file")) == f"{ANSWER} False\n"
 
 
+@pytest.mark.long
 def test_two_processes_that_compile_at_once_do_so_once(tmp_path):
     waiting = [
         subprocess.Popen([sys.executable, "-c", ONE + "import sys; print('numba' in sys.modules)"],

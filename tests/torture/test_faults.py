@@ -19,7 +19,8 @@ RUN = (
     "compare", "-m", "linear", "-d", "digits", "--steps", "2", "-s", "kaiming", "--seeds", "2", "--jobs", "1",
     "--name", "f", "-q",
 )  # fmt: skip
-STRIDE = 1 if SCALE > 1 else 13  # operations of a whole run between two that fail
+# Operations of a whole run between two that fail.
+STRIDES = [29, pytest.param(1 if SCALE > 1 else 13, marks=pytest.mark.long)]
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +41,12 @@ def hold(run, out, truth):
     assert payloads(out).items() <= truth.items()
 
 
+@pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("once", [True, False], ids=["once", "for good"])
-def test_every_nth_operation_of_a_run_may_fail(fork_server, tmp_path, truth, once):
+def test_every_nth_operation_of_a_run_may_fail(fork_server, tmp_path, truth, once, stride):
     codes, met = [], set()
     log = tmp_path / "fault"
-    for number in itertools.count(1, STRIDE):
+    for number in itertools.count(1, stride):
         out = tmp_path / str(number)
         fault = {"folder": str(out), "number": number, "once": once, "log": str(log)}
         log.write_text("")
@@ -61,7 +63,7 @@ def test_every_nth_operation_of_a_run_may_fail(fork_server, tmp_path, truth, onc
     print(f"{len(codes)} failing operations of {number}: {codes.count(0)} got over, {codes.count(4)} told; met {met}")
     assert run.returncode == 0
     assert payloads(out) == truth
-    assert STRIDE > 1 or {"open", "write", "fsync", "os.rename", "os.mkdir"} <= met
+    assert stride > 1 or {"open", "write", "fsync", "os.rename", "os.mkdir"} <= met
 
 
 # Each single operation of one overwriting write fails in turn, in a process of its own.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fork_server import ROOT, SCALE
+from fork_server import ROOT
 from stored import payloads
 
 from initbench.training.environment import device_name
@@ -39,7 +39,7 @@ def truth(fork_server, tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("jobs", [2, 3] if SCALE > 1 else [3])
+@pytest.mark.parametrize("jobs", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_jobs_change_no_byte(fork_server, tmp_path, truth, jobs):
     assert fork_server.run(*command(SCHEMES, "0,1", jobs, tmp_path / "out"), home=tmp_path).returncode == 0
     assert payloads(tmp_path / "out") == truth
@@ -59,6 +59,7 @@ def test_other_schemes_and_seeds_change_no_byte(fork_server, tmp_path, truth):
     assert truth.items() <= payloads(more).items()
 
 
+@pytest.mark.long
 def test_a_resume_changes_no_byte(fork_server, tmp_path, truth):
     out = tmp_path / "out"
     assert fork_server.run(*command(SCHEMES[:2], "1", 1, out), home=tmp_path).returncode == 0
