@@ -669,7 +669,7 @@ def test_data_list_tells_the_state_of_every_dataset(tmp_path):
 def test_there_is_nothing_to_fetch_for_a_dataset_that_is_built_in():
     result = initbench_("data", "fetch", "digits", code=2)
     assert "digits" in result.stderr
-    assert "needs no file" in result.stderr
+    assert "needs no download" in result.stderr
     assert result.stdout == ""
 
 

@@ -367,6 +367,19 @@ def test_outliers_of_a_truncated_normal_are_caught():
     assert caught["outliers"] == ("an entry of linear1.weight of 'square' is 1000 standard deviations off (and 3 more)")
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_entry_that_is_not_finite_is_caught(value):
+    """LSUV on dead ReLUs: a standard deviation of 0, by which the weight is divided."""
+
+    def fill(weight, layer, seed):
+        he(weight, layer, seed)
+        if layer.block == (256, 256):
+            weight[17, 3] = value
+
+    caught = failures(standin(fill))
+    assert caught["finite"].startswith("not finite: 1 of 65536 entries of linear1.weight of 'square'")
+
+
 def test_the_same_values_on_every_call_are_caught():
     """Keras: an unseeded or int-seeded initializer object returns the same values again and again."""
 

@@ -38,7 +38,7 @@ def is_finite(observations: Observations) -> Finding:
         for values in (case.after.values[item.parameter], case.other[item.parameter]):
             wrong = int((~values.isfinite()).sum())
             if wrong:
-                faults.append(f"{wrong} entries of {case.label(item.parameter)} are not finite")
+                faults.append(f"not finite: {wrong} of {values.numel()} entries of {case.label(item.parameter)}")
             elif values.numel() and float(values.abs().max()) >= largest:
                 largest, where = float(values.abs().max()), case.label(item.parameter)
     return finding(faults, f"largest entry {largest:.3g}, in {where}")
