@@ -29,7 +29,7 @@ from initbench.report.document import document_of
 from initbench.report.markdown import summary_markdown
 from initbench.report.sentences import findings, introduction
 from initbench.report.table_files import csv_bytes
-from initbench.report.tables import display_rows
+from initbench.report.tables import panel_tables
 
 TRIALS = (
     "trial, dataset, model, scheme, optimizer, lr, batch_size, steps, seed, device, precision, outcome, initial_loss, "
@@ -63,7 +63,7 @@ def only_row(records, **fields):
 
 
 def only_cells(records, **fields):
-    (table,) = display_rows(a_comparison(records, **fields))
+    (table,) = panel_tables(a_comparison(records, **fields))
     return dict(zip([h.split(" (")[0] for h in table.headers], table.rows[0], strict=True))
 
 
@@ -156,7 +156,7 @@ def test_schemes_stand_in_the_order_asked_for_and_settings_in_that_of_the_trials
     comparison = a_comparison(records, schemes=("c", "a"))
     assert comparison.summary["scheme"].tolist() == ["c", "a", "b"] * 2
     assert [setting.lr for setting in settings_of(comparison.summary)] == [0.1, 0.01]
-    assert [table.setting[-4:] for table in display_rows(comparison)] == [" 0.1", "0.01"]
+    assert [table.setting[-4:] for table in panel_tables(comparison)] == [" 0.1", "0.01"]
 
 
 def test_cells_of_ten_seeds_show_mean_interval_and_counts():
@@ -170,7 +170,7 @@ def test_cells_of_ten_seeds_show_mean_interval_and_counts():
 
 
 def test_the_loss_of_a_uniform_guess_stands_beside_the_loss_at_step_0():
-    (table,) = display_rows(a_comparison([finished(a_trial())]))
+    (table,) = panel_tables(a_comparison([finished(a_trial())]))
     assert f"loss at step 0 (ln 10 = {LN_10:.3f})" in table.headers
 
 
@@ -271,7 +271,7 @@ def test_the_terminal_and_the_page_show_the_same_cells():
     records = [*seeds(finished, 3, "kaiming_uniform; bias=constant(0.1)"), *seeds(diverged, 3, "torch_default")]
     comparison = a_comparison(records)
     page = summary_markdown(document_of(comparison))
-    for row in display_rows(comparison)[0].rows:
+    for row in panel_tables(comparison)[0].rows:
         assert f"| {' | '.join(row)} |" in page
 
 

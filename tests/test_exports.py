@@ -19,7 +19,7 @@ from initbench.report.document import document_of
 from initbench.report.exports import DOCUMENTS, FORMATS, export
 from initbench.report.exports.latex import escaped, latex
 from initbench.report.markdown import summary_markdown
-from initbench.report.tables import display_rows
+from initbench.report.tables import panel_tables
 from tests.analysis_data import a_comparison, a_trial, diverged, finished
 from tests.stored import a_folder
 
@@ -44,7 +44,7 @@ def unescaped(cell):
 def test_latex_holds_the_cells_of_the_terminal():
     comparison = a_comparison(RECORDS)
     text = latex(document_of(comparison))
-    (table,) = display_rows(comparison)
+    (table,) = panel_tables(comparison)
     lines = [line.removesuffix(r" \\") for line in text.splitlines() if line.endswith(r" \\")]
     assert [tuple(map(unescaped, re.split(r" & ", line))) for line in lines] == [table.headers, *table.rows]
     for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{l" + "r" * (len(table.headers) - 1)):

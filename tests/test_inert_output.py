@@ -43,7 +43,7 @@ from initbench.report.page.comparison import render_report
 from initbench.report.page.inline_figures import inline_svg
 from initbench.report.page.inspection import render_inspection
 from initbench.report.table_files import csv_bytes, tables_of
-from initbench.report.tables import display_rows
+from initbench.report.tables import panel_tables
 
 BAITS = (
     "<script>alert(1)</script>",
@@ -281,7 +281,7 @@ def test_a_report_of_any_texts_is_inert(texts):
 @given(st.lists(baits, min_size=1, max_size=3))
 def test_tables_files_and_documents_of_any_texts_are_inert(texts):
     comparison = a_hostile_comparison(texts)
-    for table in display_rows(comparison):
+    for table in panel_tables(comparison):
         for line in (table.setting, table.head, *table.lines, *(cell for row in table.rows for cell in row)):
             assert line == printable(line)
     page = summary_markdown(document_of(comparison))

@@ -14,7 +14,7 @@ from initbench.analysis.step_zero.checks import Check
 from initbench.analysis.step_zero.inspection import Inspection, Observed, layers_table, scan_table
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 from initbench.report.document import document_of
-from initbench.report.figures.axes import cut_said, told_apart
+from initbench.report.figures.axes import cut_note, short_names
 from initbench.report.figures.inspection import inspection_pictures
 from initbench.report.figures.inspection_plots import ridge_of
 from initbench.report.figures.plots import lines
@@ -277,16 +277,16 @@ def test_a_ridge_is_the_mean_density_of_seeds_with_bins_of_their_own():
 
 
 def test_long_names_keep_what_tells_them_apart():
-    assert told_apart(["layers.0", "layers.2"]) == ["layers.0", "layers.2"]
-    assert told_apart([LONG.format(i) for i in range(2)]) == ["0.self_attn.out_proj", "1.self_attn.out_proj"]
-    assert told_apart(["x" * 40]) == ["xxxxxxxx…xxxxxxxxxxxxxxx"]
+    assert short_names(["layers.0", "layers.2"]) == ["layers.0", "layers.2"]
+    assert short_names([LONG.format(i) for i in range(2)]) == ["0.self_attn.out_proj", "1.self_attn.out_proj"]
+    assert short_names(["x" * 40]) == ["xxxxxxxx…xxxxxxxxxxxxxxx"]
 
 
 def test_an_axis_that_is_cut_says_so():
-    assert cut_said(np.array([1.0, 1e-9, np.nan, 0.0])) == ""
-    assert cut_said(np.array([1.0, 2e-40])) == "\ncut: the lowest is 2e-40"
-    assert cut_said(np.array([1.0, 2e-40, 3e40])) == "\ncut: the lowest is 2e-40,\nthe highest is 3e+40"
-    assert cut_said(np.array([1e-40, 1e-50])) == ""  # nothing would be left to see
+    assert cut_note(np.array([1.0, 1e-9, np.nan, 0.0])) == ""
+    assert cut_note(np.array([1.0, 2e-40])) == "\ncut: the lowest is 2e-40"
+    assert cut_note(np.array([1.0, 2e-40, 3e40])) == "\ncut: the lowest is 2e-40,\nthe highest is 3e+40"
+    assert cut_note(np.array([1e-40, 1e-50])) == ""  # nothing would be left to see
 
 
 def test_a_section_groups_schemes_and_shows_what_differs():

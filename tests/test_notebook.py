@@ -23,7 +23,7 @@ from initbench.report.figures.picture import Picture
 from initbench.report.page import notebook
 from initbench.report.page.notebook import notebook_html
 from initbench.report.sentences import introduction
-from initbench.report.tables import display_rows
+from initbench.report.tables import panel_tables
 
 RECORDS = tuple(
     record
@@ -62,7 +62,7 @@ class Cells(HTMLParser):
 
 def hold_shown(html, comparison):
     """The cells of the terminal's table, its verdicts, loss and accuracy as pictures."""
-    (table,) = display_rows(comparison)
+    (table,) = panel_tables(comparison)
     assert Cells(html).rows == [list(table.headers), *map(list, table.rows)]
     text = Reader(html.replace("<img ", "<meta ")).text
     for line in (introduction(comparison), table.head, *table.lines, *document_of(comparison).notes):

@@ -24,7 +24,7 @@ from initbench.report.page.downloads import downloads
 from initbench.report.page.inline_figures import Inlined, inline_svg
 from initbench.report.page.palette import INK, PAPER, contrast, shown, swatches, variable, variables
 from initbench.report.page.template import sort_key
-from initbench.report.tables import display_rows
+from initbench.report.tables import panel_tables
 
 # ---- what tables are sorted by
 
@@ -274,7 +274,7 @@ def test_a_plan_without_trials_says_what_is_asked():
 
 def test_every_cell_of_a_numeric_column_but_words_has_a_sort_key():
     records = [finished(a_trial(scheme, s), test=0.8 + s / 50) for scheme in "ab" for s in range(3)]
-    (table,) = display_rows(a_comparison(records))
+    (table,) = panel_tables(a_comparison(records))
     page = render_report(document_of(a_comparison(records)), [], [])
     for row in table.rows:
         for cell in row[1:]:

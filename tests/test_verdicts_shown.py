@@ -26,7 +26,7 @@ from initbench.report.markdown import summary_markdown
 from initbench.report.page.comparison import render_report
 from initbench.report.sentences import findings
 from initbench.report.table_files import csv_bytes
-from initbench.report.tables import across_remarks, across_rows, display_rows
+from initbench.report.tables import across_remarks, across_tables, panel_tables
 
 BASE = "torch_default"
 LONG = "conv=kaiming_uniform(nonlinearity='relu', mode='fan_out'); linear=xavier_uniform; bias=constant(0.1)"
@@ -215,7 +215,7 @@ def test_the_report_begins_with_the_verdict():
 
 def test_words_and_numbers_stand_in_the_report_and_in_the_markdown():
     comparison = a_usual_comparison()
-    (table,) = display_rows(comparison)
+    (table,) = panel_tables(comparison)
     assert table.head == f"Against {BASE}, seed by seed; p adjusted by Holm over 2 schemes:"
     first = comparison.verdicts.iloc[0]
     assert table.lines[0].startswith(f"good: {first['accuracy_text']}, p = 0.0039. Faster by ")
@@ -224,7 +224,7 @@ def test_words_and_numbers_stand_in_the_report_and_in_the_markdown():
     page, markdown = Page(render_report(document, [], [])).text, summary_markdown(document)
     for text in (page, markdown.replace("\\", "")):
         assert all(line in text for line in table.lines)
-        assert all(sheet.caption in text for sheet in table.evidence)
+        assert all(sheet.caption in text for sheet in table.numbers)
         assert f"{first['correlation']:.2f}".replace("-", "−") in text
         assert "0.0039" in text
 
@@ -242,7 +242,7 @@ def test_the_terminal_cuts_nothing(width, odd, capsys, monkeypatch):
     assert max(len(line) for line in printed.splitlines()) <= width
     assert "…" not in printed
     squeezed = "".join(printed.split())
-    (table,) = display_rows(comparison)
+    (table,) = panel_tables(comparison)
     for line in (table.head, *table.lines):
         assert "".join(line.split()) in squeezed
     for row in table.rows:
@@ -253,9 +253,9 @@ def test_the_terminal_cuts_nothing(width, odd, capsys, monkeypatch):
 
 
 def test_steps_show_their_interval_where_there_is_one():
-    (table,) = display_rows(a_usual_comparison())
+    (table,) = panel_tables(a_usual_comparison())
     assert table.rows[1][2] == "16 [16, 32] (10/10)"
-    (few,) = display_rows(a_usual_comparison(5))
+    (few,) = panel_tables(a_usual_comparison(5))
     assert "[" not in few.rows[1][2]
 
 
@@ -275,7 +275,7 @@ def test_across_settings_shows_the_aggregates_and_what_they_hold():
     by_hand = probability_of_improvement(of.scores["good"], of.scores[BASE])
     assert of.improvement["good"] == by_hand
     assert of.middle["good"] == interquartile_mean(of.scores["good"])
-    (sheet,) = across_rows(comparison)
+    (sheet,) = across_tables(comparison)
     assert sheet.rows[1][1] == "10 × 2"
     assert sheet.rows[1][2].startswith(f"{of.middle['good'].value:.3f} [")
     assert "10 seeds: expect a 95 % bootstrap interval" in across_remarks(comparison)[0]
@@ -308,7 +308,7 @@ def test_across_settings_only_schemes_in_all_of_them(drop):
     comparison = a_comparison(records)
     (of,) = comparison.across
     assert drop not in of.scores
-    assert len(across_rows(comparison)[0].rows) == 2
+    assert len(across_tables(comparison)[0].rows) == 2
     assert list(of.improvement) == ([] if drop == BASE else [LONG])
 
 
@@ -346,7 +346,7 @@ def test_tuned_rates_make_two_panels():
     assert (own.rule, common.rule) == ("own lr", "common lr")
     assert own.rates == {BASE: 0.01, "good": 0.1, "fair": 0.01} == dict(choice.own)
     assert common.lr == choice.common == 0.01
-    tables = display_rows(comparison)
+    tables = panel_tables(comparison)
     assert [table.setting.split(", ")[-1] for table in tables] == [
         "each scheme at its own best lr",
         "all at the common lr 0.01",

@@ -1,4 +1,4 @@
-"""A comparison on stdout: the table that people read, or the JSON document that programs read."""
+"""Print a comparison: tables and verdicts for people, or the JSON document for programs."""
 
 import json
 import re
@@ -18,7 +18,7 @@ NAME = 24  # characters that names of schemes should have before an interval tak
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """Print what was asked, a table and the verdicts per setting, and what a reader must know."""
+    """Print the question, a table and the verdicts per setting, the sections and the notes."""
     document = document_of(comparison)
     console.show_text(document.introduction)
     for panel in document.tables:
@@ -48,7 +48,7 @@ def show_all_pairs(comparison: Comparison) -> None:
 
 
 def summary_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
-    """Return the document of `--json`: summary and verdicts by row, what is missing, and where everything lies."""
+    """Return the document of `--json`: summary and verdicts by row, what is missing, and where the files are."""
     return {
         "schema": 1,
         "name": comparison.name,

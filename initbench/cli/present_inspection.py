@@ -1,4 +1,4 @@
-"""An inspection on stdout: the table that people read, or the JSON document that programs read."""
+"""Print an inspection: tables for people, or the JSON document for programs."""
 
 import json
 import math
@@ -100,11 +100,11 @@ def _show_verdicts(inspection: Inspection) -> None:
     show_folded("", headers, rows)
     console.show_text()
     classes = inspection.observed[0].step_zero.network.classes
-    chance = f", a uniform guess costs ln {classes} = {math.log(classes):.3f}" if classes else ""
+    chance = f" (ln {classes} = {math.log(classes):.3f} for a uniform guess)" if classes else ""
     console.show_text(
-        "E[z²] of the signal and ‖∂z‖² of its gradient: factor a layer, 95 % interval over seeds; cosine: mean over "
-        f"pairs of inputs at the last hidden layer; dead: in the worst layer; loss: at step 0{chance}; signal: E[z²] "
-        f"by layer, log scale from {low:.2g} to {high:.2g}."
+        "E[z²] (signal) and ‖∂z‖² (gradient): factor per layer, 95 % interval over seeds; cosine: mean over pairs of "
+        f"inputs at the last hidden layer; dead: share in the worst layer; loss: at step 0{chance}; signal: E[z²] by "
+        f"layer, log scale from {low:.2g} to {high:.2g}."
     )
 
 
@@ -112,7 +112,7 @@ def _show_scan(inspection: Inspection) -> None:
     places = scanned_values(inspection)
     reaches = [reach(inspection, scheme) for scheme in inspection.schemes]
     to_depth = inspection.axis == "depth"
-    headers = ("scheme", *["holds to"] * to_depth, *map(str, places))
+    headers = ("scheme", *["no FAIL up to"] * to_depth, *map(str, places))
     rows = [(printable(of.scheme), *[holds_to(of)] * to_depth, *of.levels) for of in reaches]
     show_folded(f"Verdict at each {inspection.axis}", headers, rows)
     if inspection.axis != "width":
@@ -123,7 +123,7 @@ def _show_scan(inspection: Inspection) -> None:
     for scheme in inspection.schemes:
         of = coordinates(inspection, scheme)
         rows.append((printable(scheme), *map(_exponent, (of.first, of.last_hidden, of.output))))
-    show_folded("Coordinate check: size of z grows as width to the power of (0: independent)", headers, rows)
+    show_folded("Coordinate check: exponent of width in the size of z (0: independent of width)", headers, rows)
 
 
 def _show_layers(inspection: Inspection) -> None:
@@ -152,11 +152,11 @@ def _show_layers(inspection: Inspection) -> None:
     starts = dict.fromkeys(start for start in layers["predicted_from"] if start not in {"", "input"})
     if starts:
         console.show_text(
-            f"No closed form is known for {', '.join(map(printable, starts))} there: "
-            "predictions start anew from what was measured."
+            f"No closed form is known for {', '.join(map(printable, starts))}: "
+            "predictions restart there from the measured signal."
         )
     if layers["forward_moment_predicted"].isna().any():
-        console.show_text(f"{NOTHING} stands where no closed form is known: measured only.")
+        console.show_text(f"{NOTHING}: no closed form is known; the value is only measured.")
 
 
 def _show_reasons(inspection: Inspection) -> None:
@@ -175,7 +175,7 @@ def _show_reasons(inspection: Inspection) -> None:
             for remedy in remedies:
                 console.show_text(printable(f"→ {remedy}"))
     if not any(bad.values()):
-        console.show_text(f"Nothing speaks against {'any of these' if len(bad) > 1 else 'it'} before the first step.")
+        console.show_text("All checks pass at step 0.")
     unused = dict.fromkeys(name for of in inspection.observed for name in of.step_zero.unused)
     if unused:
         console.show_text(f"Not used in the forward pass: {', '.join(map(printable, unused))}.")

@@ -1,4 +1,4 @@
-"""The analysis plan: what was settled before a result could be seen, as terms and sentences."""
+"""The analysis plan: what was fixed before any result was seen, as terms and sentences."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,9 +10,10 @@ from initbench.core.words import counted, listed, seed_range
 from initbench.records.record import Record
 
 _TESTS = (
-    "each scheme against the baseline, two trials of one seed being a pair: the exact two-sided sign-flip test of the "
-    "mean difference in test accuracy, and of that in steps to the target with a miss counted as the whole budget. "
-    "Where pairs differ more in who learned than finished, McNemar's exact test of that instead."
+    "each scheme is compared with the baseline in pairs, the two trials of one seed: exact two-sided sign-flip test of "
+    "the mean difference in test accuracy, and of the mean difference in steps to the target, where a trial that did "
+    "not reach it counts as the whole budget. Where more pairs differ in who learned than finished, McNemar's exact "
+    "test of who learned replaces that of accuracy."
 )
 
 
@@ -28,11 +29,11 @@ def _plan(comparison: Results) -> Iterator[tuple[str, str]]:
     yield "Schemes", listed(comparison.schemes)
     yield "Baseline", comparison.baseline
     yield "Settings", _distinct(f"{trial.dataset}, {trial.model}, {trial.optimizer}" for trial in trials)
-    yield "Training", _distinct(f"{t.steps} steps of {t.batch_size} images in {t.precision}" for t in trials)
+    yield "Training", _distinct(f"{t.steps} steps, batches of {t.batch_size} images, {t.precision}" for t in trials)
     yield "Seeds", _seeds(records)
     yield "Learning rate", _rate(comparison)
     yield "Target", _target(comparison)
-    yield "Measures", "test accuracy, read once at the end of a trial; steps to the target, read on validation."
+    yield "Measures", "test accuracy, evaluated once at the end of a trial; steps to the target, on validation."
     yield "Tests", _TESTS
     yield "Holm's family", _family(comparison)
     yield "Claims", _claims(comparison)
@@ -44,21 +45,23 @@ def _distinct(texts: Iterable[str]) -> str:
 
 def _seeds(records: Iterable[Record]) -> str:
     seeds = sorted({record.trial.seed for record in records})
-    return f"{seed_range(seeds)}, the same for every scheme: same batches, same underlying draws" if seeds else ""
+    return f"{seed_range(seeds)} for every scheme: same batches, same underlying random draws" if seeds else ""
 
 
 def _rate(comparison: Results) -> str:
     if not comparison.tuned_rates:
         rates = sorted({record.trial.lr for record in comparison.records})
-        return ", ".join(f"{rate:g}" for rate in rates) + (", each in a table of its own" if len(rates) > 1 else "")
+        return ", ".join(f"{rate:g}" for rate in rates) + (", each in its own table" if len(rates) > 1 else "")
     grid = ", ".join(f"{rate:g}" for rate in comparison.asked_rates or comparison.tuned_rates[0].grid)
     seeds = seed_range(sorted(comparison.tuned_rates[0].seeds))
-    return f"chosen from {grid} on validation with tuning seeds {seeds}, which score nothing. {OWN_RULE} {COMMON_RULE}"
+    return (
+        f"chosen from {grid} by validation loss on tuning seeds {seeds}, which are not scored. {OWN_RULE} {COMMON_RULE}"
+    )
 
 
 def _target(comparison: Results) -> str:
     targets = dict.fromkeys(f"{comparison.target_of(record):.4g}" for record in comparison.records)
-    rule = "as asked" if comparison.target is not None else "halfway from chance to certainty, whatever the results"
+    rule = "as given" if comparison.target is not None else "halfway between chance and 1, whatever the results"
     return f"validation accuracy of at least {' or '.join(targets)}: {rule}" if targets else rule
 
 
@@ -67,8 +70,8 @@ def _family(comparison: Results) -> str:
     if not others:
         return ""
     return (
-        f"the {counted(others, 'scheme')} held against the baseline in a table; accuracy and steps are "
-        f"each a family of their own. Adjusted p of at most {ALPHA:g} decides."
+        f"the {counted(others, 'scheme')} compared with the baseline in a table; accuracy and steps are "
+        f"separate families. A difference counts if its adjusted p is at most {ALPHA:g}."
     )
 
 
@@ -76,5 +79,5 @@ def _claims(comparison: Results) -> str:
     count = len(comparison.claims)
     if not count:
         return ""
-    said = f"{count} stated in the recipe" if count > 1 else "one stated in the recipe"
-    return f"{said}; Holm's family is all of them."
+    stated = f"{count} stated in the recipe" if count > 1 else "one stated in the recipe"
+    return f"{stated}; Holm's family is all of them."

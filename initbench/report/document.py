@@ -7,7 +7,7 @@ from initbench.core.text import printable
 from initbench.report.cells import Table
 from initbench.report.sections import Section, sections
 from initbench.report.sentences import Finding, caveats, findings, introduction, readings
-from initbench.report.tables import DisplayTable, across_remarks, across_rows, display_rows
+from initbench.report.tables import PanelTable, across_remarks, across_tables, panel_tables
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Document:
     title: str
     introduction: str
     findings: tuple[Finding, ...]
-    tables: tuple[DisplayTable, ...]
+    tables: tuple[PanelTable, ...]
     across: tuple[Table, ...]
     remarks: tuple[str, ...]
     sections: tuple[Section, ...]
@@ -42,8 +42,8 @@ def document_of(results: Results) -> Document:
         title=printable(results.name),
         introduction=introduction(results),
         findings=findings(results),
-        tables=display_rows(results),
-        across=across_rows(results),
+        tables=panel_tables(results),
+        across=across_tables(results),
         remarks=across_remarks(results),
         sections=sections(results),
         caveats=caveats(results),

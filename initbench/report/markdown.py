@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from initbench.core.text import markdown
 from initbench.report.cells import Table
 from initbench.report.document import Document
-from initbench.report.tables import DisplayTable
+from initbench.report.tables import PanelTable
 
 
 def summary_markdown(document: Document) -> str:
     """Return the page: what was asked, a table and verdicts per setting, what else was asked for, notes."""
     parts = [f"# {markdown(document.title)}", markdown(document.introduction)]
-    for display in document.tables:
-        parts += _setting(display)
+    for panel in document.tables:
+        parts += _setting(panel)
     if document.across:
         parts += ["## Across settings", *_tables(document.across)]
     for section in document.sections:
@@ -28,10 +28,10 @@ def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
-def _setting(display: DisplayTable) -> Iterator[str]:
-    yield from (f"## {markdown(display.setting)}", markdown(display.head), _list(display.lines))
-    yield markdown_table(display.headers, display.rows)
-    yield from _tables(display.evidence)
+def _setting(panel: PanelTable) -> Iterator[str]:
+    yield from (f"## {markdown(panel.setting)}", markdown(panel.head), _list(panel.lines))
+    yield markdown_table(panel.headers, panel.rows)
+    yield from _tables(panel.numbers)
 
 
 def _tables(tables: Sequence[Table]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What stands beside the tables: claims, where the spread comes from, generalization gap and early stability."""
+"""The sections after the tables: claims, prediction from step 0, sources of variance, generalization and stability."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from initbench.analysis.results import Results
 from initbench.analysis.stability import INSTABILITY_RULE, LEVEL_RULE, SPIKE_RULE, Stability
 from initbench.analysis.statistics.variance import Component
 from initbench.core.text import printable
-from initbench.core.words import seed_range
+from initbench.core.words import counted, seed_range
 from initbench.report.cells import Table, mean_cell
 from initbench.report.prediction import describe_prediction
 from initbench.report.sentences import describe_spikes
@@ -30,7 +30,7 @@ class Section:
 
 
 def sections(comparison: Results) -> tuple[Section, ...]:
-    """Return the sections that have something to say."""
+    """Return the sections that have content."""
     every = (
         _looks(comparison),
         _claims(comparison),
@@ -42,16 +42,17 @@ def sections(comparison: Results) -> tuple[Section, ...]:
 
 
 def _looks(comparison: Results) -> Section:
-    """Say which seeds were added after results of others were there to be seen."""
+    """Report seeds that were added after the results of others were available."""
     seen = {seed for look in comparison.looks for seed in look}
     added = sorted({record.trial.seed for record in comparison.records} - seen)
     if not comparison.looks or not added:
-        return Section("Seeds added after a look", ())
+        return Section("Seeds added after seeing results", ())
     line = (
-        f"Seeds {seed_range(added)} were added when the results of seeds {seed_range(sorted(seen))} could be seen "
-        f"({len(comparison.looks)} look(s)): adding seeds until a difference shows makes p-values too small."
+        f"Seeds {seed_range(added)} were added after the results of seeds {seed_range(sorted(seen))} were available "
+        f"({counted(len(comparison.looks), 'earlier run')}): adding seeds until a difference appears makes p values "
+        "too small."
     )
-    return Section("Seeds added after a look", (line,))
+    return Section("Seeds added after seeing results", (line,))
 
 
 def _claims(comparison: Results) -> Section:
@@ -75,9 +76,9 @@ def _prediction(comparison: Results) -> Section:
 
 def _spread(comparison: Results) -> Section:
     if not comparison.crossed:
-        return Section("Where the spread comes from", ())
+        return Section("Sources of variance", ())
     parts = decompose((*comparison.records, *comparison.crossed))
-    return Section("Where the spread comes from", tuple(map(printable, describe_crossing(parts))))
+    return Section("Sources of variance", tuple(map(printable, describe_crossing(parts))))
 
 
 def describe_crossing(decompositions: Iterable[Decomposition]) -> list[str]:
@@ -90,11 +91,11 @@ def _described(scheme: Decomposition) -> str:
     if scheme.components is None:
         return f"{where}: {scheme.reason}."
     found = scheme.components
-    parts = {"init seed": found.init, "data order": found.order, "the rest": found.rest}
+    parts = {"init seed": found.init, "data order": found.order, "residual": found.rest}
     sources = "; ".join(f"{name} {_points(part)}" for name, part in parts.items())
     return (
-        f"{where}: standard deviation of test accuracy in points, with an interval that covers it at least 95 times "
-        f"in 100 if effects are normal, and its share of the variance: {sources} "
+        f"{where}: standard deviation of test accuracy in points, with an interval of at least 95 % coverage if "
+        f"effects are normal, and its share of the variance: {sources} "
         f"({scheme.n_init} × {scheme.n_order} seeds)."
     )
 
@@ -104,7 +105,7 @@ def _points(part: Component) -> str:
     if part.interval is not None and part.interval.high is not None:
         ends = f"{100 * np.sqrt(part.interval.low):.2f} to {100 * np.sqrt(part.interval.high):.2f}"
     share = "" if part.share is None else f", {part.share:.0%}"
-    return f"{100 * part.deviation:.2f} ({ends}{share}{', estimate below 0 shown as 0' * part.negative})"
+    return f"{100 * part.deviation:.2f} ({ends}{share}{', negative estimate set to 0' * part.negative})"
 
 
 def _stability(comparison: Results) -> Section:
@@ -119,10 +120,10 @@ def _stability_table(panel: Panel, rows: Iterable[Stability]) -> Table:
     here = [row for row in here if row.lr == panel.lr_of(row.scheme)]
     headers = (
         "scheme",
-        "gap at the end (nats)",
+        "generalization gap at the end (nats)",
         "gap at equal training loss (nats)",
         "early instability of the loss",
-        "of the gradient norm",
+        "early instability of the gradient norm",
         "diverged early",
     )
     return Table(printable(str(panel)), headers, tuple(tuple(_stability_cells(row)) for row in here))

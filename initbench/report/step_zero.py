@@ -1,4 +1,4 @@
-"""Verdicts on step 0 ready to be shown: a row a scheme with a level a check, then the reasons and what to do."""
+"""Verdicts on step 0 as a table: one row per scheme, one column per check; then the reasons and remedies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from initbench.analysis.step_zero.scans import Reach
 from initbench.core.text import printable
 from initbench.report.cells import NOTHING, Table
 
-CAPTION = "Verdict on step 0, the worst of the checks, and what each check says"
+CAPTION = "Step 0: the verdict, which is the worst result of the checks, and the result of each check"
 Key = TypeVar("Key", bound=tuple[str, ...])
 OPEN_ROWS = 12  # of reasons shown unfolded; a scan has a hundred
 
 
 @dataclass(frozen=True)
 class Reason:
-    """What a check says that does not pass, and what to do."""
+    """The finding of a check that does not pass, and its remedy."""
 
     level: Level
     text: str
@@ -25,11 +25,11 @@ class Reason:
 
 @dataclass(frozen=True)
 class Reasons:
-    """What is told of one scheme, what fails first, and what passed; `open` where it is shown unfolded."""
+    """The findings on one scheme, failures first, and the checks that passed; `open` if shown unfolded."""
 
     title: str
     verdict: Level
-    told: tuple[Reason, ...]
+    findings: tuple[Reason, ...]
     passed: tuple[str, ...]
     open: bool
 
@@ -50,18 +50,20 @@ def step_zero_section(
     Keys are named by `heads`, the scheme last: ("dataset", "model", "scheme"). Of the others, those are shown that
     differ from row to row. The rows of a scheme stand together, in the order of `checks`.
     """
-    told = {key: of for key, of in checks.items() if of}
-    if not told:
+    found = {key: results for key, results in checks.items() if results}
+    if not found:
         return None
-    order = list(dict.fromkeys(key[-1] for key in told))
-    told = {key: told[key] for key in sorted(told, key=lambda key: order.index(key[-1]))}
-    shown = [len(heads) - 1, *(i for i in range(len(heads) - 1) if len({key[i] for key in told}) > 1)]
-    names = list(dict.fromkeys(check.name for of in told.values() for check in of))
-    titles = {key: [printable(key[i]) for i in shown] for key in told}
-    rows = tuple((*titles[key], worst_level(of), *_levels(of, names)) for key, of in told.items())
+    order = list(dict.fromkeys(key[-1] for key in found))
+    found = {key: found[key] for key in sorted(found, key=lambda key: order.index(key[-1]))}
+    shown = [len(heads) - 1, *(i for i in range(len(heads) - 1) if len({key[i] for key in found}) > 1)]
+    names = list(dict.fromkeys(check.name for results in found.values() for check in results))
+    titles = {key: [printable(key[i]) for i in shown] for key in found}
+    rows = tuple((*titles[key], worst_level(results), *_levels(results, names)) for key, results in found.items())
     table = Table(caption, (*(heads[i] for i in shown), "verdict", *map(printable, names)), rows)
-    unfold = len(told) <= OPEN_ROWS
-    return StepZeroSection(table, tuple(_reasons(", ".join(titles[key]), of, unfold) for key, of in told.items()))
+    unfold = len(found) <= OPEN_ROWS
+    return StepZeroSection(
+        table, tuple(_reasons(", ".join(titles[key]), results, unfold) for key, results in found.items())
+    )
 
 
 def holds_to(reach: Reach) -> str:
@@ -79,9 +81,9 @@ def _levels(checks: Sequence[Check], names: Sequence[str]) -> list[str]:
 def _reasons(title: str, checks: Sequence[Check], unfold: bool) -> Reasons:
     worst = worst_level(checks)
     by_level = [check for level in ("FAIL", "WARN") for check in checks if check.level == level]
-    told = tuple(Reason(check.level, _text(check), printable(check.remedy)) for check in by_level)
+    findings = tuple(Reason(check.level, _text(check), printable(check.remedy)) for check in by_level)
     passed = tuple(_text(check) for check in checks if check.level == "PASS")
-    return Reasons(title, worst, told, passed, unfold and worst != "PASS")
+    return Reasons(title, worst, findings, passed, unfold and worst != "PASS")
 
 
 def _text(check: Check) -> str:

@@ -14,16 +14,16 @@ from initbench.analysis.summary import MEANS
 from initbench.core.text import printable
 from initbench.report.cells import NOTHING, Table, interval, mean_cell
 from initbench.report.verdict_lines import verdict_head, verdict_lines
-from initbench.report.verdict_tables import across_remark, across_table, evidence_tables
+from initbench.report.verdict_tables import across_remark, across_table, numbers_behind
 
-WITH_INITIALIZATION = "initialization included (steps / time)"
+WITH_INITIALIZATION = "including initialization (steps / time)"
 
 
 @dataclass(frozen=True)
-class DisplayTable:
+class PanelTable:
     """One panel's table and verdicts, ready to be shown: every cell and line is plain text without control characters.
 
-    `head` names the baseline, `lines` hold a verdict each, `evidence` the numbers behind them.
+    `head` names the baseline, `lines` hold a verdict each, `numbers` the numbers behind them.
     """
 
     setting: str
@@ -31,25 +31,25 @@ class DisplayTable:
     rows: tuple[tuple[str, ...], ...]
     head: str
     lines: tuple[str, ...]
-    evidence: tuple[Table, ...]
+    numbers: tuple[Table, ...]
 
 
-def display_rows(comparison: Results) -> tuple[DisplayTable, ...]:
+def panel_tables(comparison: Results) -> tuple[PanelTable, ...]:
     """Return one table per panel; the terminal, summary.md and the report show these very cells and lines."""
     return tuple(_display(comparison, panel) for panel in comparison.panels)
 
 
-def across_rows(comparison: Results) -> tuple[Table, ...]:
+def across_tables(comparison: Results) -> tuple[Table, ...]:
     """Return what each scheme does over several settings, nothing where there are none."""
-    return tuple(across_table(of) for of in comparison.across)
+    return tuple(across_table(across) for across in comparison.across)
 
 
 def across_remarks(comparison: Results) -> tuple[str, ...]:
-    """Return what a reader of `across_rows` must know of their intervals."""
-    return tuple(dict.fromkeys(remark for of in comparison.across if (remark := across_remark(of))))
+    """Return what a reader of `across_tables` must know of their intervals."""
+    return tuple(dict.fromkeys(remark for across in comparison.across if (remark := across_remark(across))))
 
 
-def _display(comparison: Results, panel: Panel) -> DisplayTable:
+def _display(comparison: Results, panel: Panel) -> PanelTable:
     survivals, judged = comparison.survivals[panel], comparison.judgements[panel]
     # The summary goes by setting: schemes at an lr of their own would stand in the order of those.
     by_scheme = {row["scheme"]: row for row in panel.rows(comparison.summary).to_dict("records")}
@@ -58,7 +58,7 @@ def _display(comparison: Results, panel: Panel) -> DisplayTable:
     rates = panel.rule == "own lr"
     costly = any(row["initialization_steps"] > 0 for row in rows)
     columns = [_cells(row, comparison.baseline, survivals[row["scheme"]], costly=costly) for row in rows]
-    return DisplayTable(
+    return PanelTable(
         setting=printable(str(panel)),
         headers=("scheme", *["lr"] * rates, *_headers(comparison, panel, costly=costly), *["failed"] * failed),
         rows=tuple(
@@ -67,7 +67,7 @@ def _display(comparison: Results, panel: Panel) -> DisplayTable:
         ),
         head=verdict_head(judged, comparison.baseline),
         lines=verdict_lines(judged),
-        evidence=evidence_tables(judged, survivals, comparison.baseline),
+        numbers=numbers_behind(judged, survivals, comparison.baseline),
     )
 
 
@@ -100,7 +100,7 @@ def _steps_cell(row: dict[Any, Any], survival: Survival) -> str:
     if watched == 0:
         return f"{NOTHING} (0/0)"
     if pd.isna(median):
-        return f"{'not by half' if row['reached'] else 'never'} ({row['reached']}/{watched})"
+        return f"{'fewer than half' if row['reached'] else 'never'} ({row['reached']}/{watched})"
     between = survival.median.interval
     said = f"{median}" if between is None else f"{median} {interval(between.low, between.high, 0)}"
     return f"{said} ({row['reached']}/{watched})"

@@ -1,4 +1,4 @@
-"""Judgements in lines that people read: the baseline named once, then a line per scheme."""
+"""Verdicts as lines of text: the baseline named once, then one line per scheme."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,25 +14,25 @@ TESTED = frozenset({"better", "worse", "faster", "slower", "learns", "reaches", 
 # Kinds that would read of accuracy and of steps alike.
 _AMBIGUOUS = frozenset({"no difference", "too few seeds", "nothing to compare"})
 _GROUPS: tuple[tuple[Kind, str], ...] = (
-    ("learns", "learning where it does not"),
+    ("learns", "learning where the baseline does not"),
     ("better", "better"),
     ("worse", "worse"),
     ("does not learn", "not learning"),
     ("no difference", "no detectable difference"),
-    ("too few seeds", "too few seeds to tell"),
+    ("too few seeds", "too few seeds"),
     ("nothing to compare", "nothing to compare"),
 )
 
 
 def verdict_head(judged: Sequence[Judgement], baseline: str) -> str:
-    """Return what stands above the lines: the baseline, how it was compared, or why it was not."""
+    """Return the line above the verdicts: the baseline and how it was compared, or why there is no verdict."""
     if not judged:
-        return f"No verdict: {printable(baseline)} is the baseline, and there is no other scheme to hold against it."
+        return f"No verdict: {printable(baseline)} is the baseline, and there is no other scheme to compare with it."
     if judged[0].absent:
-        return f"No verdict: the baseline {printable(baseline)} has no trial here to compare with."
+        return f"No verdict: the baseline {printable(baseline)} has no trial here."
     family = sum(of.accuracy.p is not None for of in judged)
     adjusted = f"; p adjusted by Holm over {family} schemes" if family > 1 else ""
-    return f"Against {printable(baseline)}, seed by seed{adjusted}:"
+    return f"Against {printable(baseline)}, paired by seed{adjusted}:"
 
 
 def verdict_lines(judged: Sequence[Judgement]) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def verdict_lines(judged: Sequence[Judgement]) -> tuple[str, ...]:
 
 
 def overview(judged: Sequence[Judgement], baseline: str) -> str:
-    """Return one sentence of who is better, worse or neither than the baseline in accuracy."""
+    """Return one sentence on which schemes are better or worse than the baseline in accuracy, or neither."""
     if not judged or judged[0].absent:
         return verdict_head(judged, baseline)
     groups: dict[str, list[str]] = defaultdict(list)
@@ -67,7 +67,7 @@ def _told(verdict: Verdict) -> str:
 
 
 def _pairs(judged: Sequence[Judgement]) -> str:
-    """Return the seeds in pairs, all of them: what a scheme lost of them its own line tells."""
+    """Return the number of paired seeds; each scheme's own line reports how many of its pairs are lost."""
     counts = {of.accuracy_comparison.learned.scheme.n for of in judged}
     low, high = min(counts), max(counts)
-    return f"{'' if low == high else f'{low} to '}{counted(high, 'seed')}, in pairs"
+    return f"{'' if low == high else f'{low} to '}{counted(high, 'seed')}, paired"

@@ -1,4 +1,4 @@
-"""The numbers behind the verdicts as tables of text, for the report and for summary.md."""
+"""Tables of the numbers behind the verdicts, and of the aggregates over several settings."""
 
 from collections.abc import Sequence
 
@@ -10,107 +10,127 @@ from initbench.analysis.statistics.survival import Survival
 from initbench.core.text import printable
 from initbench.report.cells import NOTHING, Table, estimate_cell, interval, measure_cell, p_cell
 
-_BESIDE = ("log-rank p", "first p")
-_MANY_SEEDS = 20  # from here on the bootstrap of several settings holds what it says
+_ACCURACY_HEADERS = (
+    "scheme",
+    "pairs",
+    "difference (points)",
+    "bootstrap-t",
+    "p",
+    "p (Holm)",
+    "better in a pair",
+    "correlation",
+)
+_STEPS_HEADERS = (
+    "scheme",
+    "pairs",
+    "difference (steps)",
+    "bootstrap-t",
+    "times as fast",
+    "p",
+    "p (Holm)",
+    "log-rank p",
+    "first p",
+)
+_MANY_SEEDS = 20  # from here on the bootstrap over several settings has its nominal coverage
 
 
-def evidence_tables(judged: Sequence[Judgement], survivals: dict[str, Survival], baseline: str) -> tuple[Table, ...]:
-    """Return what the verdicts of a panel rest on: accuracies in pairs, then steps in pairs, then steps by scheme."""
+def numbers_behind(judged: Sequence[Judgement], survivals: dict[str, Survival], baseline: str) -> tuple[Table, ...]:
+    """Return the numbers behind a panel's verdicts: accuracies in pairs, steps in pairs, then steps by scheme."""
     return (*_pairs_tables(judged, baseline), _survival_table(survivals, baseline)) if survivals else ()
 
 
-def across_table(of: Across) -> Table:
+def across_table(across: Across) -> Table:
     """Return the aggregates of each scheme over several settings."""
     return Table(
-        caption="Test accuracy; " + "; ".join(printable(str(panel)) for panel in of.panels),
-        headers=("scheme", "seeds × settings", "interquartile mean", "chance of a better trial than the baseline's"),
-        rows=tuple(_across_row(of, scheme) for scheme in of.scores),
+        caption="Test accuracy; " + "; ".join(printable(str(panel)) for panel in across.panels),
+        headers=("scheme", "seeds × settings", "interquartile mean", "probability of a better trial than the baseline"),
+        rows=tuple(_across_row(across, scheme) for scheme in across.scores),
     )
 
 
-def across_remark(of: Across) -> str:
+def across_remark(across: Across) -> str:
     """Return a sentence on the coverage of the intervals across settings, "" where seeds are many."""
-    if of.seeds >= _MANY_SEEDS:
+    if across.seeds >= _MANY_SEEDS:
         return ""
-    coverage = simulated_coverage(of.seeds)
+    coverage = simulated_coverage(across.seeds)
     if coverage is None:
         return f"Across settings, no interval below {LEAST_SEEDS} seeds."
-    return f"Across settings, {of.seeds} seeds: expect a 95 % bootstrap interval to cover about {coverage}."
+    return f"Across settings, {across.seeds} seeds: expect a 95 % bootstrap interval to cover about {coverage}."
 
 
 def _pairs_tables(judged: Sequence[Judgement], baseline: str) -> tuple[Table, ...]:
-    told = [of for of in judged if not of.absent]
-    if not told:
+    compared = [judgement for judgement in judged if not judgement.absent]
+    if not compared:
         return ()
     against = printable(baseline)
     accuracy = Table(
         caption=f"Accuracy against {against}",
-        headers=("scheme", "pairs", "points more", "bootstrap-t", "p", "p (Holm)", "better in a pair", "correlation"),
-        rows=tuple(_accuracy_row(of) for of in told),
+        headers=_ACCURACY_HEADERS,
+        rows=tuple(_accuracy_row(judgement) for judgement in compared),
     )
     steps = Table(
         caption=f"Steps against {against}",
-        headers=("scheme", "pairs", "steps more", "bootstrap-t", "times as fast", "p", "p (Holm)", *_BESIDE),
-        rows=tuple(_steps_row(of) for of in told),
+        headers=_STEPS_HEADERS,
+        rows=tuple(_steps_row(judgement) for judgement in compared),
     )
     return accuracy, steps
 
 
-def _accuracy_row(of: Judgement) -> tuple[str, ...]:
-    pairs = of.accuracy_comparison.pairs
+def _accuracy_row(judgement: Judgement) -> tuple[str, ...]:
+    pairs = judgement.accuracy_comparison.pairs
     return (
-        printable(of.scheme),
+        printable(judgement.scheme),
         _count(pairs),
         estimate_cell(pairs.difference, 1, scale=100),
         _bootstrap(pairs, 100, 1),
         p_cell(pairs.p),
-        p_cell(of.accuracy.p),
+        p_cell(judgement.accuracy.p),
         measure_cell(pairs.improvement, 2),
         measure_cell(pairs.correlation, 2),
     )
 
 
-def _steps_row(of: Judgement) -> tuple[str, ...]:
-    speed = of.speed_comparison
+def _steps_row(judgement: Judgement) -> tuple[str, ...]:
+    speed = judgement.speed_comparison
     return (
-        printable(of.scheme),
+        printable(judgement.scheme),
         _count(speed.restricted),
         estimate_cell(speed.restricted.difference, 0),
         _bootstrap(speed.restricted, 1, 0),
         measure_cell(speed.factor, 2),
         p_cell(speed.restricted.p),
-        p_cell(of.speed.p),
+        p_cell(judgement.speed.p),
         p_cell(speed.logrank_p),
         p_cell(speed.first_p),
     )
 
 
 def _survival_table(survivals: dict[str, Survival], baseline: str) -> Table:
-    budget = max(of.budget for of in survivals.values())
+    budget = max(survival.budget for survival in survivals.values())
     return Table(
         caption=f"Steps to the target within {budget:g} steps",
         headers=("scheme", "trials", "share reached", "median", "restricted mean", "expected running time"),
         rows=tuple(
             (
                 printable(scheme) + (" (baseline)" if scheme == baseline else ""),
-                str(of.reached.n),
-                measure_cell(of.reached.share, 2),
-                measure_cell(of.median, 0),
-                estimate_cell(of.restricted_mean, 0),
-                measure_cell(of.expected_running_time, 0),
+                str(survival.reached.n),
+                measure_cell(survival.reached.share, 2),
+                measure_cell(survival.median, 0),
+                estimate_cell(survival.restricted_mean, 0),
+                measure_cell(survival.expected_running_time, 0),
             )
-            for scheme, of in survivals.items()
+            for scheme, survival in survivals.items()
         ),
     )
 
 
-def _across_row(of: Across, scheme: str) -> tuple[str, ...]:
-    n, k = of.scores[scheme].shape
-    chance = of.improvement.get(scheme)
+def _across_row(across: Across, scheme: str) -> tuple[str, ...]:
+    n, k = across.scores[scheme].shape
+    chance = across.improvement.get(scheme)
     return (
-        printable(scheme) + (" (baseline)" if scheme == of.baseline else ""),
+        printable(scheme) + (" (baseline)" if scheme == across.baseline else ""),
         f"{n} × {k}",
-        measure_cell(of.middle[scheme], 3),
+        measure_cell(across.middle[scheme], 3),
         NOTHING if chance is None else measure_cell(chance, 2),
     )
 

@@ -3,7 +3,7 @@
 import re
 
 from initbench.report.document import Document
-from initbench.report.tables import DisplayTable
+from initbench.report.tables import PanelTable
 
 # What LaTeX reads as commands, what its old fonts print as something else, and the signs that our cells use.
 _LATEX = {
@@ -60,7 +60,7 @@ def _written(match: re.Match[str]) -> str:
     return match[0] + r"\kern0pt{}"  # which parts them in LuaTeX, too
 
 
-def _latex_table(table: DisplayTable) -> str:
+def _latex_table(table: PanelTable) -> str:
     columns = "l" + "r" * (len(table.headers) - 1)
     return "\n".join([
         r"\begin{table}",

@@ -61,7 +61,7 @@ def write_mlflow(comparison: Results, folder: Path) -> None:
     database = folder.resolve() / DATABASE
     if "?" in str(database) or database.is_symlink():
         raise ConfigurationError(
-            f"SQLite cannot write {database}: a link, or a ? in the path; choose another --output."
+            f"SQLite cannot write {database}: it is a link or has a ? in its path; pass another --output."
         )
     with writing(database):
         folder.mkdir(parents=True, exist_ok=True)
@@ -177,5 +177,5 @@ def _answers(uri: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
         yield
     except errors as error:
         place = without_password(uri)
-        told = str(error).replace(uri, place).strip().partition("\n")[0]
-        raise ConfigurationError(f"MLflow at {place} did not take the runs: {told[:200]}") from None
+        reason = str(error).replace(uri, place).strip().partition("\n")[0]
+        raise ConfigurationError(f"MLflow at {place} rejected the runs: {reason[:200]}") from None

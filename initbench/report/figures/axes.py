@@ -39,7 +39,7 @@ def step_axis(ax: Axes, last: int) -> None:
 
 
 def log_pays(values: Floats) -> bool:
-    """Say whether values are positive and span a factor of ten or more."""
+    """Return whether values are positive and span a factor of ten or more."""
     finite = values[np.isfinite(values)]
     return bool(len(finite) and finite.min() > 0 and finite.max() >= 10 * finite.min())
 
@@ -68,16 +68,16 @@ def within_window(values: Floats) -> Floats:
     return np.where(values > 0, np.clip(values, *WINDOW), values) if inside.any() else values
 
 
-def cut_said(values: Floats) -> str:
-    """Say how far values reach beyond the window, on lines of their own; nothing where they do not."""
+def cut_note(values: Floats) -> str:
+    """Return a note on how far values reach beyond the window, on its own lines; empty where they do not."""
     shown = values[np.isfinite(values) & (values > 0)]
     kept = within_window(shown)
     ends = [
-        f"the lowest is {shown.min():.2g}" if (kept > shown).any() else "",
-        f"the highest is {shown.max():.2g}" if (kept < shown).any() else "",
+        f"lowest value {shown.min():.2g}" if (kept > shown).any() else "",
+        f"highest value {shown.max():.2g}" if (kept < shown).any() else "",
     ]
-    said = ",\n".join(end for end in ends if end)
-    return f"\ncut: {said}" if said else ""
+    note = ",\n".join(end for end in ends if end)
+    return f"\naxis cut: {note}" if note else ""
 
 
 def _log_y(ax: Axes, low: float, high: float) -> None:
@@ -110,12 +110,12 @@ def scheme_axis(ax: Axes, looks: Sequence[Look], head: str, counts: Sequence[str
 def layer_axis(ax: Axes, layers: Sequence[str]) -> Axes:
     """Name the layers along x, some of them where they are many."""
     every = max(1, -(-len(layers) // 16))  # more would touch, on a paper first
-    names = told_apart(layers)[::every]
+    names = short_names(layers)[::every]
     ax.set_xticks(range(0, len(layers), every), names, rotation=45, ha="right", rotation_mode="anchor")
     return ax
 
 
-def told_apart(names: Sequence[str], most: int = 24) -> list[str]:
+def short_names(names: Sequence[str], most: int = 24) -> list[str]:
     """Return names short enough for an axis: where they are long, without the path that all share, then both ends."""
     paths = [printable(name).split(".") for name in names]
     if any(len(".".join(path)) > most for path in paths):
@@ -134,7 +134,7 @@ def spread(count: int) -> Floats:
     return np.linspace(-0.27, 0.27, count) if count > 1 else np.zeros(count)
 
 
-def say(ax: Axes, sentence: str) -> Axes:
+def write_note(ax: Axes, sentence: str) -> Axes:
     """Write a sentence where there is nothing to draw."""
     ax.text(0.5, 0.5, sentence, transform=ax.transAxes, ha="center", va="center", color=REFERENCE_COLOUR)
     return ax
@@ -185,7 +185,7 @@ def renderer(figure: Figure) -> Any:  # noqa: ANN401 - untyped in matplotlib
 
 
 def scheme_entry(look: Look, label: str = "") -> Entry:
-    """Return the legend entry of a scheme, by its own label unless told another."""
+    """Return the legend entry of a scheme, by its own label unless another is given."""
     how: dict[str, Any] = {"color": look.colour, "linestyle": look.dash, "linewidth": look.width}
     return Line2D([], [], marker=look.marker, markersize=5, gid=f"{look.gid}.label", **how), label or look.label
 

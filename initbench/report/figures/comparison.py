@@ -30,7 +30,7 @@ from initbench.report.figures.axes import (
     scheme_entry,
 )
 from initbench.report.figures.labels import label_ends
-from initbench.report.figures.picture import Picture, explain, house_style, moments, sheet, titled
+from initbench.report.figures.picture import Picture, explain, finished_picture, house_style, moments, panel_figure
 from initbench.report.figures.style import SCREEN, Look, Style, looks
 
 # A step of a bad start can cost 1e5 nats for once; beyond ten times the loss of a uniform guess the axis is cut, and
@@ -143,7 +143,7 @@ def _view(comparison: Results, trials: pd.DataFrame, key: Sequence[str]) -> View
 def _drawn(draw: Draw, view: View, suffix: str) -> Picture:
     with house_style(view.style):
         kind, caption, figure = draw(view)
-        return titled(kind + suffix, caption, view.title, figure, view.style)
+        return finished_picture(kind + suffix, caption, view.title, figure, view.style)
 
 
 def _loss(view: View) -> tuple[str, str, Figure]:
@@ -165,14 +165,14 @@ def _losses(view: View) -> Floats:
 
 def _losses_drawn(view: View, *, log: bool) -> Figure:
     classes = _classes(view)
-    figure, axes = sheet(2, view.style)
+    figure, axes = panel_figure(2, view.style)
     points = view.points
     ceiling = CEILING * math.log(classes)
     for ax, column, name in zip(axes, ("train_loss", "val_loss"), ("training", "validation"), strict=True):
         plots.curves(ax, points, column, view.looks, view.diverged, ceiling)
         ax.axhline(math.log(classes), **plots.REFERENCE, zorder=2.5)
         fit_y(ax, _losses(view), log=log)
-        cut = f", cut: the highest is {points[column].max():.3g}" if (points[column] > ceiling).any() else ""
+        cut = f", axis cut: highest value {points[column].max():.3g}" if (points[column] > ceiling).any() else ""
         ax.set_title(f"{name} loss (nats){cut}", loc="left")
     axes[1].tick_params(labelleft=False)
     _explain_curves(view, axes[1], [reference_entry(f"ln {classes} = {math.log(classes):.3f}, a uniform guess")])
@@ -181,7 +181,7 @@ def _losses_drawn(view: View, *, log: bool) -> Figure:
 
 def _accuracy(view: View) -> tuple[str, str, Figure]:
     target = _target(view)
-    figure, (ax,) = sheet(1, view.style)
+    figure, (ax,) = panel_figure(1, view.style)
     plots.curves(ax, view.points, "val_accuracy", view.looks, view.diverged)
     ax.axhline(target, **plots.REFERENCE, zorder=2.5)
     ax.set_ylim(-0.02, 1.02)
@@ -192,23 +192,23 @@ def _accuracy(view: View) -> tuple[str, str, Figure]:
 
 def _survival(view: View) -> tuple[str, str, Figure]:
     watched = view.trials[view.trials["outcome"] != "failed"]
-    figure, (ax,) = sheet(1, view.style)
+    figure, (ax,) = panel_figure(1, view.style)
     plots.survival(ax, view.trials, view.looks)
     n = _span(watched.groupby("scheme").size())
-    told = f"line: Kaplan-Meier; band, from first to last arrival:\npointwise 95 % (Clopper-Pearson), n = {n}"
+    note = f"line: Kaplan-Meier; band, from first to last arrival:\npointwise 95 % (Clopper-Pearson), n = {n}"
     missed = watched["steps_to_target"].isna().any()
     marks = [mark_entry("|", "not reached by the end", markersize=10, markeredgewidth=1.6)] if missed else []
     here = set(watched["scheme"])
     labels = [(look, look.label) for scheme, look in view.looks.items() if scheme in here]
-    _explain(view, ax, labels, marks, told)
-    return "survival", f"Share of trials not yet at validation accuracy {_target(view):g}", figure
+    _explain(view, ax, labels, marks, note)
+    return "survival", f"Share of trials that have not reached validation accuracy {_target(view):g}", figure
 
 
 def _steps(view: View) -> tuple[str, str, Figure]:
     entries = [
         mark_entry("o", "one seed", markersize=4),
         mark_entry(">", "not reached by the end", markerfacecolor="none"),
-        mark_entry("x", "diverged before it reached"),
+        mark_entry("x", "diverged before reaching it"),
         mark_entry("|", "Kaplan-Meier median", markersize=12, markeredgewidth=3),
     ]
     figure, ax = _rows_sheet(view, entries)
@@ -221,7 +221,7 @@ def _final(view: View) -> tuple[str, str, Figure]:
     guess = next(record.data.guess for record in view.comparison.records if record.trial.id in here)
     entries = [
         mark_entry("o", "one seed", markersize=4, alpha=0.5),
-        mark_entry("D", "mean and its 95 % t interval", markersize=6),
+        mark_entry("D", "mean with 95 % t interval", markersize=6),
         reference_entry(f"most frequent class: {guess:.3f}"),
     ]
     figure, ax = _rows_sheet(view, entries)
@@ -237,9 +237,9 @@ def _lr(view: View) -> tuple[str, str, Figure]:
     entries = [scheme_entry(look) for look in view.present.values()]
     entries.append(mark_entry("x", "some trials diverged at this lr"))
     tuning = "\n(tuning seeds)" if set(view.trials["trial"]) - set(view.comparison.trials["trial"]) else ""
-    told = f"mean over finished trials and its 95 % t\ninterval; schemes of one lr side by side{tuning}"
-    figure, (ax,) = sheet(1, view.style)
-    explain(figure, entries, told, view.style)
+    note = f"mean over finished trials with 95 % t\ninterval; schemes at one lr side by side{tuning}"
+    figure, (ax,) = panel_figure(1, view.style)
+    explain(figure, entries, note, view.style)
     plots.lr_sensitivity(ax, view.trials, view.looks)
     return "lr", "Final validation loss against lr", figure
 
@@ -247,7 +247,7 @@ def _lr(view: View) -> tuple[str, str, Figure]:
 def _profile(view: View, of: Across) -> tuple[str, str, Figure]:
     entries = [scheme_entry(look) for scheme, look in view.looks.items() if scheme in of.scores]
     band = f"band: pointwise 95 % bootstrap, n = {of.seeds}\nseeds or more in each of {len(of.panels)} settings"
-    figure, (ax,) = sheet(1, view.style)
+    figure, (ax,) = panel_figure(1, view.style)
     explain(figure, entries, band, view.style)
     plots.profile(ax, of.profiles, view.looks)
     return "profile", "Share of trials above each test accuracy", figure
@@ -277,14 +277,14 @@ def _band_title(view: View) -> str:
     sizes = view.points.groupby("scheme")["trial"].nunique()
     high = int(sizes.max()) if len(sizes) else 0
     if high < 2:
-        return "line: the one seed"
+        return "line: a single seed"
     thin = "seeds" if high <= plots.SEEDS_DRAWN else f"{plots.SEEDS_DRAWN} seeds"
     mean = "their mean" if high <= plots.SEEDS_DRAWN else "mean of all"
     return f"thin: {thin}; thick: {mean}, while all last;\nband: 95 % t interval of the mean, n = {_span(sizes)}"
 
 
 def _span(sizes: "pd.Series[int]") -> str:
-    """Say how many seeds the schemes have."""
+    """Return how many seeds the schemes have."""
     low, high = (int(sizes.min()), int(sizes.max())) if len(sizes) else (0, 0)
     return f"{low} seeds" if low == high else f"{low} to {high} seeds"
 

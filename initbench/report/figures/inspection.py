@@ -15,14 +15,14 @@ from initbench.report.figures.inspection_plots import Ridge, ridge_of
 from initbench.report.figures.picture import (
     MOMENTS,
     Picture,
-    band_said,
+    band_note,
     explain,
-    head,
+    finished_picture,
     house_style,
     line_entries,
+    moment_title,
     moments,
-    sheet,
-    titled,
+    panel_figure,
 )
 from initbench.report.figures.style import SCREEN, Style, looks
 
@@ -47,13 +47,13 @@ def _of_model(inspection: Inspection, model: str, layers: pd.DataFrame, suffix: 
     title = printable(f"{model}; {inspection.source}")
     with house_style(style):
         drawn = moments(layers, _looks(inspection), style)
-        yield titled("signal" + suffix, "Signal at step 0 by layer", title, drawn, style)
+        yield finished_picture("signal" + suffix, "Signal at step 0 by layer", title, drawn, style)
         drawn = _cosine(inspection, layers, style)
-        yield titled("cosine" + suffix, "Are inputs still told apart, by layer", title, drawn, style)
+        yield finished_picture("cosine" + suffix, "Similarity of different inputs by layer", title, drawn, style)
         panels = _panels(inspection, model)
         if panels:
             drawn = _ridges(panels, _looks(inspection), style)
-            yield titled("ridges" + suffix, _ridges_caption(inspection, model), title, drawn, style)
+            yield finished_picture("ridges" + suffix, _ridges_caption(inspection, model), title, drawn, style)
 
 
 def _along(inspection: Inspection, style: Style) -> Iterator[Picture]:
@@ -64,12 +64,12 @@ def _along(inspection: Inspection, style: Style) -> Iterator[Picture]:
     title = printable(f"{' … '.join(ends)}; {inspection.source}")
     with house_style(style):
         caption = f"Signal at step 0 against {inspection.axis}"
-        yield titled("scan", caption, title, _scan(inspection, places, style), style)
-        caption = f"Are inputs still told apart at the last hidden layer, against {inspection.axis}"
-        yield titled("cosine", caption, title, _cosine(inspection, places, style), style)
+        yield finished_picture("scan", caption, title, _scan(inspection, places, style), style)
+        caption = f"Similarity of different inputs at the last hidden layer against {inspection.axis}"
+        yield finished_picture("cosine", caption, title, _cosine(inspection, places, style), style)
         if inspection.axis == "width":
             caption = "Coordinates against width: root mean square of z at step 0"
-            yield titled("coordinates", caption, title, _coordinates(inspection, places, style), style)
+            yield finished_picture("coordinates", caption, title, _coordinates(inspection, places, style), style)
 
 
 def _looks(inspection: Inspection) -> plots.Looks:
@@ -78,8 +78,8 @@ def _looks(inspection: Inspection) -> plots.Looks:
 
 def _cosine(inspection: Inspection, frame: pd.DataFrame, style: Style) -> Figure:
     of_all = _looks(inspection)
-    figure, axes = sheet(2, style)
-    explain(figure, line_entries(frame, ("cosine",), of_all), band_said(frame, "mean (of ranks: geometric)"), style)
+    figure, axes = panel_figure(2, style)
+    explain(figure, line_entries(frame, ("cosine",), of_all), band_note(frame, "mean (of ranks: geometric)"), style)
     heads = {"cosine": "mean cosine between inputs", "effective_rank": "effective rank"}
     for ax, (column, said) in zip(axes, heads.items(), strict=True):
         if inspection.axis:
@@ -93,23 +93,23 @@ def _cosine(inspection: Inspection, frame: pd.DataFrame, style: Style) -> Figure
 
 def _scan(inspection: Inspection, places: pd.DataFrame, style: Style) -> Figure:
     of_all = _looks(inspection)
-    figure, axes = sheet(2, style)
-    explain(figure, line_entries(places, tuple(MOMENTS), of_all), band_said(places, "geometric mean"), style)
+    figure, axes = panel_figure(2, style)
+    explain(figure, line_entries(places, tuple(MOMENTS), of_all), band_note(places, "geometric mean"), style)
     heads = ("forward moment {}, last hidden layer", "gradient moment {}, first layer")
     for ax, (column, symbol), said in zip(axes, MOMENTS.items(), heads, strict=True):
         inspection_plots.by_place(ax, places, column, of_all, inspection.axis)
-        head(ax, said.format(symbol), places[column])
+        moment_title(ax, said.format(symbol), places[column])
     return figure
 
 
 def _coordinates(inspection: Inspection, places: pd.DataFrame, style: Style) -> Figure:
     of_all = _looks(inspection)
     heads = {"first": "first layer", "hidden": "last hidden layer", "output": "output"}
-    figure, axes = sheet(3, style)
-    explain(figure, line_entries(places, tuple(heads), of_all), band_said(places, "geometric mean"), style)
+    figure, axes = panel_figure(3, style)
+    explain(figure, line_entries(places, tuple(heads), of_all), band_note(places, "geometric mean"), style)
     for ax, (column, said) in zip(axes, heads.items(), strict=True):
         inspection_plots.by_place(ax, places, column, of_all, inspection.axis)
-        head(ax, said, places[column])
+        moment_title(ax, said, places[column])
     return figure
 
 
@@ -149,8 +149,8 @@ def _ridges_caption(inspection: Inspection, model: str) -> str:
     left_out = len(inspection.schemes) - MOST_PANELS
     depth = max((len(of.step_zero.layers) for of in inspection.observed if of.model == model), default=0)
     parts: Sequence[str] = (
-        "Distribution of z by layer, each to its own peak",
+        "Distribution of z by layer, each scaled to its peak",
         f"{MOST_LAYERS} of {depth} layers" if depth > MOST_LAYERS else "",
-        f"the first {MOST_PANELS} schemes, {left_out} more left out" if left_out > 0 else "",
+        f"first {MOST_PANELS} schemes, {left_out} more not shown" if left_out > 0 else "",
     )
     return "; ".join(part for part in parts if part)

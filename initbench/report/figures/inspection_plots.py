@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from initbench.analysis.statistics.intervals import Floats
 from initbench.records.record import REACH, LayerStatistics
-from initbench.report.figures.axes import PLAIN, layer_axis, told_apart, wrapped
+from initbench.report.figures.axes import PLAIN, layer_axis, short_names, wrapped
 from initbench.report.figures.plots import Looks, lines
 from initbench.report.figures.style import Look
 
@@ -105,7 +105,7 @@ def ridges(ax: Axes, rows: Sequence[Ridge], look: Look, room: float, *, named: b
         said = f"{row.rms:.2g}" if np.isfinite(row.rms) else "not finite"
         ax.text(1.03, -place, said, transform=ax.get_yaxis_transform(), va="center", fontsize=7)
     ax.text(1.03, 1.0, "rms", transform=ax.get_yaxis_transform(), va="center", fontsize=7, style="italic")
-    names = told_apart([row.layer for row in rows], 20) if named else [""] * len(rows)
+    names = short_names([row.layer for row in rows], 20) if named else [""] * len(rows)
     ax.set_yticks([-place for place in range(len(rows))], names)
     ax.set_ylim(0.3 - len(rows), RISE + 0.1)
     ax.set_xlim(-reach, reach)

@@ -1,4 +1,4 @@
-"""What figures of a comparison and of an inspection share: a sheet with its legend, its files, moments in lines."""
+"""What the figures of a comparison and of an inspection share: panels, legend, files, moments by layer."""
 
 import io
 import warnings
@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from initbench.report.figures import plots
 from initbench.report.figures.axes import (
     Entry,
-    cut_said,
+    cut_note,
     legend,
     mark_entry,
     reference_entry,
@@ -72,7 +72,7 @@ def file_of(name: str, format_: str) -> str:
     return f"plots/{name}.{format_}"
 
 
-def titled(name: str, caption: str, title: str, figure: Figure, style: Style = SCREEN) -> Picture:
+def finished_picture(name: str, caption: str, title: str, figure: Figure, style: Style = SCREEN) -> Picture:
     """Put the caption and, below it, what is shown above a figure whose style has titles, and fix its layout."""
     if style.titled:
         shown = wrapped(title, int(TITLE_CHARACTERS * figure.get_figwidth()))
@@ -85,7 +85,7 @@ def titled(name: str, caption: str, title: str, figure: Figure, style: Style = S
     return Picture(name, f"{caption}: {title}", figure, style)
 
 
-def sheet(panels: int, style: Style = SCREEN) -> tuple[Figure, Sequence[Axes]]:
+def panel_figure(panels: int, style: Style = SCREEN) -> tuple[Figure, Sequence[Axes]]:
     """Return a figure of so many panels."""
     size = (style.widths[panels - 1], style.height)
     figure = Figure(figsize=size, dpi=style.dpi, layout="constrained")
@@ -99,17 +99,17 @@ def explain(figure: Figure, entries: Sequence[Entry], title: str, style: Style =
 
 def moments(layers: pd.DataFrame, looks: plots.Looks, style: Style = SCREEN) -> Figure:
     """Draw forward and gradient moment by layer, a line per scheme."""
-    figure, axes = sheet(2, style)
-    explain(figure, line_entries(layers, tuple(MOMENTS), looks), band_said(layers, "geometric mean"), style)
+    figure, axes = panel_figure(2, style)
+    explain(figure, line_entries(layers, tuple(MOMENTS), looks), band_note(layers, "geometric mean"), style)
     for ax, (column, symbol) in zip(axes, MOMENTS.items(), strict=True):
         plots.signal(ax, layers, column, looks)
-        head(ax, f"{column.replace('_', ' ')} {symbol}", layers[column])
+        moment_title(ax, f"{column.replace('_', ' ')} {symbol}", layers[column])
     return figure
 
 
-def head(ax: Axes, text: str, values: pd.Series) -> None:
+def moment_title(ax: Axes, text: str, values: pd.Series) -> None:
     """Write above a drawing of moments what it shows, and how far they go where its axis is cut."""
-    ax.set_title(text + cut_said(values.to_numpy(dtype=np.float64)), loc="left")
+    ax.set_title(text + cut_note(values.to_numpy(dtype=np.float64)), loc="left")
 
 
 def line_entries(frame: pd.DataFrame, columns: Sequence[str], looks: plots.Looks) -> list[Entry]:
@@ -118,18 +118,18 @@ def line_entries(frame: pd.DataFrame, columns: Sequence[str], looks: plots.Looks
     entries = [scheme_entry(look) for scheme, look in looks.items() if scheme in here]
     predicted = [f"{column}_predicted" for column in columns if f"{column}_predicted" in frame]
     if frame[predicted].notna().any(axis=None):
-        entries.append(reference_entry("predicted, where a formula exists"))
+        entries.append(reference_entry("predicted, where a closed form exists"))
     if (frame[list(columns)] == 0).any(axis=None):
-        entries.append(mark_entry("v", "exactly 0, off the axis"))
+        entries.append(mark_entry("v", "exactly 0 (off the axis)"))
     if frame[list(columns)].isna().any(axis=None):
-        entries.append(mark_entry("x", "not a finite number"))
+        entries.append(mark_entry("x", "not finite"))
     return entries
 
 
-def band_said(frame: pd.DataFrame, mean: str) -> str:
-    """Say what lines and bands are."""
+def band_note(frame: pd.DataFrame, mean: str) -> str:
+    """Return what lines and bands are."""
     seeds = frame["seed"].nunique()
-    return f"line: {mean};\nband: its 95 % t interval, n = {seeds} seeds" if seeds > 1 else "line: the one seed"
+    return f"line: {mean};\nband: 95 % t interval, n = {seeds} seeds" if seeds > 1 else "line: a single seed"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The drawings: data and axes in, axes out. Frames are those of one setting, looks those of all schemes.
+"""The plots: data and axes in, axes out. Frames are those of one setting, looks those of all schemes.
 
 Everything drawn of one scheme has an id that says whose it is, `scheme<index>.<what>`, of one seed
 `scheme<index>.seed<seed>.<what>`: in an SVG a page can hide a scheme and name a seed.
@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from initbench.analysis.statistics.aggregate import Profile
 from initbench.analysis.statistics.intervals import Floats, censored_median, geometric_band, mean_band, mean_interval
 from initbench.analysis.statistics.survival import survival_curve
-from initbench.report.figures.axes import PLAIN, fit_y, layer_axis, say, scheme_axis, spread, step_axis, within_window
+from initbench.report.figures.axes import (
+    PLAIN,
+    fit_y,
+    layer_axis,
+    scheme_axis,
+    spread,
+    step_axis,
+    within_window,
+    write_note,
+)
 from initbench.report.figures.style import BAND_ALPHA, REFERENCE_COLOUR, SCREEN, SEED_ALPHA, Look, Style
 
 SEEDS_DRAWN = 50  # of a scheme, as lines of their own; mean and band are of all
@@ -38,7 +47,7 @@ def curves(
     caller cuts the axis: a × above it stands there.
     """
     if points.empty:
-        return say(ax, "no trial left a curve")
+        return write_note(ax, "no trial has a curve")
     for look, of_scheme in _by_scheme(points, looks):
         by_trial = of_scheme.pivot_table(index="step", columns="trial", values=column, sort=False).sort_index()
         names = _names(of_scheme, look, column)
@@ -53,12 +62,12 @@ def survival(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
     """Draw the share of trials not yet at the target against step (Kaplan-Meier), with its pointwise 95 % band.
 
     The band goes from the first arrival to the last: elsewhere those of all schemes lie over one another. | at the end
-    of a curve stands for the trials that were watched to the end in vain. Failed trials are not drawn.
+    of a curve marks trials that had not reached the target at the end. Failed trials are not drawn.
     """
     budget = int(trials["steps"].max())
     watched = trials[trials["outcome"] != "failed"]
     if watched.empty:
-        return say(ax, "every trial failed")
+        return write_note(ax, "all trials failed")
     for look, of_scheme in _by_scheme(watched, looks):
         arrived = of_scheme["steps_to_target"].notna().to_numpy(dtype=bool)
         steps = of_scheme["steps_to_target"].astype("float64").fillna(0.0).to_numpy()
@@ -79,9 +88,9 @@ def survival(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
 
 
 def steps_to_target(ax: Axes, trials: pd.DataFrame, looks: Looks, style: Style = SCREEN) -> Axes:
-    """Draw when each seed reached the target: dots, those that never did in a zone at the right, a bar for the median.
+    """Draw when each seed reached the target: a dot per seed, at the right if it did not; a bar at the median.
 
-    Failed trials are not drawn: they do not say when they would have arrived.
+    Failed trials are not drawn: when they would have reached the target is unknown.
     """
     budget = int(trials["steps"].max())
     shown, counts = [], []
@@ -146,7 +155,7 @@ def lines(ax: Axes, frame: pd.DataFrame, column: str, looks: Looks, places: Plac
 def lr_sensitivity(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
     """Draw the final validation loss against lr: mean over finished trials and its 95 % interval.
 
-    × at the top counts against the mean below it: some of the scheme's trials diverged at that rate.
+    × at the top: some of the scheme's trials diverged at that rate, so the mean below it is over survivors.
     """
     rates = sorted(trials["lr"].unique())
     # Schemes stand side by side at a rate, so that their intervals do not hide each other.

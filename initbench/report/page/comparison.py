@@ -1,4 +1,4 @@
-"""The report: one HTML file with everything in it, which asks nothing of the network."""
+"""The page of a comparison: one self-contained HTML file, which loads nothing from the network."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -10,6 +10,7 @@ from initbench.analysis.results import Results
 from initbench.core.text import printable
 from initbench.records.store import write_atomically
 from initbench.report.analysis_plan import analysis_plan
+from initbench.report.definitions import DEFINITIONS
 from initbench.report.document import Document, document_of
 from initbench.report.figures.comparison import looks_of, pictures
 from initbench.report.figures.picture import Picture, file_of
@@ -17,7 +18,6 @@ from initbench.report.page.downloads import downloads
 from initbench.report.page.inline_figures import LINKED, Inlined, kind_of, within_budget
 from initbench.report.page.palette import swatches
 from initbench.report.page.template import page
-from initbench.report.sentences import DEFINITIONS
 from initbench.report.step_zero import step_zero_section
 from initbench.report.table_files import tables_of
 
@@ -120,8 +120,8 @@ def _data(comparison: Results) -> dict[str, str]:
     return {
         printable(record.trial.dataset): (
             f"{record.data.classes} classes; {record.data.train_size} training, {record.data.val_size} validation and "
-            f"{record.data.test_size} test images; always answering the most frequent class is right on "
-            f"{record.data.guess:.3f} of validation; fingerprint {printable(record.trial.fingerprint)}."
+            f"{record.data.test_size} test images; always predicting the most frequent class has a "
+            f"validation accuracy of {record.data.guess:.3f}; fingerprint {printable(record.trial.fingerprint)}."
         )
         for record in comparison.records
     }

@@ -1,4 +1,4 @@
-"""Figures inside a page: no prologue, colours that follow the page, parts that say which scheme and seed they are."""
+"""Figures as SVG inside a page: colours as variables of the page, parts marked with their scheme and seed."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -17,21 +17,21 @@ PIXELS = 1.4  # of the page for a point of a figure, where there is room
 LINKED = ("svg", "png", "pdf")  # formats of figures beside the page, the one that a browser shows best first
 _PLACES = frozenset({"d", "x", "y", "transform", "viewBox", "width", "height"})
 
-# What a figure shows, for those who do not see it; the numbers are in the tables.
+# Text alternatives of the figures; the numbers are in the tables.
 DESCRIPTIONS = {
-    "loss": "Training loss left, validation loss right, against the step: a thin line for each seed, a thick one for "
-    "the mean of a scheme with its 95 % band. curves.csv holds the numbers.",
-    "accuracy": "Validation accuracy against the step: a thin line for each seed, a thick one for the mean of a scheme "
-    "with its 95 % band. curves.csv holds the numbers.",
-    "survival": "For each scheme the share of trials that have not yet reached the target, against the step. The table "
+    "loss": "Training loss left, validation loss right, against the step: a thin line per seed, a thick one per "
+    "scheme for the mean with its 95 % band. curves.csv holds the numbers.",
+    "accuracy": "Validation accuracy against the step: a thin line per seed, a thick one per scheme for the mean with "
+    "its 95 % band. curves.csv holds the numbers.",
+    "survival": "Share of each scheme's trials that have not reached the target, against the step. The table "
     "of steps to the target holds medians and intervals.",
-    "steps_to_target": "A row for each scheme, a dot for each seed at the step at which it reached the target; those "
+    "steps_to_target": "One row per scheme, one dot per seed at the step at which it reached the target; seeds "
     "that did not are at the right. The table of steps to the target holds the numbers.",
-    "final_accuracy": "A row for each scheme: the test accuracy of each seed, their mean and its 95 % interval. The "
+    "final_accuracy": "One row per scheme: the test accuracy of each seed, and their mean with its 95 % interval. The "
     "summary holds the numbers.",
-    "profile": "For each scheme the share of trials above every test accuracy, over all settings.",
-    "lr": "Final validation loss against the learning rate, a line for each scheme with 95 % intervals.",
-    "signal": "Mean square of each layer's output left, of its gradient right, before the first step: a line for each "
+    "profile": "Share of each scheme's trials above each test accuracy, over all settings.",
+    "lr": "Final validation loss against the learning rate, one line per scheme with 95 % intervals.",
+    "signal": "Mean square of each layer's output left, of its gradient right, before the first step: one line per "
     "scheme. layers.csv holds the numbers.",
 }
 DESCRIPTIONS["loss_linear"] = f"{DESCRIPTIONS['loss']} The axis of the loss is linear."
@@ -97,14 +97,14 @@ def inline_svg(picture: Picture) -> str:
 
 
 def _describe(root: ET.Element, picture: Picture) -> None:
-    """Name the figure for those who do not see it, and say what it shows."""
-    told = {"title": picture.caption, "desc": DESCRIPTIONS.get(kind_of(picture.name), "")}
-    for place, (tag, text) in enumerate((tag, text) for tag, text in told.items() if text):
+    """Give the figure a title and a description for screen readers."""
+    texts = {"title": picture.caption, "desc": DESCRIPTIONS.get(kind_of(picture.name), "")}
+    for place, (tag, text) in enumerate((tag, text) for tag, text in texts.items() if text):
         element = ET.Element(tag, id=f"{picture.name}.{tag}")
         element.text = text
         root.insert(place, element)
     root.attrib |= {"role": "img", "aria-labelledby": f"{picture.name}.title"}
-    if told["desc"]:
+    if texts["desc"]:
         root.attrib["aria-describedby"] = f"{picture.name}.desc"
 
 

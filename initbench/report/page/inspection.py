@@ -1,4 +1,4 @@
-"""The page of an inspection: one HTML file with everything in it, which asks nothing of the network."""
+"""The page of an inspection: one self-contained HTML file, which loads nothing from the network."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence
@@ -22,16 +22,17 @@ from initbench.report.step_zero import holds_to, step_zero_section
 FIGURES_BUDGET = 1_700_000  # bytes: under 2 MB with the rest, which a mail takes and a phone opens
 
 DEFINITIONS = {
-    "z, x": "a layer's output before its activation, and what the activation makes of it.",
+    "z, x": "a layer's output before and after its activation.",
     "E[z²], E[(∂z)²]": "mean square over images and units of a layer's output, and of the gradient of the mean loss "
-    "with respect to it. Over seeds the mean is geometric: moments of deep networks spread by factors.",
-    "predicted": "the expectation over draws of the weights from a closed form, starting at the measured input, or at "
-    "the last operation for which there is none. Where no form is known the cell is empty.",
+    "with respect to it. The mean over seeds is geometric, because moments of deep networks vary by factors.",
+    "predicted": "expectation over draws of the weights, from a closed form that starts at the measured input or at "
+    "the last operation without a closed form. Empty where no closed form is known.",
     "cosine, effective rank": "mean cosine between the outputs for different images, and the participation ratio "
-    "(Σλ)²/Σλ² of their Gram matrix: 1 both, when all images have become one.",
-    "dead": "share of units whose ReLU is shut for every image.",
-    "singular values": "of ∂output/∂input: the largest, the mean and the smallest, means over a few images.",
-    "silent inputs": "share of images for which some layer's ReLUs are all shut, so that the output ignores the image.",
+    "(Σλ)²/Σλ² of their Gram matrix: both are 1 if all images have the same output.",
+    "dead": "share of units whose ReLU is inactive for every image.",
+    "singular values": "of ∂output/∂input: the largest, the mean and the smallest, averaged over a few images.",
+    "silent inputs": "share of images for which all ReLUs of some layer are inactive, so that the output "
+    "ignores the image.",
 }
 _LAYER_HEADS = {
     "forward_moment": "E[z²]",
@@ -70,7 +71,7 @@ def render_inspection(
         before=step_zero_section(("model", "scheme"), inspection.checks),
         scan=_scan(inspection) if inspection.axis else (),
         tables=(
-            ("Whole networks", ("Mean over seeds and its 95 % t interval.",), _networks(inspection)),
+            ("Whole networks", ("Mean over seeds with its 95 % t interval.",), _networks(inspection)),
             ("Layers", _layers_lines(inspection), _layers(inspection)),
         ),
         definitions=DEFINITIONS,
@@ -80,23 +81,21 @@ def render_inspection(
 
 
 def _scan(inspection: Inspection) -> tuple[Table, ...]:
-    """Return how far each scheme carries the signal and, across widths, how the size of z depends on width."""
+    """Return up to which depth or width each scheme passes and, across widths, how the size of z depends on width."""
     if not any(inspection.checks.values()):
         return ()
     axis, places = printable(inspection.axis), list(map(str, scanned_values(inspection)))
     reaches = [reach(inspection, scheme) for scheme in inspection.schemes]
     rows = tuple((printable(of.scheme), holds_to(of), *of.levels) for of in reaches)
-    caption = (
-        f"Signal, gradient, difference between inputs and dead units at each {axis}; before the first FAIL it holds"
-    )
-    table = Table(caption, ("scheme", f"holds to {axis}", *places), rows)
+    caption = f"Checks of signal, gradient, similarity of inputs and dead units at each {axis}: the worst result"
+    table = Table(caption, ("scheme", f"no FAIL up to {axis}", *places), rows)
     return (table, _widths(inspection)) if inspection.axis == "width" else (table,)
 
 
 def _widths(inspection: Inspection) -> Table:
     found = [coordinates(inspection, scheme) for scheme in inspection.schemes]
     rows = tuple((printable(of.scheme), *map(_exponent, (of.first, of.last_hidden, of.output))) for of in found)
-    caption = "The root mean square of z grows as width to the power of (0: it does not depend on width)"
+    caption = "Exponent of width in the root mean square of z (0: independent of width)"
     return Table(caption, ("scheme", "first layer", "last hidden layer", "output"), rows)
 
 
@@ -123,7 +122,7 @@ def _chance(networks: pd.DataFrame) -> str:
     classes = networks["classes"].dropna().unique()
     if len(classes) != 1:
         return "Loss in nats"
-    return f"Loss in nats; a uniform guess has ln {classes[0]} = {math.log(classes[0]):.3f}"
+    return f"Loss in nats; that of a uniform guess is ln {classes[0]} = {math.log(classes[0]):.3f}"
 
 
 def _layers_lines(inspection: Inspection) -> tuple[str, ...]:

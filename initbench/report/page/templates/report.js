@@ -66,8 +66,8 @@
     return part.dataset.seed === undefined ? label : `${label}, seed ${part.dataset.seed}`;
   }
 
-  function tell(part, x, y) {
-    hush();
+  function showTip(part, x, y) {
+    hideTip();
     const { scheme, seed } = part.dataset;
     if (!labels.has(scheme)) return;
     if (seed !== undefined) {
@@ -79,7 +79,7 @@
     tip.style.top = `${y + tip.offsetHeight + 24 < innerHeight ? y + 16 : y - tip.offsetHeight - 10}px`;
   }
 
-  function hush() {
+  function hideTip() {
     all(".lit").forEach((part) => part.classList.remove("lit"));
     tip.hidden = true;
   }
@@ -95,7 +95,7 @@
     if (!seeds.length || !boxes.length) return;
     // A title of an SVG is a tooltip too, which would stand over ours.
     const title = plate.querySelector(":scope > title");
-    plate.setAttribute("aria-label", `${title.textContent}. Arrow keys go from seed to seed.`);
+    plate.setAttribute("aria-label", `${title.textContent}. Use the arrow keys to move between seeds.`);
     plate.removeAttribute("aria-labelledby");
     plate.setAttribute("role", "group");
     title.remove();
@@ -113,7 +113,7 @@
   }
 
   function walk(event) {
-    if (event.key === "Escape") hush();
+    if (event.key === "Escape") hideTip();
     const part = event.target.closest?.(".plate [data-seed]");
     if (!part) return;
     const seeds = seedsOf(part.closest(".plate"));
@@ -130,14 +130,14 @@
 
   document.addEventListener("pointerover", (event) => {
     const part = event.target.closest?.(".plate [data-scheme]");
-    if (part) tell(part, event.clientX, event.clientY);
-    else hush();
+    if (part) showTip(part, event.clientX, event.clientY);
+    else hideTip();
   });
   document.addEventListener("focusin", (event) => {
     const part = event.target.closest?.(".plate [data-seed]");
-    if (!part) return hush();
+    if (!part) return hideTip();
     const { right, top, height } = part.getBoundingClientRect();
-    tell(part, right, top + height / 2);
+    showTip(part, right, top + height / 2);
   });
   document.addEventListener("keydown", walk);
 
@@ -175,7 +175,7 @@
       } catch {
         copied = document.execCommand("copy");
       }
-      line.querySelector("[role=status]").textContent = copied ? "Copied." : "It is selected: copy it.";
+      line.querySelector("[role=status]").textContent = copied ? "Copied." : "Selected: copy it by hand.";
     });
   }
 

@@ -1,0 +1,52 @@
+"""What the words and columns of a report mean."""
+
+DEFINITIONS = {
+    "learned": "trials that finished with a final validation accuracy significantly above that of always predicting "
+    "the most frequent class (one-sided exact binomial test, p < 0.001), out of all trials.",
+    "steps to target": "Kaplan-Meier median of the first evaluation at or above the target, over the trials that did "
+    "not fail, and the number of trials that reached it. A trial that did not reach it, or diverged before, is "
+    "censored at the end of its steps; unless half of the trials reach the target there is no median. In brackets: the "
+    "exact 95 % interval of the median, with 6 trials or more. Resolution: the number of steps between evaluations.",
+    "better, worse, faster, slower": "the scheme differs from the baseline in an exact test, p ≤ 0.05 after Holm's "
+    "adjustment over the schemes of the table. One point is 0.01 of accuracy; the interval is Student's t interval of "
+    "the mean difference over pairs. A pair is the two trials of one seed: same batches, same underlying random draws.",
+    "learns, reaches": "fewer than half of the baseline's trials learned (reached the target), and by McNemar's exact "
+    "test over pairs the scheme does so more often. “Does not” is a count, not a test: fewer than half of the scheme's "
+    "own trials did.",
+    "no detectable difference; about k seeds": "the test found no difference, which does not show that there is none. "
+    "With about k seeds, the test would detect a true difference of the stated size with a power of 80 %, given the "
+    "spread of the differences here.",
+    "p": "p value of the exact two-sided sign-flip test: the probability of a mean difference at least this large if "
+    "the sign of each pair's difference were random. With n pairs it is at least 2/2^n. Where more pairs differ in who "
+    "learned than finished, the verdict comes from McNemar's test of who learned instead.",
+    "p (Holm)": "p adjusted for the number of schemes compared with the baseline in this table: the probability of any "
+    "false “better” or “worse” among them is at most 5 %. Accuracy and steps are separate families.",
+    "bootstrap-t": "95 % interval of the same mean from 4,999 studentized resamples of the pairs; its coverage is "
+    "better on skewed values. None with fewer than 5 pairs.",
+    "better in a pair": "share of pairs in which the scheme is above the baseline, ties counted half, with its exact "
+    "95 % interval.",
+    "correlation": "Pearson correlation between the two sides of the pairs, with Fisher's interval: the higher it is, "
+    "the more pairing gains.",
+    "times as fast": "geometric mean of baseline steps over scheme steps, if both trials of every pair reached the "
+    "target.",
+    "restricted mean": "mean of the steps to the target, where a trial that did not reach it counts as the whole "
+    "budget: the area under the Kaplan-Meier curve up to the budget.",
+    "log-rank p, first p": "log-rank compares two Kaplan-Meier curves; it ignores pairing and is asymptotic. First: "
+    "the exact sign test of who reached the target first in each pair. Both are for reference; the verdict uses "
+    "neither.",
+    "expected running time": "steps spent by all trials over the number that reached the target, as in COCO: the "
+    "expected cost of reaching it once if unsuccessful trials are restarted; with Fieller's interval.",
+    "interquartile mean": "across settings: mean of the middle half of all test accuracies, diverged trials ranked "
+    "lowest; 95 % bootstrap interval over seeds within each setting. It does not generalize to other models or "
+    "datasets.",
+    "probability of a better trial": "across settings: probability that a trial of the scheme is above a trial of the "
+    "baseline, ties counted half, averaged over settings; not paired.",
+    "±": "half-width of the 95 % interval of the mean (Student t over seeds); none with fewer than 2 values. With few, "
+    "skewed values its coverage is below 95 %.",
+    "k/n after a mean": "only k of the n trials have the value, as the others diverged or failed: the mean is over "
+    "survivors only.",
+    "test accuracy": "share of correct predictions on the test split, evaluated once, at the end of a finished trial.",
+    "loss at step 0": "validation cross-entropy before the first update, in nats; ln K is that of a uniform guess "
+    "among K classes.",
+    "diverged": "trials in which a number became non-finite; their curves end there, and no value is imputed.",
+}
