@@ -282,7 +282,7 @@ def test_a_loss_beyond_the_axis_is_said():
         diverged(a_trial(seed=1), curve=a_curve([0.1], start=1e6)),
     ]
     loss = next(iter(pictures(a_comparison(records)))).svg.decode()
-    assert "validation loss (nats), cut: the highest is 9.5e+05" in loss
+    assert "validation loss (nats), axis cut: highest value 9.5e+05" in loss
 
 
 def test_a_scheme_looks_the_same_wherever_it_is_drawn():

@@ -980,7 +980,7 @@ def test_crossed_seeds_give_shares_of_the_spread(tmp_path, monkeypatch):
         "1",
     )
     shown = initbench_("run", *arguments, "--out", tmp_path).stdout
-    assert "Where the spread comes from" in shown
+    assert "Sources of variance" in shown
     assert "init" in shown
 
 

@@ -172,7 +172,7 @@ def test_one_scheme_shows_every_layer_predicted_beside_measured():
     out = inspect("-s", "kaiming", *QUICK).stdout
     rows = [line.split() for line in out.splitlines() if line.startswith(("linear", "head"))]
     assert [row[0] for row in rows] == ["linear1", "linear2", "linear3", "head"]
-    assert "Nothing speaks against it" in out or "→" in out
+    assert "All checks pass at step 0." in out or "→" in out
     for row in rows:
         measured, predicted = float(row[1]), float(row[2])
         assert 0.2 < measured / predicted < 5
@@ -251,7 +251,7 @@ def test_unused_modules_are_named():
 def test_a_scan_of_depth_says_how_far_each_scheme_holds():
     lines = inspect("-m", "mlp(depth=2..30)", "-s", "zeros", "-s", "kaiming", "--seeds", "2").stdout.splitlines()
     heads = next(line for line in lines if line.startswith("scheme")).split()
-    assert heads == ["scheme", "holds", "to", "2", "3", "4", "6", "9", "14", "20", "30"]
+    assert heads == ["scheme", "no", "FAIL", "up", "to", "2", "3", "4", "6", "9", "14", "20", "30"]
     zeros, kaiming = (next(line.split() for line in lines if line.startswith(of)) for of in ("zeros", "kaiming"))
     assert zeros == ["zeros", "–", *["FAIL"] * 8]
     assert kaiming[1:4] == ["30", "or", "more"]
@@ -260,7 +260,7 @@ def test_a_scan_of_depth_says_how_far_each_scheme_holds():
 def test_a_scan_of_width_checks_the_coordinates():
     out = inspect("-m", "mlp(depth=2, width=16..64)", "-s", "kaiming", "--seeds", "2").stdout
     assert "Coordinate check" in out
-    assert "holds to" not in out
+    assert "no FAIL up to" not in out
     read = document("inspect", "-m", "mlp(depth=2, width=16..64)", "-s", "kaiming", "--seeds", "1")
     assert read["axis"] == "width"
     assert len(read["verdicts"]) == 8

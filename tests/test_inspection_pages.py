@@ -227,7 +227,7 @@ def test_figures_beyond_the_budget_are_linked_where_they_lie(tmp_path, monkeypat
 def test_nothing_observed_is_said():
     inspection = of_observed([])
     assert list(inspection_pictures(inspection)) == []
-    assert "There is no network to show" in render_inspection(inspection, [], [])
+    assert "No networks to show" in render_inspection(inspection, [], [])
 
 
 def test_several_models_have_figures_of_their_own():
@@ -240,7 +240,7 @@ def test_a_scan_shows_the_ends_of_the_network_in_place_of_its_layers():
     assert names_drawn(depths) == ["scan", "cosine"]
     assert names_drawn(a_scan("width", [16, 64, 256])) == ["scan", "cosine", "coordinates"]
     text = Page(render_inspection(depths, [], [])).text
-    assert "holds to depth" in text
+    assert "no FAIL up to depth" in text
     assert "layers.0" not in text.partition("Whole networks")[2]
 
 
@@ -284,8 +284,8 @@ def test_long_names_keep_what_tells_them_apart():
 
 def test_an_axis_that_is_cut_says_so():
     assert cut_note(np.array([1.0, 1e-9, np.nan, 0.0])) == ""
-    assert cut_note(np.array([1.0, 2e-40])) == "\ncut: the lowest is 2e-40"
-    assert cut_note(np.array([1.0, 2e-40, 3e40])) == "\ncut: the lowest is 2e-40,\nthe highest is 3e+40"
+    assert cut_note(np.array([1.0, 2e-40])) == "\naxis cut: lowest value 2e-40"
+    assert cut_note(np.array([1.0, 2e-40, 3e40])) == "\naxis cut: lowest value 2e-40,\nhighest value 3e+40"
     assert cut_note(np.array([1e-40, 1e-50])) == ""  # nothing would be left to see
 
 
@@ -296,7 +296,7 @@ def test_a_section_groups_schemes_and_shows_what_differs():
     assert section.table.headers == ("scheme", "model", "verdict", "signal", "loss")
     assert section.table.rows[:2] == (("x", "a", "PASS", "PASS", "–"), ("x", "b", "WARN", "PASS", "WARN"))
     assert [reasons.open for reasons in section.reasons] == [False, True, False, True]
-    assert section.reasons[1].told[0].text == "loss: high (starts at head)"
+    assert section.reasons[1].findings[0].text == "loss: high (starts at head)"
     assert step_zero_section(("scheme",), {("x",): ()}) is None
 
 

@@ -162,7 +162,7 @@ def test_sentences_say_size_shares_and_negative_estimates():
     values = np.array([[0.90, 0.80], [0.80, 0.90]])
     (text,) = describe(decompose(crossed(values)))
     assert "2 × 2 seeds" in text
-    assert text.count("estimate below 0 shown as 0") == 2
-    assert "the rest 10.00" in text
+    assert text.count("negative estimate set to 0") == 2
+    assert "residual 10.00" in text
     (still,) = describe(decompose(crossed(np.full((2, 2), 0.9))))
     assert still.count("no interval") == 3

@@ -205,7 +205,7 @@ def test_the_report_begins_with_the_verdict():
     comparison = a_usual_comparison()
     (said,) = findings(comparison)
     assert said.verdict == (
-        f"Against {BASE} in test accuracy (10 seeds, in pairs): better: good; no detectable difference: “{LONG}”."
+        f"Against {BASE} in test accuracy (10 seeds, paired): better: good; no detectable difference: “{LONG}”."
     )
     page = Page(render_report(document_of(comparison), [], []))
     assert page.text.index("better: good") < page.text.index("Summary")
@@ -216,7 +216,7 @@ def test_the_report_begins_with_the_verdict():
 def test_words_and_numbers_stand_in_the_report_and_in_the_markdown():
     comparison = a_usual_comparison()
     (table,) = panel_tables(comparison)
-    assert table.head == f"Against {BASE}, seed by seed; p adjusted by Holm over 2 schemes:"
+    assert table.head == f"Against {BASE}, paired by seed; p adjusted by Holm over 2 schemes:"
     first = comparison.verdicts.iloc[0]
     assert table.lines[0].startswith(f"good: {first['accuracy_text']}, p = 0.0039. Faster by ")
     assert "In steps: no detectable difference" in table.lines[1]

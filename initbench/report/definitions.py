@@ -5,7 +5,7 @@ DEFINITIONS = {
     "the most frequent class (one-sided exact binomial test, p < 0.001), out of all trials.",
     "steps to target": "Kaplan-Meier median of the first evaluation at or above the target, over the trials that did "
     "not fail, and the number of trials that reached it. A trial that did not reach it, or diverged before, is "
-    "censored at the end of its steps; unless half of the trials reach the target there is no median. In brackets: the "
+    "censored at its budget of steps; unless half of the trials reach the target there is no median. In brackets: the "
     "exact 95 % interval of the median, with 6 trials or more. Resolution: the number of steps between evaluations.",
     "better, worse, faster, slower": "the scheme differs from the baseline in an exact test, p ≤ 0.05 after Holm's "
     "adjustment over the schemes of the table. One point is 0.01 of accuracy; the interval is Student's t interval of "

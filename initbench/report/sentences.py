@@ -25,7 +25,7 @@ _LEARNED = (
 )
 _STEPS = (
     "steps to target: Kaplan-Meier median (trials that reached it / trials that did not fail); a trial that did not "
-    "reach it is censored at its last step."
+    "reach it is censored at its budget of steps."
 )
 
 

@@ -100,7 +100,7 @@ def _steps_cell(row: dict[Any, Any], survival: Survival) -> str:
     if watched == 0:
         return f"{NOTHING} (0/0)"
     if pd.isna(median):
-        return f"{'fewer than half' if row['reached'] else 'never'} ({row['reached']}/{watched})"
+        return f"{'under half' if row['reached'] else 'never'} ({row['reached']}/{watched})"
     between = survival.median.interval
     said = f"{median}" if between is None else f"{median} {interval(between.low, between.high, 0)}"
     return f"{said} ({row['reached']}/{watched})"
