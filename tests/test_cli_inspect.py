@@ -389,7 +389,7 @@ def made(tmp_path_factory, cache):
         (("-m", "mine.py:none"), 2, "returned NoneType"),
         (("-m", "mine.py:raises"), 4, "ZeroDivisionError: division by zero ("),
         (("-m", "mine.py:wrong"), 2, "cannot take a batch of shape 256×1×8×8"),
-        (("-m", "mine.py:build", "--input", "3x8"), 2, "takes neither"),
+        (("-m", "mine.py:build", "--input", "3x8"), 2, "must take (shape, classes)"),
         (("-m", "mine.py:nothing"), 2, "no trainable Linear or Conv layer"),
         (("-m", "mine.py:frozen"), 2, "no trainable Linear or Conv layer"),
         (("-m", "mine.py:meta"), 2, "on the meta device"),
