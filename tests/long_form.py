@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,3 +22,8 @@ def examples(count: int) -> settings:
 def rounds(few: int, many: int) -> pytest.MarkDecorator:
     """Parametrize a test by `rounds`: a few, and in the long suite many, INITBENCH_TORTURE times over."""
     return pytest.mark.parametrize("rounds", [few, pytest.param(many * TIMES, marks=pytest.mark.long)])
+
+
+def one_in(count: int, cases: Iterable[object]) -> list[object]:
+    """Return the cases of a parametrized test, of which `make test` runs each `count`-th."""
+    return [case if i % count == 0 else pytest.param(case, marks=pytest.mark.long) for i, case in enumerate(cases)]

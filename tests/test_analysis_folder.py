@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 import pytest
 from analysis_data import a_comparison, a_curve, a_layer, a_trial, diverged, failed, finished
+from long_form import one_in
 from matplotlib.figure import Figure
 
 from initbench.analysis.statistics.intervals import mean_band
@@ -112,6 +113,7 @@ def test_writing_again_gives_the_same_bytes_and_removes_stale_figures_only(folde
     assert contents(tmp_path) == contents(folder)
 
 
+@pytest.mark.long
 def test_figures_of_a_look_that_was_cut_off_are_removed_by_the_next(tmp_path):
     comparison = a_comparison([finished(a_trial())])
     write_folder(tmp_path, comparison)
@@ -191,15 +193,18 @@ def test_pictures_have_no_date_and_no_version(folder):
 
 @pytest.mark.parametrize(
     "records",
-    [
-        [],
-        [finished(a_trial())],
-        [finished(a_trial(), layers=(), curve=())],
-        [diverged(a_trial(seed=s), curve=()) for s in range(2)],
-        [failed(a_trial(), layers=())],
-        [finished(a_trial(seed=s), layers=(a_layer(0, 0.0, 0.0), a_layer(1, None))) for s in range(2)],
-        [finished(a_trial(seed=s), curve=a_curve([1.05], steps=(0,))) for s in range(2)],
-    ],
+    one_in(
+        3,
+        [
+            [],
+            [finished(a_trial())],
+            [finished(a_trial(), layers=(), curve=())],
+            [diverged(a_trial(seed=s), curve=()) for s in range(2)],
+            [failed(a_trial(), layers=())],
+            [finished(a_trial(seed=s), layers=(a_layer(0, 0.0, 0.0), a_layer(1, None))) for s in range(2)],
+            [finished(a_trial(seed=s), curve=a_curve([1.05], steps=(0,))) for s in range(2)],
+        ],
+    ),
 )
 def test_every_edge_is_drawn_and_reported(records):
     comparison = a_comparison(records)
@@ -215,6 +220,7 @@ def test_a_grid_of_rates_has_its_own_files_and_one_signal():
     assert names == [f"{kind}-lr-{lr}" for lr in (0.01, 0.1) for kind in per_setting] + ["profile", "signal", "lr"]
 
 
+@pytest.mark.long
 def test_figures_beyond_the_budget_are_linked_instead(monkeypatch):
     monkeypatch.setattr("initbench.report.page.comparison.FIGURES_BUDGET", 1)
     comparison = a_comparison([finished(a_trial())])
@@ -228,6 +234,7 @@ def test_figures_beyond_the_budget_are_linked_instead(monkeypatch):
     assert alone.text.count("left out to keep this file small.") == len(list(pictures(comparison)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "asked",
     [

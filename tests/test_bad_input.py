@@ -405,6 +405,7 @@ def test_an_object_array_is_never_unpickled(tmp_path):
     assert not Path("unpickled").exists()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
 def test_a_model_larger_than_the_memory_is_a_sentence_or_a_plan(tmp_path):
     code = (

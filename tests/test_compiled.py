@@ -428,6 +428,7 @@ print(h, kernels.can_keep())
 ANSWER = "[ 0.  2. nan]"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("harms", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_code_is_kept_and_read_without_numba(tmp_path, harms):
     told = ONE + "import sys; print('numba' in sys.modules)"

@@ -47,6 +47,7 @@ def test_a_worker_process_is_reached_before_torch_is_loaded():
     assert "torch" not in loaded_by("import initbench.running.bootstrap")
 
 
+@pytest.mark.long
 def test_a_report_loads_no_torch_and_a_repeated_comparison_no_matplotlib(tmp_path):
     def loaded_for(*command):
         return loaded_by(f"sys.argv[1:] = {[*command]}; from initbench.cli import app; app(standalone_mode=False)")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from long_form import examples
+from long_form import examples, one_in
 from torch import nn
 
 from initbench import datasets
@@ -248,7 +248,7 @@ def test_a_group_of_convolutions_takes_the_fastest_form_and_finds_its_models_as_
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", one_in(2, MODELS))
 def test_the_chosen_engine_draws_the_references_curve(digits, name, optimizer):
     small = {"deep_cnn": "deep_cnn(depth=5)", "resnet": "resnet(depth=8, width=8)", "cnn": "cnn(width=8, norm='layer')"}
     rate = {"sgd": 0.02, "adam": 1e-4, "adamw": 1e-4, "rmsprop": 1e-5}[optimizer]

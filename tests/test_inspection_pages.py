@@ -182,12 +182,12 @@ def test_the_page_tells_every_reason_and_remedy_and_links_to_the_tables(page, ho
 @pytest.mark.parametrize(
     "inspection",
     [
-        pytest.param(lambda: an_inspection(seeds=1), id="one seed"),
-        pytest.param(lambda: an_inspection(predicted=False), id="no prediction"),
+        pytest.param(lambda: an_inspection(seeds=1), id="one seed", marks=pytest.mark.long),
+        pytest.param(lambda: an_inspection(predicted=False), id="no prediction", marks=pytest.mark.long),
         pytest.param(lambda: an_inspection(depth=100, name=LONG, seeds=2), id="100 layers"),
         pytest.param(lambda: an_inspection(TWELVE, seeds=2), id="12 schemes"),
-        pytest.param(lambda: an_inspection(depth=1), id="1 layer"),
-        pytest.param(lambda: an_inspection(depth=1, name=""), id="no name"),
+        pytest.param(lambda: an_inspection(depth=1), id="1 layer", marks=pytest.mark.long),
+        pytest.param(lambda: an_inspection(depth=1, name=""), id="no name", marks=pytest.mark.long),
     ],
 )
 def test_networks_of_every_size_are_drawn(inspection):
@@ -197,12 +197,26 @@ def test_networks_of_every_size_are_drawn(inspection):
 @pytest.mark.parametrize(
     "layers",
     [
-        pytest.param([a_layer("a"), a_layer("b", 0.0, 0.0, cosine=None, effective_rank=None)], id="a dead layer"),
-        pytest.param([a_layer(n, 0.0, 0.0, cosine=None, effective_rank=None) for n in "ab"], id="all zero"),
+        pytest.param(
+            [a_layer("a"), a_layer("b", 0.0, 0.0, cosine=None, effective_rank=None)],
+            id="a dead layer",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            [a_layer(n, 0.0, 0.0, cosine=None, effective_rank=None) for n in "ab"],
+            id="all zero",
+            marks=pytest.mark.long,
+        ),
         pytest.param([a_layer("a", 1e250, 1e-250), a_layer("b", float("inf"), None, histogram=())], id="exploding"),
         pytest.param([a_layer(n, None, None, cosine=None, effective_rank=None) for n in "ab"], id="nothing finite"),
-        pytest.param([a_layer("a", kind="embedding", fan_in=None, fan_out=None, dead_fraction=None)], id="no weights"),
-        pytest.param([a_layer("a"), a_layer("b", kind="norm", weight_std=None)], id="one weighted layer"),
+        pytest.param(
+            [a_layer("a", kind="embedding", fan_in=None, fan_out=None, dead_fraction=None)],
+            id="no weights",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            [a_layer("a"), a_layer("b", kind="norm", weight_std=None)], id="one weighted layer", marks=pytest.mark.long
+        ),
     ],
 )
 def test_what_has_no_place_on_an_axis_is_drawn(layers):
@@ -235,6 +249,7 @@ def test_several_models_have_figures_of_their_own():
     assert names_drawn(of_observed(observed))[::3] == ["signal-mlp", "signal-my-file.py-build"]
 
 
+@pytest.mark.long
 def test_a_scan_shows_the_ends_of_the_network_in_place_of_its_layers():
     depths = a_scan("depth", [2, 3, 10, 30])
     assert names_drawn(depths) == ["scan", "cosine"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 from analysis_data import a_comparison, a_trial, finished
+from long_form import one_in
 from typer.testing import CliRunner
 
 from initbench.cli import app, doctor, examples
@@ -149,7 +150,7 @@ def build(shape, classes):
 """
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", one_in(2, ["2", "1"]))
 def test_what_the_user_s_code_prints_never_gets_into_the_document(fork_server, tmp_path, jobs):
     (tmp_path / "mine.py").write_text(NOISY)
     flags = ("-s", "mine.py:noisy", "-s", "kaiming", "-m", "mine.py:build", "--steps", "3", "--seeds", "2")

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from long_form import one_in
 from torch import nn
 from torch.nn import functional
 
@@ -186,7 +187,7 @@ CONVOLUTIONS = {
 }
 
 
-@pytest.mark.parametrize("case", CONVOLUTIONS)
+@pytest.mark.parametrize("case", one_in(3, CONVOLUTIONS))
 def test_the_law_of_every_convolution_holds_forward_and_backward(case):
     """Two of them with a ReLU, then a Linear: means over 40 draws within four standard errors of the prediction."""
     build, shape = CONVOLUTIONS[case]
@@ -205,7 +206,7 @@ def test_the_law_of_every_convolution_holds_forward_and_backward(case):
 ACTIVATIONS = ["relu", "leaky_relu", "tanh", "sigmoid", "selu", "gelu", "silu", "elu", "identity"]
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", one_in(4, ACTIVATIONS))
 def test_the_law_of_every_activation_holds_forward_backward_and_between_images(activation):
     """Wide layers, for the integrals are limits of width."""
     model = build_model(f"mlp(depth=3, width=256, activation='{activation}')", SHAPE, 10)

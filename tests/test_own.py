@@ -35,6 +35,7 @@ def mine(tmp_path):
     return path
 
 
+@pytest.mark.long
 def test_the_example_of_the_page_runs_as_it_says(mine, fork_server, tmp_path):
     command = re.search(r"\$ initbench (compare -m mine.py:build .*)", USAGE.read_text(encoding="utf-8"))[1]
     few = ("--steps", "40", "--seeds", "2", "--json", "-q")
@@ -104,6 +105,7 @@ def test_a_recipe_cannot_name_code(mine, tmp_path):
     assert not witness.exists()
 
 
+@pytest.mark.long
 def test_reading_what_is_stored_imports_nothing(mine):
     initbench.compare(["mine.py:small_head"], model="mine.py:build", name="own", **QUICK)
     mine.unlink()

@@ -84,6 +84,7 @@ def above(node, parents):
         node = parents.get(node)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["loss", "accuracy", "steps_to_target", "final_accuracy"])
 def test_every_seed_has_an_id_of_its_own(name):
     (picture,) = [picture for picture in pictures(a_grid(("a", "b", "torch_default"))) if picture.name == name]
@@ -145,7 +146,7 @@ def crowds(counts, short):
 
 @pytest.mark.parametrize(
     ("count", "names", "style"),
-    crowds([3, 8, 20], {(3, "short", "screen"), (8, "long", "paper")}),
+    crowds([3, 8, 20], {(3, "long", "paper")}),
 )
 def test_texts_stay_apart_and_inside(count, names, style):
     seen = set()
@@ -271,6 +272,7 @@ def digests_elsewhere(count, seed):
     return subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("count", "seeds"), [(3, "1"), pytest.param(100, "12", marks=pytest.mark.long)])
 def test_every_process_writes_the_same_bytes(count, seeds):
     here = digests(count)
@@ -278,6 +280,7 @@ def test_every_process_writes_the_same_bytes(count, seeds):
     assert all(digests_elsewhere(count, seed).strip() == here for seed in seeds)
 
 
+@pytest.mark.long
 def test_a_folder_holds_what_was_asked_for_and_knows_it(tmp_path):
     comparison = a_grid(SHORT[:2])
     write_folder(tmp_path, comparison)

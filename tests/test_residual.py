@@ -406,6 +406,7 @@ def test_kaimings_growth_is_exponential_in_the_number_of_blocks():
     assert min(first, second) > 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("scheme", "model"),
     [

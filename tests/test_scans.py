@@ -159,6 +159,7 @@ def test_a_layer_that_is_zero_or_unknown_has_no_exponent():
     assert coordinates(zeros, "zeros").output.mean is None
 
 
+@pytest.mark.long
 def test_coordinates_of_real_schemes_are_as_their_variances_say():
     text = "mlp(depth=2, width=64..1024)"
     inspection = run_inspection("scan", asked(text, ("kaiming_normal", "normal(std=0.05)"), 4))

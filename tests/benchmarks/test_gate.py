@@ -60,6 +60,7 @@ def test_lightning_does_the_same_work(reference, dataset):
     assert disagreements(reference, contend(lightning_loop.train, trials_of(DIGITS), dataset)) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["fori_loop", "scan"])
 def test_jax_does_the_same_work(form, dataset):
     jax_loop = jax_contender()

@@ -5,6 +5,7 @@ import re
 from importlib import resources
 
 import pytest
+from long_form import one_in
 from made import HOSTILE, NEVER, SCHEMES
 
 pytestmark = pytest.mark.browser
@@ -96,6 +97,7 @@ def test_a_script_that_is_not_the_pages_own_does_not_run(visit, report):
     assert all(message.startswith(("Refused", "Loading", "Applying", "Executing")) for message in page.said), page.said
 
 
+@pytest.mark.long
 def test_ten_schemes_of_ten_seeds_stay_under_two_megabytes(visit, ten_by_ten):
     weight = ten_by_ten.stat().st_size
     page = visit(ten_by_ten)
@@ -256,6 +258,7 @@ def test_all_text_stands_out_in_light_and_dark(visit, report, scheme):
     assert [(round(ratio, 2), text) for ratio, text in found if ratio < 4.5] == []
 
 
+@pytest.mark.long
 def test_on_paper_controls_are_gone_and_every_section_is_there(visit, report):
     page = visit(report, color_scheme="dark")
     page.emulate_media(media="print")
@@ -269,7 +272,7 @@ def test_on_paper_controls_are_gone_and_every_section_is_there(visit, report):
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 3
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", one_in(2, [360, 1280]))
 def test_the_page_is_never_wider_than_the_window(visit, report, ten_by_ten, hostile, width):
     for path in (report, ten_by_ten, hostile):
         page = visit(path, viewport={"width": width, "height": 740})

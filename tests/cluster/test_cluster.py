@@ -139,6 +139,7 @@ def test_a_grid_of_rates_is_tuned_and_scored_on_one_cluster(initbench, scheduler
     assert payloads(tmp_path / "out") == truth(*question)
 
 
+@pytest.mark.long
 def test_without_a_shared_folder_records_and_data_travel(initbench, alone, started, tmp_path):
     a_dataset(tmp_path / "data.npz")
     elsewhere = tmp_path / "elsewhere"
@@ -222,6 +223,7 @@ def certificates(folder):
     return {name: str(folder / name) for name in settings}
 
 
+@pytest.mark.long
 def test_workers_killed_in_the_middle_of_trials_cost_time_alone(initbench, alone, started, tmp_path, truth):
     workers = begin_worker(started, alone, tmp_path, "--nworkers", 2)
     until(lambda: len(trainers(workers.pid)) == 2)
@@ -288,6 +290,7 @@ def another(tmp_path):
         worker.wait()
 
 
+@pytest.mark.long
 def test_a_worker_of_another_version_is_named_and_gets_no_trial(initbench, alone, started, tmp_path, another, own):
     other = another(alone)
     run = initbench(*SHORT, "--executor", alone.address, "--out", "out")

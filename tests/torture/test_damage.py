@@ -131,7 +131,7 @@ def test_every_damage_at_once_is_named_and_mended_and_the_others_are_reported(fo
     document = json.loads(report.stdout)
     assert document["missing"] == len(hit)
     assert sum(row["n"] for row in document["summary"]) == len(intact)
-    assert any(f"the files of {len(hit)} are damaged" in note for note in document["notes"])
+    assert any(f"{len(hit)} damaged files" in note for note in document["notes"])
     assert len((out / "d" / "trials.csv").read_text().splitlines()) == 1 + len(intact)
     assert fork_server.run("export", out / "d", "--to", "csv", home=logs).returncode == 0
     assert all(path.read_bytes() == content for path, content in before.items())

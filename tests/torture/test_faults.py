@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fork_server import ROOT, SCALE
+from long_form import one_in
 from stored import payloads
 
 from initbench.records import store
@@ -42,7 +43,7 @@ def hold(run, out, truth):
 
 
 @pytest.mark.parametrize("stride", STRIDES)
-@pytest.mark.parametrize("once", [True, False], ids=["once", "for good"])
+@pytest.mark.parametrize("once", one_in(2, [True, False]), ids=["once", "for good"])
 def test_every_nth_operation_of_a_run_may_fail(fork_server, tmp_path, truth, once, stride):
     codes, met = [], set()
     log = tmp_path / "fault"

@@ -120,6 +120,7 @@ def test_workers_killed_at_any_moment_lose_nothing(fork_server, tmp_path, rounds
     print(f"{done} kills of workers in {runs} runs, exit codes {codes}")
 
 
+@pytest.mark.long
 @rounds(1, 2)
 def test_workers_end_with_a_killed_parent_and_the_run_goes_on(fork_server, tmp_path, rounds):
     rng, seeds = random.Random(2), 8

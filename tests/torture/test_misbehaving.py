@@ -104,6 +104,7 @@ def command(names, *more):
     return ("compare", "-m", "linear", "-d", "digits", "--steps", "4", "--name", "m", *schemes, *more)
 
 
+@pytest.mark.long
 def test_every_way_to_misbehave_is_recorded_and_the_others_finish(fork_server, home):
     # Each lost worker costs seconds to replace; the others are lost in the long form, or in a test below.
     failing = [name for name in REASONS if SCALE > 1 or name not in {"quits", "holds"}]

@@ -50,6 +50,7 @@ def test_order_changes_no_byte(fork_server, tmp_path, truth):
     assert payloads(tmp_path / "out") == truth
 
 
+@pytest.mark.long
 def test_other_schemes_and_seeds_change_no_byte(fork_server, tmp_path, truth):
     fewer, more = tmp_path / "fewer", tmp_path / "more"
     assert fork_server.run(*command(SCHEMES[1:2], "1", 1, fewer), home=tmp_path).returncode == 0
@@ -68,6 +69,7 @@ def test_a_resume_changes_no_byte(fork_server, tmp_path, truth):
     assert payloads(out) == truth
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("taskset") is None, reason="no taskset here")
 def test_one_core_changes_no_byte(tmp_path, cache, truth):
     """A process of its own on one core, with the number of threads left to torch."""
@@ -162,6 +164,7 @@ print(train(asked[::-1]) == together, [train([one])[one.id] == together[one.id] 
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["sse", *(pytest.param(name, marks=pytest.mark.long) for name in ("avx2", "avx512"))])
 def test_company_changes_no_bit_whatever_kernels_the_libraries_choose(cache, name):
     if name not in ("sse", torch.backends.cpu.get_cpu_capability().lower()) and not has(name):

@@ -43,12 +43,10 @@ def hold_stopped(run, out, truth):
 @pytest.mark.parametrize(
     ("how", "jobs", "times"),
     [
-        ("parent", 1, 2),
-        ("term", 1, 1),
         ("group", 2, 2),
         *(
             pytest.param(how, jobs, times * SCALE, marks=pytest.mark.long)
-            for how, jobs, times in (("parent", 1, 8), ("term", 1, 4), ("group", 2, 3))
+            for how, jobs, times in (("parent", 1, 10), ("term", 1, 5), ("group", 2, 3))
         ),
     ],
 )
