@@ -77,8 +77,8 @@ def seeds_that_settle(comparison: Comparison) -> int | None:
     had = {record.trial.seed for record in comparison.records}
     if had != set(range(len(had))):  # a count would not include these seeds
         return None
-    judged = [of for every in comparison.judgements.values() for of in every]
-    needed = [verdict.seeds_needed for of in judged for verdict in (of.accuracy, of.speed)]
+    judged = [judgement for every in comparison.judgements.values() for judgement in every]
+    needed = [verdict.seeds_needed for judgement in judged for verdict in (judgement.accuracy, judgement.speed)]
     return max((seeds for seeds in needed if seeds is not None and len(had) < seeds <= MOST_SEEDS), default=None)
 
 

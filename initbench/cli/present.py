@@ -124,4 +124,7 @@ def _room(headers: Sequence[str], rows: Sequence[Sequence[Sequence[str]]]) -> in
 def _folded(names: Sequence[str], room: int) -> list[list[str]]:
     """Return names in lines no wider than `room`, broken at spaces; within a word only where it is wider than that."""
     words = [[piece for word in name.split() for piece in pieces(word, room)] for name in names]
-    return [textwrap.wrap(" ".join(of), room, break_long_words=False, break_on_hyphens=False) for of in words]
+    return [
+        textwrap.wrap(" ".join(name_words), room, break_long_words=False, break_on_hyphens=False)
+        for name_words in words
+    ]

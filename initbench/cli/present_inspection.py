@@ -113,7 +113,7 @@ def _show_scan(inspection: Inspection) -> None:
     reaches = [reach(inspection, scheme) for scheme in inspection.schemes]
     to_depth = inspection.axis == "depth"
     headers = ("scheme", *["no FAIL up to"] * to_depth, *map(str, places))
-    rows = [(printable(of.scheme), *[holds_to(of)] * to_depth, *of.levels) for of in reaches]
+    rows = [(printable(reached.scheme), *[holds_to(reached)] * to_depth, *reached.levels) for reached in reaches]
     show_folded(f"Verdict at each {inspection.axis}", headers, rows)
     if inspection.axis != "width":
         return
@@ -121,8 +121,8 @@ def _show_scan(inspection: Inspection) -> None:
     headers = ("scheme", "first layer", "last hidden layer", "output")
     rows = []
     for scheme in inspection.schemes:
-        of = coordinates(inspection, scheme)
-        rows.append((printable(scheme), *map(_exponent, (of.first, of.last_hidden, of.output))))
+        slopes = coordinates(inspection, scheme)
+        rows.append((printable(scheme), *map(_exponent, (slopes.first, slopes.last_hidden, slopes.output))))
     show_folded("Coordinate check: exponent of width in the size of z (0: independent of width)", headers, rows)
 
 
@@ -133,8 +133,8 @@ def _show_layers(inspection: Inspection) -> None:
     low, high = _scale(np.append(layers["forward_moment"], [] if (layers["forward_moment"] > 0).any() else [1.0]))
     headers = ("layer", "E[z²]", "predicted", "", "E[(∂z)²]", "predicted", "dead", "cosine", "rank")
     rows = []
-    for name, of in layers.groupby("layer", sort=False):
-        mean = of.mean(numeric_only=True)
+    for name, rows_of_layer in layers.groupby("layer", sort=False):
+        mean = rows_of_layer.mean(numeric_only=True)
         rows.append(
             (
                 printable(str(name)) or "(model)",
@@ -176,7 +176,7 @@ def _show_reasons(inspection: Inspection) -> None:
                 console.show_text(printable(f"→ {remedy}"))
     if not any(bad.values()):
         console.show_text("All checks pass at step 0.")
-    unused = dict.fromkeys(name for of in inspection.observed for name in of.step_zero.unused)
+    unused = dict.fromkeys(name for observed in inspection.observed for name in observed.step_zero.unused)
     if unused:
         console.show_text(f"Not used in the forward pass: {', '.join(map(printable, unused))}.")
 
@@ -246,10 +246,14 @@ def _factor(bits: float) -> str:
     return f"{power_of_two(bits):.2f}" if math.log2(0.095) < bits < 20 else f"{power_of_two(bits):.1g}"
 
 
-def _exponent(of: Estimate) -> str:
-    if of.mean is None:
+def _exponent(estimate: Estimate) -> str:
+    if estimate.mean is None:
         return NOTHING
-    return f"{of.mean:+.2f}" if of.low is None else f"{of.mean:+.2f} [{of.low:+.2f}, {of.high:+.2f}]"
+    return (
+        f"{estimate.mean:+.2f}"
+        if estimate.low is None
+        else f"{estimate.mean:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
+    )
 
 
 def _significant(value: float) -> str:

@@ -58,13 +58,13 @@ def _looks(comparison: Results) -> Section:
 def _claims(comparison: Results) -> Section:
     if not comparison.claims or comparison.trials.empty:
         return Section("Claims", ())
-    lines = [_claim_line(of) for of in comparison.claims_judged]
+    lines = [_claim_line(verdict) for verdict in comparison.claims_judged]
     return Section("Claims", (*lines, CLAIMS_RULE))
 
 
-def _claim_line(of: ClaimVerdict) -> str:
-    source = f" [{of.claim.source}]" if of.claim.source else ""
-    return printable(f"“{of.claim.text}”{source} {of.text}")
+def _claim_line(verdict: ClaimVerdict) -> str:
+    source = f" [{verdict.claim.source}]" if verdict.claim.source else ""
+    return printable(f"“{verdict.claim.text}”{source} {verdict.text}")
 
 
 def _prediction(comparison: Results) -> Section:

@@ -30,14 +30,14 @@ def verdict_head(judged: Sequence[Judgement], baseline: str) -> str:
         return f"No verdict: {printable(baseline)} is the baseline, and there is no other scheme to compare with it."
     if judged[0].absent:
         return f"No verdict: the baseline {printable(baseline)} has no trial here."
-    family = sum(of.accuracy.p is not None for of in judged)
+    family = sum(judgement.accuracy.p is not None for judgement in judged)
     adjusted = f"; p adjusted by Holm over {family} schemes" if family > 1 else ""
     return f"Against {printable(baseline)}, paired by seed{adjusted}:"
 
 
 def verdict_lines(judged: Sequence[Judgement]) -> tuple[str, ...]:
     """Return one line per scheme: its verdict in accuracy, then in steps; none where the baseline is absent."""
-    return tuple(printable(_line(of)) for of in judged if not of.absent)
+    return tuple(printable(_line(judgement)) for judgement in judged if not judgement.absent)
 
 
 def overview(judged: Sequence[Judgement], baseline: str) -> str:
@@ -45,20 +45,20 @@ def overview(judged: Sequence[Judgement], baseline: str) -> str:
     if not judged or judged[0].absent:
         return verdict_head(judged, baseline)
     groups: dict[str, list[str]] = defaultdict(list)
-    for of in judged:
-        groups[of.accuracy.kind].append(of.scheme)
+    for judgement in judged:
+        groups[judgement.accuracy.kind].append(judgement.scheme)
     said = [f"{word}: {listed(groups[kind])}" for kind, word in _GROUPS if groups[kind]]
     return printable(f"Against {baseline} in test accuracy ({_pairs(judged)}): {'; '.join(said)}.")
 
 
-def _line(of: Judgement) -> str:
-    accuracy, speed = _told(of.accuracy), _told(of.speed)
-    if of.accuracy.kind == "learns":
-        accuracy += f"; {measured_points(of.accuracy_comparison)}"
-    if of.accuracy.kind == of.speed.kind == "nothing to compare":
-        return f"{quoted(of.scheme)}: {accuracy}."
-    second = f"In steps: {speed}" if of.speed.kind in _AMBIGUOUS else speed[0].upper() + speed[1:]
-    return f"{quoted(of.scheme)}: {accuracy}. {second}."
+def _line(judgement: Judgement) -> str:
+    accuracy, speed = _told(judgement.accuracy), _told(judgement.speed)
+    if judgement.accuracy.kind == "learns":
+        accuracy += f"; {measured_points(judgement.accuracy_comparison)}"
+    if judgement.accuracy.kind == judgement.speed.kind == "nothing to compare":
+        return f"{quoted(judgement.scheme)}: {accuracy}."
+    second = f"In steps: {speed}" if judgement.speed.kind in _AMBIGUOUS else speed[0].upper() + speed[1:]
+    return f"{quoted(judgement.scheme)}: {accuracy}. {second}."
 
 
 def _told(verdict: Verdict) -> str:
@@ -68,6 +68,6 @@ def _told(verdict: Verdict) -> str:
 
 def _pairs(judged: Sequence[Judgement]) -> str:
     """Return the number of paired seeds; each scheme's own line reports how many of its pairs are lost."""
-    counts = {of.accuracy_comparison.learned.scheme.n for of in judged}
+    counts = {judgement.accuracy_comparison.learned.scheme.n for judgement in judged}
     low, high = min(counts), max(counts)
     return f"{'' if low == high else f'{low} to '}{counted(high, 'seed')}, paired"

@@ -144,19 +144,19 @@ def _log(client: Any, experiment: str, run: Run, known: list[Any]) -> None:  # n
 
 def _runs(comparison: Results) -> Iterator[Run]:
     trials = list(tracked(comparison))
-    rows = trials_frame([(of.record, comparison.target_of(of.record)) for of in trials])
-    for of, (_, row) in zip(trials, rows[RESULTS].iterrows(), strict=True):
-        yield _run(of, {str(name): float(value) for name, value in row.dropna().items()})
+    rows = trials_frame([(entry.record, comparison.target_of(entry.record)) for entry in trials])
+    for entry, (_, row) in zip(trials, rows[RESULTS].iterrows(), strict=True):
+        yield _run(entry, {str(name): float(value) for name, value in row.dropna().items()})
 
 
-def _run(of: Tracked, results: dict[str, float]) -> Run:
-    trial, outcome, curve = of.record.trial, of.record.outcome, of.record.curve
+def _run(entry: Tracked, results: dict[str, float]) -> Run:
+    trial, outcome, curve = entry.record.trial, entry.record.outcome, entry.record.curve
     last = curve[-1].step if curve else 0
     by_step = [(name, getattr(point, name), point.step) for point in curve for name in CURVE_METRICS]
     at_the_end = [(name, value, 0 if name == "initial_loss" else last) for name, value in results.items()]
     tags = {
         TRIAL: trial.id,
-        "initbench.part": of.part,
+        "initbench.part": entry.part,
         "initbench.outcome": outcome.status,
         **({"initbench.diverged_at": str(outcome.step)} if outcome.step is not None else {}),
         **({"initbench.reason": printable(outcome.reason)} if outcome.reason else {}),
@@ -164,7 +164,7 @@ def _run(of: Tracked, results: dict[str, float]) -> Run:
     return Run(
         name=printable(f"{trial.scheme}, lr {trial.lr:g}, seed {trial.seed}")[:LONGEST_NAME],
         status="FINISHED" if outcome.status == "finished" else "FAILED",
-        parameters={key: str(value) for key, value in of.parameters.items()},
+        parameters={key: str(value) for key, value in entry.parameters.items()},
         metrics=(*by_step, *at_the_end),
         tags=tags,
     )

@@ -30,7 +30,7 @@ def write_tensorboard(comparison: Results, folder: Path) -> None:
     """
     trials = list(tracked(comparison))
     home = folder / slug(comparison.name)
-    files = {home / path / EVENTS: _events(of) for path, of in zip(paths(trials), trials, strict=True)}
+    files = {home / path / EVENTS: _events(tracked) for path, tracked in zip(paths(trials), trials, strict=True)}
     for path in files:
         stay_inside(folder, path)
     for path, content in files.items():
@@ -38,26 +38,26 @@ def write_tensorboard(comparison: Results, folder: Path) -> None:
     _remove_others(home, files.keys())
 
 
-def _events(of: Tracked) -> bytes:
+def _events(tracked: Tracked) -> bytes:
     with needs("tensorboard"):
         from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415 - of an extra
         from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: PLC0415 - of an extra
     buffer = io.BytesIO()
     writer = RecordWriter(buffer)
     writer.write(Event(file_version="brain.Event:2").SerializeToString())
-    for step, summary in _summaries(of):
+    for step, summary in _summaries(tracked):
         writer.write(Event(step=step, summary=summary).SerializeToString())
     return buffer.getvalue()
 
 
-def _summaries(of: Tracked) -> Iterator[tuple[int, Any]]:
+def _summaries(tracked: Tracked) -> Iterator[tuple[int, Any]]:
     """Yield protocol buffers by step: the hyperparameters, then the curve's points."""
     from tensorboard.compat.proto.summary_pb2 import Summary  # noqa: PLC0415 - of an extra
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb  # noqa: PLC0415 - of an extra
 
-    told = of.parameters | {"outcome": of.record.outcome.status, "part": of.part}
-    yield 0, hparams_pb(told, trial_id=of.record.trial.id, start_time_secs=0)
-    for point in of.record.curve:
+    parameters = tracked.parameters | {"outcome": tracked.record.outcome.status, "part": tracked.part}
+    yield 0, hparams_pb(parameters, trial_id=tracked.record.trial.id, start_time_secs=0)
+    for point in tracked.record.curve:
         values = [Summary.Value(tag=name, simple_value=getattr(point, name)) for name in CURVE_METRICS]
         yield point.step, Summary(value=values)
 

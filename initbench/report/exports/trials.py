@@ -44,15 +44,18 @@ def paths(trials: list[Tracked]) -> list[str]:
     Dataset, model and optimizer stand before it where they vary. Parts are file names on every system, whatever a
     scheme is called; where two trials would read the same, each ends with its id.
     """
-    settings = [(of.record.trial.dataset, of.record.trial.model, of.record.trial.optimizer) for of in trials]
+    settings = [
+        (tracked.record.trial.dataset, tracked.record.trial.model, tracked.record.trial.optimizer) for tracked in trials
+    ]
     varying = [len(set(values)) > 1 for values in zip(*settings, strict=True)]
     named = []
-    for of, setting in zip(trials, settings, strict=True):
+    for tracked, setting in zip(trials, settings, strict=True):
         places = [slug(text) for text, varies in zip(setting, varying, strict=True) if varies]
-        named.append("/".join([*places, *_names(of.record.trial)]))
+        named.append("/".join([*places, *_names(tracked.record.trial)]))
     counts = Counter(named)
     return [
-        name if counts[name] == 1 else f"{name}-{of.record.trial.id}" for name, of in zip(named, trials, strict=True)
+        name if counts[name] == 1 else f"{name}-{tracked.record.trial.id}"
+        for name, tracked in zip(named, trials, strict=True)
     ]
 
 

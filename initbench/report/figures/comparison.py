@@ -103,18 +103,18 @@ def pictures(comparison: Results, style: Style = SCREEN) -> Iterator[Picture]:
 
 def looks_of(comparison: Results) -> dict[str, Look]:
     """Return the looks of the schemes that were asked for and of any other that has trials."""
-    present = (scheme for of in (comparison.trials, comparison.tuning_trials) for scheme in of["scheme"].unique())
+    present = (scheme for frame in (comparison.trials, comparison.tuning_trials) for scheme in frame["scheme"].unique())
     schemes = dict.fromkeys((*comparison.schemes, *present))
     return looks(tuple(schemes), comparison.baseline)
 
 
 def _profiles(comparison: Results) -> Iterator[Drawing]:
     """Draw what share of each scheme's trials is above every accuracy, over all settings that are alike."""
-    rules = [(of.panels[0].rule,) for of in comparison.across]
-    for of, suffix in zip(comparison.across, suffixes(rules), strict=True):
-        title = f"{len(of.panels)} settings: " + "; ".join(map(str, of.panels))
+    rules = [(aggregate.panels[0].rule,) for aggregate in comparison.across]
+    for aggregate, suffix in zip(comparison.across, suffixes(rules), strict=True):
+        title = f"{len(aggregate.panels)} settings: " + "; ".join(map(str, aggregate.panels))
         view = View(comparison, printable(title), comparison.trials)
-        yield partial(_profile, of=of), view, suffix
+        yield partial(_profile, aggregate=aggregate), view, suffix
 
 
 def _signals(comparison: Results) -> Iterator[Drawing]:
@@ -244,12 +244,13 @@ def _lr(view: View) -> tuple[str, str, Figure]:
     return "lr", "Final validation loss against lr", figure
 
 
-def _profile(view: View, of: Across) -> tuple[str, str, Figure]:
-    entries = [scheme_entry(look) for scheme, look in view.looks.items() if scheme in of.scores]
-    band = f"band: pointwise 95 % bootstrap, n = {of.seeds}\nseeds or more in each of {len(of.panels)} settings"
+def _profile(view: View, aggregate: Across) -> tuple[str, str, Figure]:
+    entries = [scheme_entry(look) for scheme, look in view.looks.items() if scheme in aggregate.scores]
+    settings = f"seeds or more in each of {len(aggregate.panels)} settings"
+    band = f"band: pointwise 95 % bootstrap, n = {aggregate.seeds}\n{settings}"
     figure, (ax,) = panel_figure(1, view.style)
     explain(figure, entries, band, view.style)
-    plots.profile(ax, of.profiles, view.looks)
+    plots.profile(ax, aggregate.profiles, view.looks)
     return "profile", "Share of trials above each test accuracy", figure
 
 

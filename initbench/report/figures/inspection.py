@@ -147,7 +147,9 @@ def _ridges_of(inspection: Inspection, model: str, scheme: str) -> list[Ridge]:
 
 def _ridges_caption(inspection: Inspection, model: str) -> str:
     left_out = len(inspection.schemes) - MOST_PANELS
-    depth = max((len(of.step_zero.layers) for of in inspection.observed if of.model == model), default=0)
+    depth = max(
+        (len(observed.step_zero.layers) for observed in inspection.observed if observed.model == model), default=0
+    )
     parts: Sequence[str] = (
         "Distribution of z by layer, each scaled to its peak",
         f"{MOST_LAYERS} of {depth} layers" if depth > MOST_LAYERS else "",

@@ -64,8 +64,10 @@ def cosine_axis(ax: Axes, values: Floats) -> Axes:
 
 def ridge_of(seeds: Sequence[LayerStatistics]) -> Ridge:
     """Return the density of one layer's z, the mean over seeds, each of which has bins of its own width."""
-    moments = np.array([np.nan if of.forward_moment is None else of.forward_moment for of in seeds])
-    kept = [(of.histogram, np.sqrt(of.forward_moment)) for of in seeds if of.histogram and of.forward_moment]
+    moments = np.array([np.nan if layer.forward_moment is None else layer.forward_moment for layer in seeds])
+    kept = [
+        (layer.histogram, np.sqrt(layer.forward_moment)) for layer in seeds if layer.histogram and layer.forward_moment
+    ]
     rms = float(np.sqrt(moments.mean()))
     if not kept:
         return Ridge(seeds[0].layer, rms, np.zeros(0), np.zeros(0))

@@ -78,7 +78,7 @@ def _end(ax: Axes, look: Look) -> Floats | None:
     """Return where the line of a look ends, in shares of the axes."""
     lines = [line for line in ax.lines if str(line.get_gid()).startswith(f"{look.gid}.line")]
     points = [np.column_stack(line.get_data()).astype(np.float64) for line in lines]
-    seen = [of[np.isfinite(of).all(axis=1)] for of in points]
+    seen = [curve[np.isfinite(curve).all(axis=1)] for curve in points]
     if not seen or not len(seen[0]):
         return None
     end: Floats = ax.transAxes.inverted().transform(ax.transData.transform(seen[0][-1]))

@@ -71,16 +71,16 @@ def survival(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
     for look, of_scheme in _by_scheme(watched, looks):
         arrived = of_scheme["steps_to_target"].notna().to_numpy(dtype=bool)
         steps = of_scheme["steps_to_target"].astype("float64").fillna(0.0).to_numpy()
-        of = survival_curve(steps, arrived, budget=budget)
+        survival = survival_curve(steps, arrived, budget=budget)
         how: dict[str, Any] = {"linestyle": look.dash, "linewidth": look.width, "marker": look.marker, "markersize": 5}
-        falls = (of.share < 1) & (of.steps <= steps[arrived].max(initial=-1.0))
+        falls = (survival.share < 1) & (survival.steps <= steps[arrived].max(initial=-1.0))
         how |= {"drawstyle": "steps-post", "markeredgewidth": 0, "markevery": falls.tolist(), "zorder": 3}
-        ax.plot(of.steps, of.share, color=look.colour, gid=f"{look.gid}.line", **how)
+        ax.plot(survival.steps, survival.share, color=look.colour, gid=f"{look.gid}.line", **how)
         band: dict[str, Any] = {"step": "post", "alpha": BAND_ALPHA, "linewidth": 0, "gid": f"{look.gid}.band"}
-        ax.fill_between(of.steps[falls], of.low[falls], of.high[falls], color=look.colour, **band)
+        ax.fill_between(survival.steps[falls], survival.low[falls], survival.high[falls], color=look.colour, **band)
         if not arrived.all():
             tick: dict[str, Any] = {"marker": "|", "markersize": 10, "markeredgewidth": 1.6, "clip_on": False}
-            ax.plot(budget, of.share[-1], color=look.colour, zorder=4, gid=f"{look.gid}.censored", **tick)
+            ax.plot(budget, survival.share[-1], color=look.colour, zorder=4, gid=f"{look.gid}.censored", **tick)
     step_axis(ax, budget)
     ax.set_ylim(-0.02, 1.02)
     ax.set_ylabel("share not yet at the target")
@@ -180,14 +180,17 @@ def profile(ax: Axes, profiles: Mapping[str, Profile], looks: Looks) -> Axes:
     for scheme, look in looks.items():
         if scheme not in profiles:
             continue
-        of = profiles[scheme]
+        profile = profiles[scheme]
         how: dict[str, Any] = {"drawstyle": "steps-post", "linestyle": look.dash, "linewidth": look.width}
-        falls = np.flatnonzero((of.share > 0) & (of.share < 1))  # elsewhere the marks of all would make one row
+        # Elsewhere the marks of all schemes would make one row.
+        falls = np.flatnonzero((profile.share > 0) & (profile.share < 1))
         how |= _markers(look) | {"markevery": falls[look.index % 3 :: 6].tolist()}
-        ax.plot(of.thresholds, of.share, color=look.colour, gid=f"{look.gid}.line", **how)
-        if of.low is not None and of.high is not None:
+        ax.plot(profile.thresholds, profile.share, color=look.colour, gid=f"{look.gid}.line", **how)
+        if profile.low is not None and profile.high is not None:
             band: dict[str, Any] = {"step": "post", "alpha": BAND_ALPHA, "linewidth": 0}
-            ax.fill_between(of.thresholds, of.low, of.high, color=look.colour, gid=f"{look.gid}.band", **band)
+            ax.fill_between(
+                profile.thresholds, profile.low, profile.high, color=look.colour, gid=f"{look.gid}.band", **band
+            )
     ax.set_xlim(0, 1)
     ax.set_ylim(-0.02, 1.02)
     ax.set_xlabel("test accuracy")

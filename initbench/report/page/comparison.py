@@ -56,7 +56,9 @@ def write_report(path: Path, comparison: Results) -> Path:
     tables = tables_of(document)
     beside = [name for name in tables if (path.parent / name).exists()]
     drawn = list(pictures(comparison))
-    formats = [of for of in LINKED if all((path.parent / file_of(picture.name, of)).exists() for picture in drawn)]
+    formats = [
+        kind for kind in LINKED if all((path.parent / file_of(picture.name, kind)).exists() for picture in drawn)
+    ]
     write_atomically(path, render_report(document, drawn, beside, tables, formats).encode())
     return path
 

@@ -86,7 +86,7 @@ def _scan(inspection: Inspection) -> tuple[Table, ...]:
         return ()
     axis, places = printable(inspection.axis), list(map(str, scanned_values(inspection)))
     reaches = [reach(inspection, scheme) for scheme in inspection.schemes]
-    rows = tuple((printable(of.scheme), holds_to(of), *of.levels) for of in reaches)
+    rows = tuple((printable(reached.scheme), holds_to(reached), *reached.levels) for reached in reaches)
     caption = f"Checks of signal, gradient, similarity of inputs and dead units at each {axis}: the worst result"
     table = Table(caption, ("scheme", f"no FAIL up to {axis}", *places), rows)
     return (table, _widths(inspection)) if inspection.axis == "width" else (table,)
@@ -94,13 +94,16 @@ def _scan(inspection: Inspection) -> tuple[Table, ...]:
 
 def _widths(inspection: Inspection) -> Table:
     found = [coordinates(inspection, scheme) for scheme in inspection.schemes]
-    rows = tuple((printable(of.scheme), *map(_exponent, (of.first, of.last_hidden, of.output))) for of in found)
+    rows = tuple(
+        (printable(slopes.scheme), *map(_exponent, (slopes.first, slopes.last_hidden, slopes.output)))
+        for slopes in found
+    )
     caption = "Exponent of width in the root mean square of z (0: independent of width)"
     return Table(caption, ("scheme", "first layer", "last hidden layer", "output"), rows)
 
 
-def _exponent(of: Estimate) -> str:
-    return NOTHING if of.mean is None else mean_cell(of, of.n)
+def _exponent(estimate: Estimate) -> str:
+    return NOTHING if estimate.mean is None else mean_cell(estimate, estimate.n)
 
 
 def _networks(inspection: Inspection) -> tuple[Table, ...]:
@@ -110,9 +113,9 @@ def _networks(inspection: Inspection) -> tuple[Table, ...]:
     groups = [(key, within(networks, ("model", "scheme"), key)) for key in inspection.checks]
     several = len(inspection.models) > 1
     rows = tuple(
-        (printable(key[1]), *[printable(key[0])] * several, *(_mean(of[column]) for column in _NETWORK_HEADS))
-        for key, of in groups
-        if not of.empty
+        (printable(key[1]), *[printable(key[0])] * several, *(_mean(rows_of_key[column]) for column in _NETWORK_HEADS))
+        for key, rows_of_key in groups
+        if not rows_of_key.empty
     )
     heads = ("scheme", *["model"] * several, *_NETWORK_HEADS.values())
     return (Table(_chance(networks), heads, rows),)
@@ -138,7 +141,9 @@ def _layers(inspection: Inspection) -> tuple[Table, ...]:
     groups = [(key, within(layers, ("model", "scheme"), key)) for key in inspection.checks]
     several = len(inspection.models) > 1
     return tuple(
-        _layer_table(printable(f"{key[1]}, {key[0]}" if several else key[1]), of) for key, of in groups if not of.empty
+        _layer_table(printable(f"{key[1]}, {key[0]}" if several else key[1]), rows_of_key)
+        for key, rows_of_key in groups
+        if not rows_of_key.empty
     )
 
 
@@ -146,17 +151,21 @@ def _layer_table(caption: str, layers: pd.DataFrame) -> Table:
     # Columns that say nothing here are left out: no ReLU has no dead units.
     shown = [column for column in _LAYER_HEADS if layers[column].notna().any()]
     rows = tuple(
-        (printable(str(name)), *map(printable, of[["kind", "nonlinearity"]].iloc[0]), *(_cell(of[c]) for c in shown))
-        for name, of in layers.groupby("layer", sort=False)
+        (
+            printable(str(name)),
+            *map(printable, rows_of_layer[["kind", "nonlinearity"]].iloc[0]),
+            *(_cell(rows_of_layer[c]) for c in shown),
+        )
+        for name, rows_of_layer in layers.groupby("layer", sort=False)
     )
     return Table(caption, ("layer", "kind", "activation", *(_LAYER_HEADS[column] for column in shown)), rows)
 
 
-def _cell(of: "pd.Series[Any]") -> str:
-    values = of.dropna().to_numpy(dtype=np.float64)
+def _cell(values: "pd.Series[Any]") -> str:
+    values = values.dropna().to_numpy(dtype=np.float64)
     if not len(values):
         return NOTHING
-    if not str(of.name).partition("_predicted")[0].endswith("moment"):
+    if not str(values.name).partition("_predicted")[0].endswith("moment"):
         return f"{values.mean():.3g}"
     positive = values[values > 0]
     if not len(positive):
@@ -165,12 +174,12 @@ def _cell(of: "pd.Series[Any]") -> str:
     return f"{geometric_band(positive[:, np.newaxis])[0][0]:.3g}{zeros}"
 
 
-def _mean(of: "pd.Series[Any]") -> str:
-    estimate = mean_interval(of.dropna().to_numpy(dtype=np.float64))
+def _mean(values: "pd.Series[Any]") -> str:
+    estimate = mean_interval(values.dropna().to_numpy(dtype=np.float64))
     if estimate.mean is None:
         return NOTHING
-    if str(of.name).endswith("_predicted"):
+    if str(values.name).endswith("_predicted"):
         return f"{estimate.mean:.4g}"
     if abs(estimate.mean) >= 1e-3 or estimate.mean == 0:
-        return mean_cell(estimate, len(of))
+        return mean_cell(estimate, len(values))
     return f"{estimate.mean:.3g}{f' ± {estimate.half:.2g}' if estimate.half else ''}"
