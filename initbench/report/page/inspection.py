@@ -161,11 +161,11 @@ def _layer_table(caption: str, layers: pd.DataFrame) -> Table:
     return Table(caption, ("layer", "kind", "activation", *(_LAYER_HEADS[column] for column in shown)), rows)
 
 
-def _cell(values: "pd.Series[Any]") -> str:
-    values = values.dropna().to_numpy(dtype=np.float64)
+def _cell(column: "pd.Series[Any]") -> str:
+    values = column.dropna().to_numpy(dtype=np.float64)
     if not len(values):
         return NOTHING
-    if not str(values.name).partition("_predicted")[0].endswith("moment"):
+    if not str(column.name).partition("_predicted")[0].endswith("moment"):
         return f"{values.mean():.3g}"
     positive = values[values > 0]
     if not len(positive):
