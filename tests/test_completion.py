@@ -54,6 +54,7 @@ def test_names_read_from_the_source_are_those_of_the_registry(kind):
             assert (named.parameters[key] is None) == (parameter.default is inspect.Parameter.empty)
 
 
+@pytest.mark.long
 def test_schemes_models_datasets_and_optimizers_are_completed_without_torch(tmp_path):
     assert {"kaiming", "kaiming_uniform", "kaiming_normal"} <= set(tab("compare", "-s", "kaim", cwd=tmp_path))
     assert set(tab("compare", "-m", "", cwd=tmp_path)) == set(MODELS)

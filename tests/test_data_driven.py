@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from long_form import one_in
 from torch import nn
 from torch.nn import functional
 
@@ -136,7 +137,7 @@ def test_they_are_all_registered_with_what_they_need():
 
 
 @pytest.mark.parametrize("model", NORMALIZED)
-@pytest.mark.parametrize("scheme", PROCEDURES)
+@pytest.mark.parametrize("scheme", one_in(2, PROCEDURES))
 def test_any_procedure_on_a_model_with_normalization(scheme, model, sample):
     before = torch.get_rng_state()
     first, again, other = (weights(quietly(model, scheme, sample, seed)) for seed in (0, 0, 1))
@@ -146,7 +147,7 @@ def test_any_procedure_on_a_model_with_normalization(scheme, model, sample):
     assert any(not torch.equal(first[name], other[name]) for name in first), "other seed, same weights"
 
 
-@pytest.mark.parametrize("scheme", PROCEDURES)
+@pytest.mark.parametrize("scheme", one_in(2, PROCEDURES))
 def test_a_model_of_ones_own_with_all_that_is_unusual(scheme, sample):
     model = Own()
     frozen = model.frozen.weight.clone()
@@ -164,7 +165,7 @@ def base_of(scheme):
     return SCHEMES[scheme.partition("(")[0]].parameters["base"].default
 
 
-@pytest.mark.parametrize("scheme", PROCEDURES)
+@pytest.mark.parametrize("scheme", one_in(2, PROCEDURES))
 def test_all_but_parameters_stays_as_it_is(scheme, sample):
     model = build_model("cnn(norm='batch')", SHAPE, CLASSES).eval()
     model.conv1.train()
@@ -184,7 +185,7 @@ def test_all_but_parameters_stays_as_it_is(scheme, sample):
     handle.remove()
 
 
-@pytest.mark.parametrize("scheme", PROCEDURES)
+@pytest.mark.parametrize("scheme", one_in(2, PROCEDURES))
 def test_the_mode_of_the_model_and_its_dropout_make_no_difference(scheme, sample):
     model = Own()
     models = [copy.deepcopy(model).train(mode) for mode in (True, False)]
@@ -192,7 +193,7 @@ def test_the_mode_of_the_model_and_its_dropout_make_no_difference(scheme, sample
     assert all(torch.equal(training[name], evaluating[name]) for name in training)
 
 
-@pytest.mark.parametrize("scheme", PROCEDURES)
+@pytest.mark.parametrize("scheme", one_in(2, PROCEDURES))
 def test_a_layer_with_a_part_of_its_own_is_left_alone(scheme, sample):
     model = quietly("mlp(depth=3)", f"{scheme}; head=zeros; first=constant(0.01); bias=constant(0.1)", sample)
     assert not model.head.weight.any()
@@ -201,7 +202,7 @@ def test_a_layer_with_a_part_of_its_own_is_left_alone(scheme, sample):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("scheme", PROCEDURES)
+@pytest.mark.parametrize("scheme", one_in(2, PROCEDURES))
 def test_models_of_other_precisions_get_the_same_weights_up_to_rounding(scheme, dtype, sample):
     single = weights(quietly("mlp(depth=2)", scheme, sample))
     other = weights(quietly(build_model("mlp(depth=2)", SHAPE, CLASSES).to(dtype), scheme, sample))
@@ -220,13 +221,13 @@ def test_lsuv_has_its_law_in_every_precision(dtype, sample):
         assert float(output.std()) == pytest.approx(1.0, abs=0.02 if dtype == torch.bfloat16 else 1e-3)
 
 
-@pytest.mark.parametrize("scheme", PROCEDURES)
+@pytest.mark.parametrize("scheme", one_in(2, PROCEDURES))
 def test_without_data_it_says_what_is_missing(scheme):
     with pytest.raises(UsageError, match="give a batch of inputs"):
         initialize(build_model("mlp(depth=2)", SHAPE, CLASSES), scheme)
 
 
-@pytest.mark.parametrize("scheme", PROCEDURES)
+@pytest.mark.parametrize("scheme", one_in(2, PROCEDURES))
 def test_the_library_face_takes_a_batch_and_labels(scheme, sample):
     model = build_model("mlp(depth=2)", SHAPE, CLASSES)
     assert initialize(model, scheme, seed=1, batch=sample.inputs[0], labels=sample.labels) is model
@@ -240,7 +241,7 @@ def test_inputs_that_are_not_finite_are_named(scheme):
         filled("mlp(depth=2)", scheme, Sample((torch.full((8, 1, 8, 8), math.nan),), torch.zeros(8, dtype=torch.long)))
 
 
-@pytest.mark.parametrize("scheme", PROCEDURES)
+@pytest.mark.parametrize("scheme", one_in(2, PROCEDURES))
 @pytest.mark.parametrize("value", [math.nan, math.inf, 0.0])
 def test_no_input_makes_weights_that_are_not_finite(scheme, value):
     sample = Sample((torch.full((8, 1, 8, 8), value),), torch.zeros(8, dtype=torch.long))
@@ -252,7 +253,7 @@ def test_no_input_makes_weights_that_are_not_finite(scheme, value):
         assert all(tensor.isfinite().all() for tensor in values.values())
 
 
-@pytest.mark.parametrize("scheme", PROCEDURES)
+@pytest.mark.parametrize("scheme", one_in(2, PROCEDURES))
 def test_one_image_is_enough(scheme, sample):
     one = Sample((sample.inputs[0][:1],), sample.labels[:1])
     normalized = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10))
@@ -523,7 +524,7 @@ def test_autoinit_says_where_there_is_no_signal():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("scheme", PROCEDURES)
+@pytest.mark.parametrize("scheme", one_in(2, PROCEDURES))
 def test_inputs_have_the_precision_of_the_model(scheme, dtype, sample):
     model = build_model("mlp(depth=2)", SHAPE, CLASSES).to(dtype)
     with warnings.catch_warnings():
@@ -547,7 +548,7 @@ class Tokens(nn.Module):
         return self.head(functional.relu(self.hidden(self.embedding(tokens).mean(1))))
 
 
-@pytest.mark.parametrize("scheme", PROCEDURES)
+@pytest.mark.parametrize("scheme", one_in(2, PROCEDURES))
 def test_inputs_may_be_indices(scheme):
     tokens = torch.randint(50, (40, 7), generator=torch.Generator().manual_seed(0))
     model = Tokens()

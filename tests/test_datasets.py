@@ -394,6 +394,7 @@ def test_the_hashes_are_torchvisions():
         assert source.folder == f"{cls.__name__}/raw"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "before",
     [

@@ -384,6 +384,7 @@ def test_every_kind_of_figure_shows_baits_as_they_are():
             assert all(word in shown for word in printable(scheme).split()), kind
 
 
+@pytest.mark.long
 def test_every_kind_of_figure_of_an_inspection_shows_baits_as_they_are(tmp_path):
     inspection = an_inspection([BAITS[0], BAITS[7], BAITS[16], BAITS[10]])
     for picture in inspection_pictures(inspection):

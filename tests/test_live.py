@@ -206,7 +206,7 @@ def test_on_a_terminal_the_table_changes_goes_away_and_the_cursor_comes_back(tmp
     ("arguments", "environment"),
     [
         ((), {"TERM": "dumb"}),
-        (("--plain",), {"FORCE_COLOR": "1"}),
+        pytest.param(("--plain",), {"FORCE_COLOR": "1"}, marks=pytest.mark.long),
         pytest.param(("--plain",), {}, marks=pytest.mark.long),
     ],
 )
@@ -218,6 +218,7 @@ def test_plain_and_a_dumb_terminal_get_lines_without_a_control_character(tmp_pat
     assert "report.html" in errors
 
 
+@pytest.mark.long
 @needs_a_terminal
 def test_no_color_leaves_the_table_and_takes_the_colours(tmp_path):
     _, _, errors = on_a_terminal(*COMPARE, cwd=tmp_path, NO_COLOR="1")

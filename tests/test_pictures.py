@@ -57,6 +57,7 @@ def drawn():
     return list(pictures(a_grid(("a", "b", "torch_default"), lrs=(0.01, 0.1))))
 
 
+@pytest.mark.long
 def test_everything_of_a_scheme_says_whose_it_is(drawn):
     for picture in drawn:
         ids = ids_of(picture)
@@ -160,6 +161,7 @@ def test_texts_stay_apart_and_inside(count, names, style):
     assert seen >= {"loss", "accuracy", "survival", "steps_to_target", "final_accuracy", "profile", "signal", "lr"}
 
 
+@pytest.mark.long
 def test_few_lines_that_end_apart_are_labelled_where_they_end():
     schemes = SHORT[:4]
     records = [

@@ -158,6 +158,7 @@ def test_a_key_completes_what_is_half_written(name, tmp_path):
         assert shell.press(typed) == typed + rest
 
 
+@pytest.mark.long
 def test_bash_completes_behind_an_equals_sign_where_it_takes_words_apart(tmp_path):
     shell = shell_or_skip("bash", tmp_path)
     for line, rest in (

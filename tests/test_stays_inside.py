@@ -303,6 +303,7 @@ sys.exit("the folder can be written")
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="lays down capabilities")
 def test_a_data_folder_that_cannot_be_written_is_enough(parent, cache):
     rng = np.random.default_rng(0)

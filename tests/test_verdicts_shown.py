@@ -377,6 +377,7 @@ def test_tuning_records_are_in_no_table_but_their_own():
     pd.testing.assert_frame_equal(comparison.verdicts, replace(comparison, tuning=moved).verdicts)
 
 
+@pytest.mark.long
 def test_a_tuned_folder_has_its_figures_and_its_tuning_table(tmp_path):
     comparison = tuned()
     write_folder(tmp_path, comparison)

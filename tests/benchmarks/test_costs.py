@@ -7,6 +7,8 @@ from costs import SCHEMES, Network, seconds_per_step, table
 
 from initbench import datasets
 
+pytestmark = pytest.mark.long  # of `make bench`, which no promise rests on
+
 
 def test_ratios_are_paired_and_the_fastest_row_is_the_baseline_without_one():
     found = {"slow": [3e-6, 10e-6, 9e-6], "fast": [1e-6, 2e-6, 3e-6], "gone": [math.nan] * 3}

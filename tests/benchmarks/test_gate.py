@@ -17,6 +17,8 @@ from initbench import datasets
 from initbench.datasets.batches import resident
 from initbench.networks.models import build_model
 
+pytestmark = pytest.mark.long  # of `make bench`, which no promise rests on
+
 DIGITS = replace(WORKLOADS["A"], model="mlp(depth=2, width=32)", dataset="digits", batch_size=32, trials=2, steps=60)
 SMALL_CNN = replace(DIGITS, model="cnn(depth=2, width=4)", batch_size=16, steps=20)
 

@@ -272,6 +272,7 @@ def test_on_paper_controls_are_gone_and_every_section_is_there(visit, report):
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", one_in(2, [360, 1280]))
 def test_the_page_is_never_wider_than_the_window(visit, report, ten_by_ten, hostile, width):
     for path in (report, ten_by_ten, hostile):

@@ -248,6 +248,7 @@ def test_a_worker_that_joins_late_trains(initbench, alone, started, tmp_path, ow
     assert len(payloads(tmp_path / "out")) == 60
 
 
+@pytest.mark.long
 def test_the_scheduler_killed_in_the_middle_of_a_run(initbench, started, tmp_path, truth):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -95,6 +95,7 @@ def test_a_parent_killed_at_any_moment_loses_nothing(fork_server, tmp_path, kill
     assert draw or in_between >= done // 4, "the delays lie over the whole run"
 
 
+@pytest.mark.long
 @rounds(2, 5)
 def test_workers_killed_at_any_moment_lose_nothing(fork_server, tmp_path, rounds):
     rng, seeds, kills = random.Random(1), 30, rounds
