@@ -1,6 +1,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all ecosystem coverage torture check wheel bench format clean
 
+# Hundreds of processes start in the tests: each would compile the package anew where this is set.
+export PYTHONDONTWRITEBYTECODE :=
+
 PYTHON ?= python3
 VENV   := .venv
 # Tests of hostile input, whose counts INITBENCH_TORTURE multiplies, too.

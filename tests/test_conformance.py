@@ -158,6 +158,7 @@ def test_a_standin_without_defect_passes():
     assert failures(standin(he)) == {}
 
 
+@pytest.mark.long
 def test_scaled_orthogonal_with_the_layout_of_jax_is_caught():
     """dks: scale from [in, out] on weights that are [out, in]."""
 
@@ -173,6 +174,7 @@ def test_scaled_orthogonal_with_the_layout_of_jax_is_caught():
     assert "E[z²] 0.25, declared 1, in linear1.weight of 'linear' (10 → 40)" in caught["signal by width"]
 
 
+@pytest.mark.long
 def test_the_swapped_layout_is_caught_in_kernels_too_whose_entries_have_no_one_law():
     def fill(weight, layer, seed):
         if layer.groups > 1 or layer.transposed:
@@ -186,6 +188,7 @@ def test_the_swapped_layout_is_caught_in_kernels_too_whose_entries_have_no_one_l
     assert "in conv1.weight of 'conv' (3 → 16, 3×3)" in caught["signal by width"]
 
 
+@pytest.mark.long
 def test_sine_waves_whose_rows_repeat_undeclared_are_caught():
     """The sinusoidal initialization: 256 → 256 has 254 opposite rows and 2 zero ones."""
     honest = subject_of("sinusoidal")
@@ -263,6 +266,7 @@ def test_lsuv_without_defect_passes():
     assert seen["other layers"].outcome == seen["variance"].outcome == "SKIP"
 
 
+@pytest.mark.long
 def test_lsuv_that_leaves_the_first_layer_out_is_caught():
     """lsuv <= 0.2.2 and LSUV-pytorch start counting one layer late."""
     caught = failures(procedure(keeping_modes(lambda model, sample: lsuv(model, sample, skip=1))))
@@ -330,6 +334,7 @@ def test_a_model_moved_to_another_device_or_dtype_or_with_other_parameters_is_ca
     assert seen in failures(standin(he, after=move))["shape, dtype, device"]
 
 
+@pytest.mark.long
 def test_a_sparse_mask_that_ignores_the_generator_is_caught():
     """torch.nn.init.sparse_ 2.13, pull request 196941."""
 
@@ -390,6 +395,7 @@ def test_the_same_values_on_every_call_are_caught():
     assert "linear1.weight and linear2.weight of 'square' hold the same values" in caught["layers drawn apart"]
 
 
+@pytest.mark.long
 def test_the_same_values_in_two_layers_are_caught_although_the_seed_counts():
     def fill(weight, layer, seed):
         weight.normal_(0, math.sqrt(2 / layer.fan_in), generator=torch.Generator().manual_seed(seed))
@@ -398,6 +404,7 @@ def test_the_same_values_in_two_layers_are_caught_although_the_seed_counts():
     assert "seed" not in failures(standin(fill))
 
 
+@pytest.mark.long
 def test_one_generator_for_all_layers_is_caught():
     """PyTorch 46149: a layer that is added changes the weights of all after it."""
     shared = {}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from long_form import one_in
 from matplotlib.text import Text
 from test_inspection_pages import a_layer, a_network, a_scan, a_step_zero, an_inspection, of_observed
 from test_pictures import LONG, SHORT, crowds, hold_apart
@@ -30,7 +31,7 @@ def held_apart(inspection, style):
 
 @pytest.mark.parametrize(
     ("count", "names", "style"),
-    crowds([1, 3, 20], {(1, "short", "screen"), (3, "long", "paper")}),
+    crowds([1, 3, 20], {(3, "long", "paper")}),
 )
 def test_texts_stay_apart_and_inside(count, names, style):
     schemes = names[:count]
@@ -73,7 +74,7 @@ def test_a_label_breaks_at_spaces_then_at_brackets_commas_and_equals_signs():
     assert wrapped("x" * 20, 8) == "xxxxxxxx\nxxxxxxxx\nxxxx"
 
 
-@pytest.mark.parametrize("schemes", [SHORT[:1], LONG[:1], SHORT[:3], pytest.param(SHORT[:8], marks=pytest.mark.long)])
+@pytest.mark.parametrize("schemes", one_in(3, [SHORT[:1], LONG[:1], SHORT[:3], SHORT[:8]]))
 def test_a_paper_has_its_columns_and_its_text_as_text(schemes):
     for inspection in (an_inspection(schemes), a_scan("width", [16, 64], schemes)):
         for picture in inspection_pictures(inspection, PAPER):
@@ -92,6 +93,7 @@ def test_lines_of_a_paper_are_thinner():
     assert drawn[3:] == pytest.approx([0.6 * width for width in drawn[:3]])
 
 
+@pytest.mark.long
 def test_a_folder_holds_the_figures_asked_for_and_the_page_those_for_a_screen(tmp_path):
     inspection = an_inspection()
     write_inspection(tmp_path, inspection)

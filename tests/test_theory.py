@@ -218,6 +218,7 @@ def test_kurtosis_of_piecewise_linear_activations_is_known():
     assert theory.kurtosis(ACTIVATIONS["tanh"], 0.0) == pytest.approx(2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("n", "depth", "nets", "expected"), [(32, 3, 20_000, 1.5458), (64, 5, 4000, 1.4567)])
 def test_t1_the_spread_of_he_nets_is_that_of_their_widths(n, depth, nets, expected):
     spread = forms.width_spread([n] * depth)

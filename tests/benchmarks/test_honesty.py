@@ -23,7 +23,7 @@ from initbench.analysis.statistics.paired import (
 from initbench.analysis.statistics.survival import compare_steps, estimate_survival
 from initbench.analysis.verdicts import AccuracyComparison, judge_accuracy, judge_speed
 
-pytestmark = pytest.mark.simulation
+pytestmark = [pytest.mark.simulation, pytest.mark.long]
 SCALE = int(os.environ.get("INITBENCH_LONG", "1"))
 DRAWS = {"normal": np.random.Generator.normal, "lognormal": np.random.Generator.lognormal}
 MEANS = {"normal": 0.0, "lognormal": np.exp(0.5)}

@@ -77,6 +77,7 @@ def test_eight_share_a_folder_and_one_is_killed(fork_server, tmp_path, rounds):
     assert looks > 100
 
 
+@pytest.mark.long
 @rounds(1, 3)
 def test_two_that_find_the_same_damage_both_finish(fork_server, tmp_path, rounds):
     flags = (*SHARED, "--seeds", "6", "--name", "d", "--out", tmp_path / "out")
