@@ -16,7 +16,7 @@ from test_inert_output import BAITS, a_hostile_comparison, baits
 from typer.testing import CliRunner
 
 from initbench.cli import app
-from initbench.records import manifest as folders
+from initbench.comparison import load
 from initbench.records.record import Point
 from initbench.report.exports import COLLECTIONS
 from initbench.report.exports.tensorboard import EVENTS
@@ -56,7 +56,7 @@ def test_parquet_is_the_frames_with_their_types_and_what_is_missing_is_null(pq, 
     place = tmp_path / "compare-x" / "export" / "parquet"
     names = ("trials", "curves", "layers", "summary", "verdicts")
     assert files(place) == {f"{name}.parquet" for name in names}
-    comparison = folders.load(tmp_path / "compare-x")
+    comparison = load(tmp_path / "compare-x")
     for name in names:
         frame = getattr(comparison, name)
         pd.testing.assert_frame_equal(pd.read_parquet(place / f"{name}.parquet"), frame)

@@ -16,7 +16,7 @@ from stored import a_folder
 from test_exports_collections import CURVE, RECORDS, files, run
 from test_inert_output import BAITS, a_hostile_comparison
 
-from initbench.records import manifest as folders
+from initbench.comparison import load
 from initbench.report.exports import log_runs, without_password
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow uses what SQLAlchemy has deprecated
@@ -61,7 +61,7 @@ def test_mlflow_logs_to_a_database_of_its_own_and_a_second_time_doubles_nothing(
         assert "compare-x/export/mlflow" in shown.stderr.replace("\n", "")
     assert files(place / "export") == {"mlflow/mlflow.db"}
     assert not (tmp_path / "mlruns").exists()
-    comparison = folders.load(place)
+    comparison = load(place)
     opened = client(f"sqlite:///{place / 'export' / 'mlflow' / 'mlflow.db'}")
     hold_logged(opened, comparison, "compare-x")
     runs, _ = logged(opened, "compare-x")
@@ -146,7 +146,7 @@ def test_mlflow_logs_to_a_server(client, tmp_path):
     with a_server(tmp_path / "server") as address:
         for _ in range(2):
             run("export", place, "--to", "mlflow", "--uri", address)
-        hold_logged(client(address), folders.load(place), "compare-x")
+        hold_logged(client(address), load(place), "compare-x")
     assert not (place / "export").exists()
 
 
@@ -155,7 +155,7 @@ def test_an_address_where_nobody_answers_is_said_without_its_password(client, tm
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     place = a_folder(tmp_path, RECORDS[:1])
     refused = run("export", place, "--to", "mlflow", "--uri", "http://me:secret@127.0.0.1:9", code=4)
-    assert "MLflow at http://127.0.0.1:9 did not take the runs" in refused.stderr
+    assert "Cannot write the runs to MLflow at http://127.0.0.1:9" in refused.stderr
     assert "secret" not in refused.output
 
 
@@ -166,7 +166,7 @@ def test_a_file_that_is_no_database_and_one_that_is_a_link_are_refused_and_left(
     (tmp_path / "one" / "mlflow.db").write_text("mine " * 1000)
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "mlflow.db").symlink_to(tmp_path / "target")
-    for folder, told in (("one", "file is not a database"), ("two", "a link"), ("a?b", "a ? in the path")):
+    for folder, told in (("one", "file is not a database"), ("two", "a link"), ("a?b", "a ? in its path")):
         assert told in run("export", place, "--to", "mlflow", "-o", tmp_path / folder, code=4).stderr
     assert (tmp_path / "one" / "mlflow.db").read_text() == "mine " * 1000
     assert not (tmp_path / "target").exists()

@@ -178,4 +178,4 @@ def _answers(uri: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
     except errors as error:
         place = without_password(uri)
         reason = str(error).replace(uri, place).strip().partition("\n")[0]
-        raise ConfigurationError(f"MLflow at {place} rejected the runs: {reason[:200]}") from None
+        raise ConfigurationError(f"Cannot write the runs to MLflow at {place}: {reason[:200]}") from None
