@@ -85,7 +85,7 @@ def _idx(
 
 # SHA-256 of the .gz and .tar.gz: torchvision's prototype datasets (pytorch/vision, torchvision/prototype/datasets) and
 # Keras' loaders of CIFAR, which agree. SHA-256 of the unpacked MNIST files: computed. MD5 of the CIFAR batches:
-# torchvision's own lists, held against them by a test.
+# torchvision's own lists, compared with them by a test.
 MNIST = _idx(
     "mnist",
     "MNIST",

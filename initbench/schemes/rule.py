@@ -76,7 +76,7 @@ Adjust = Callable[[nn.Module, Sequence[Layer], Sample, torch.Generator], Passes]
 
 @dataclass(frozen=True)
 class Procedure:
-    """A scheme of a whole model: a first fill, then an adjustment that may look at training data.
+    """A scheme of a whole model: a first fill, then an adjustment that may use training data.
 
     `base` fills first. `adjust(model, layers, sample, generator)` then changes the model in place: a float32 copy on
     the CPU, on one thread; only the values of parameters are copied back, not its mode, buffers and hooks. `layers` are
