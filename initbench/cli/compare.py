@@ -30,7 +30,7 @@ def compare(
 
     Flags override the recipe, which overrides the defaults. Stored trials are not trained again.
     """
-    start_compiling(needed=not output.dry_run, quiet=output.quiet)
+    start_compiling(device=axes.get("device"), needed=not output.dry_run, quiet=output.quiet)
     with gc_frozen():
         import scipy.stats  # noqa: F401 - imported later, outside gc_frozen, it would take twice as long
 

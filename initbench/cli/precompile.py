@@ -3,11 +3,13 @@
 from initbench.cli import console
 
 
-def start_compiling(*, needed: bool, quiet: bool) -> None:
-    """Compile the training loops in another process, unless this machine has them cached."""
-    from initbench.training.compiled import kernels
+def start_compiling(*, device: str | None, needed: bool, quiet: bool) -> None:
+    """Compile the training loops in another process, unless this machine has them cached or a GPU is to train."""
+    if not needed or device in {"cuda", "mps"}:
+        return
+    from initbench.training.compiled import kernels  # loads LLVM
 
-    if not needed or kernels.are_ready():
+    if kernels.are_ready():
         return
     begun = kernels.begin()
     if begun and not quiet:

@@ -17,7 +17,7 @@ def run(
     plain: options.Plain = False,  # noqa: ARG001 - read by `console.command`
 ) -> None:
     """Train one scheme over several seeds: table, loss curves, plots."""
-    start_compiling(needed=not output.dry_run, quiet=output.quiet)
+    start_compiling(device=axes.get("device"), needed=not output.dry_run, quiet=output.quiet)
     with gc_frozen():
         import scipy.stats  # noqa: F401 - imported later, outside gc_frozen, it would take twice as long
 

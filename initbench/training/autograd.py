@@ -30,12 +30,12 @@ class Autograd:
     ) -> None:
         self.models, self.trials, self.streams = list(models), trials, streams
         self.name, self.captures = name, captures and trials[0].device == "cuda"
-        self.optimizers = [self._optimizer(*pair) for pair in zip(models, trials, strict=True)]
+        self.optimizers = [self._optimizer(*pair, captures=captures) for pair in zip(models, trials, strict=True)]
 
-    def _optimizer(self, model: nn.Module, trial: Trial) -> torch.optim.Optimizer:
+    def _optimizer(self, model: nn.Module, trial: Trial, *, captures: bool) -> torch.optim.Optimizer:
         optimizer = OPTIMIZERS.build(trial.optimizer)
-        if self.captures:
-            return optimizer.open([{"params": list(model.parameters()), "lr": trial.lr}], captured=True)
+        if captures:
+            return optimizer.open([{"params": list(model.parameters()), "lr": trial.lr}], captured=self.captures)
         return optimizer.make(model.parameters(), lr=trial.lr)
 
     def step(self, images: Tensor, labels: Tensor, *, gradients: bool) -> Tensor:  # noqa: ARG002 - gradients are always kept

@@ -13,7 +13,7 @@ from initbench.datasets import Dataset
 from initbench.networks.models import MODELS, build_model
 from initbench.networks.user_model import ImageShape
 from initbench.records.recipe import Trial
-from initbench.training import autograd, chains, convolutional, stacked
+from initbench.training import autograd, convolutional, stacked
 from initbench.training.activations import chain_of
 from initbench.training.engine import Engine
 from initbench.training.stepwise import stepwise
@@ -47,6 +47,8 @@ def choose(trial: Trial, dataset: Dataset) -> Engine:
 def _choose(model: str, shape: ImageShape, classes: int, device: str, precision: str) -> Engine:
     built = build_model(model, shape, classes, device="meta")
     if device == "cpu":
+        from initbench.training import chains  # noqa: PLC0415 - it loads LLVM, which a GPU needs not
+
         if precision == "float32" and chains.takes(built):
             return chains.ENGINE
         if precision == "float32" and convolutional.takes_channels_last(built):

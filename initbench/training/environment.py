@@ -15,7 +15,6 @@ from initbench.core.randomness import one_thread
 from initbench.errors import ConfigurationError
 from initbench.records.recipe import Precision, Trial
 from initbench.records.record import Environment
-from initbench.training.compiled.kernels import processor
 
 
 @cache
@@ -29,9 +28,18 @@ def describe(device: str, engine: str) -> Environment:
         device=device_name(device),
         engine=engine,
         threads=1 if device == "cpu" else torch.get_num_threads(),
-        instructions=f"{torch.backends.cpu.get_cpu_capability()}, {processor()}",
+        instructions=_instructions(device),
         blas=_blas(),
     )
+
+
+def _instructions(device: str) -> str:
+    """Return torch's instruction set, and on the CPU the processor that training loops are compiled for."""
+    if device != "cpu":
+        return torch.backends.cpu.get_cpu_capability()
+    from initbench.training.compiled.kernels import processor  # noqa: PLC0415 - it loads LLVM, which a GPU needs not
+
+    return f"{torch.backends.cpu.get_cpu_capability()}, {processor()}"
 
 
 def _blas() -> str:

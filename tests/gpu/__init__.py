@@ -1,0 +1,1 @@
+"""One program that settles what a GPU does with this package: `python -m tests.gpu` (see README.md)."""
