@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all ecosystem coverage torture check wheel bench format clean
+.PHONY: help demo test test-all ecosystem coverage torture check wheel bench gpu format clean
 
 # Hundreds of processes start in the tests: each would compile the package anew where this is set.
 export PYTHONDONTWRITEBYTECODE :=
@@ -51,6 +51,9 @@ bench: $(VENV)/.bench ## measure against other ways to train and against the flo
 	$(BIN)/python tests/benchmarks $(BENCH)
 	$(BIN)/python -m tests.benchmarks.costs
 	$(BIN)/python -m tests.benchmarks.ends
+
+gpu: $(VENV)/.installed ## settle what a GPU does: answers, verdicts, speed (GPU="--device cpu --quick": rehearse without one)
+	$(BIN)/python -m tests.gpu $(GPU)
 
 format: $(VENV)/.dev ## mend formatting and what lint can mend
 	$(BIN)/ruff check --fix .

@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from initbench.training.engine import Stepper
 
-# Each waits for the device, or has a result whose size depends on values.
-REFUSED = {"_local_scalar_dense", "item", "nonzero", "is_nonzero", "masked_select", "equal", "_unique2", "unique_dim"}
+# Results read by the host, results whose size depends on values, and draws.
+REFUSED = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.nondeterministic_seeded}
 
 
 class Recorder(TorchDispatchMode):
@@ -26,9 +26,8 @@ class Recorder(TorchDispatchMode):
         self.tape: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        if name in REFUSED or torch.Tag.nondeterministic_seeded in func.tags:
-            raise AssertionError(f"A CUDA graph cannot capture {name}.")
+        if REFUSED & set(func.tags):
+            raise AssertionError(f"A CUDA graph cannot capture {func.overloadpacket.__name__}.")
         result = func(*args, **(kwargs or {}))
         self.tape.append((func, args, kwargs or {}, result))
         return result
