@@ -145,8 +145,8 @@ class Results:
         return self.trials.assign(learned=self.trials["trial"].isin(list(self.learned)))
 
     def target_of(self, record: Record) -> float:
-        """Return the target of a record: the requested one, or the default for its number of classes."""
-        return default_target(record.data.classes) if self.target is None else self.target
+        """Return the target of a record: the requested one, or the default for its classes and their shares."""
+        return default_target(record.data.classes, record.data.guess) if self.target is None else self.target
 
     def _survivals(self, trials: pd.DataFrame) -> dict[str, Survival]:
         schemes = in_order(trials["scheme"], self.schemes)

@@ -23,6 +23,7 @@ from initbench.records.recipe import Draft
 from initbench.report.freshness import is_fresh
 from initbench.running.backend import Backend
 from initbench.running.executor import choose_backend
+from initbench.running.foreseen import too_few_seeds
 from initbench.running.plan import plan_study
 from initbench.running.runner import carry_out
 from initbench.running.study import Study
@@ -63,7 +64,8 @@ def _plan(verb: str, draft: Draft, where: Where, output: Output, *, remote: bool
     except KeyboardInterrupt:
         console.say(f"Interrupted before training began. To continue: {command_line()}")
         raise
-    for notice in study.notices if not output.quiet else ():
+    # As warnings of the library they would be in the way of everyone who takes a quick look.
+    for notice in (*study.notices, *too_few_seeds(study.recipe)) if not output.quiet else ():
         console.notice(notice)
     return conditions, study
 

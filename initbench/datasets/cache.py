@@ -36,7 +36,8 @@ class Dataset:
 
     `fingerprint` covers every array, labels and split included. `shape` is (channels, height, width). `mean` and `std`
     have one value per channel over the training split, in the units of the stored images (0..255 for bytes); `std` is
-    never 0. `guess` is the validation accuracy of always answering validation's most frequent class.
+    never 0. `guess` is the validation accuracy of always answering validation's most frequent class. `notices` are
+    sentences on what a user should know of these images.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     guess: float
+    notices: tuple[str, ...] = ()
 
 
 def lookup(name: str, stamp: str) -> Dataset | None:

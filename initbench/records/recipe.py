@@ -280,12 +280,20 @@ class Draft:
         return Mistake(f"{origin}: {key}{index}", message, in_file=True)
 
 
-def default_target(classes: int) -> float:
-    """Return the validation accuracy halfway between chance (1/K) and certainty.
+def default_target(classes: int, majority: float = 0.0) -> float:
+    """Return the validation accuracy halfway between chance and certainty.
+
+    Chance is 1/K. Where always answering the most frequent class, a share `majority` of validation, goes half of the
+    way to that target by itself, chance is that share: else a network that has learned nothing could arrive.
 
     Fixed before any result was seen, so that the choice favours no scheme.
     """
-    return (1 + 1 / classes) / 2
+    return (1 + (majority if is_majority_chance(classes, majority) else 1 / classes)) / 2
+
+
+def is_majority_chance(classes: int, majority: float) -> bool:
+    """Return whether the most frequent class's share, not 1/K, is the chance that the default target starts from."""
+    return majority - 1 / classes > (1 - 1 / classes) / 4
 
 
 def read_toml(path: Path) -> dict[str, Any]:

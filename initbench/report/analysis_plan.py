@@ -8,6 +8,7 @@ from initbench.analysis.tuning import COMMON_RULE, OWN_RULE
 from initbench.core.text import printable
 from initbench.core.words import counted, listed, seed_range
 from initbench.records.record import Record
+from initbench.report.sentences import target_rule
 
 _TESTS = (
     "each scheme is compared with the baseline in pairs, the two trials of one seed: exact two-sided sign-flip test of "
@@ -61,7 +62,7 @@ def _rate(comparison: Results) -> str:
 
 def _target(comparison: Results) -> str:
     targets = dict.fromkeys(f"{comparison.target_of(record):.4g}" for record in comparison.records)
-    rule = "as given" if comparison.target is not None else "halfway between chance and 1, whatever the results"
+    rule = target_rule(comparison) + ", whatever the results" * (comparison.target is None)
     return f"validation accuracy of at least {' or '.join(targets)}: {rule}" if targets else rule
 
 

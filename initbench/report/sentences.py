@@ -11,6 +11,7 @@ from initbench.analysis.results import Results
 from initbench.analysis.stability import ends_in_spike
 from initbench.core.text import printable
 from initbench.core.words import counted, listed
+from initbench.records.recipe import is_majority_chance
 from initbench.records.record import Record
 from initbench.report.tuning import describe_tuning
 from initbench.report.verdict_lines import overview
@@ -83,8 +84,17 @@ def _precision(records: tuple[Record, ...]) -> str:
     return f", computed in {listed(low)}, which can change the conclusion" if low else ""
 
 
+def target_rule(comparison: Results) -> str:
+    """Return how the target was chosen."""
+    if comparison.target is not None:
+        return "as given"
+    data = (record.data for record in comparison.records)
+    unlike = any(is_majority_chance(each.classes, each.guess) for each in data)
+    return f"halfway between {'the share of the most frequent class' if unlike else 'chance'} and 1"
+
+
 def _target(comparison: Results) -> str:
-    rule = "halfway between chance and 1" if comparison.target is None else "as given"
+    rule = target_rule(comparison)
     targets = dict.fromkeys(f"{comparison.target_of(record):.4g}" for record in comparison.records)
     target = f"Target: validation accuracy ≥ {' or '.join(targets)} ({rule})" if targets else f"Target: {rule}"
     absent = "" if comparison.baseline in comparison.schemes else " (not among these schemes)"

@@ -20,6 +20,7 @@ from initbench.records.manifest import read_earlier
 from initbench.records.recipe import Draft, Recipe, Trial, merge, read_toml
 from initbench.records.record import Record
 from initbench.running.checking import baseline_of, canonical_recipe, checked_device, layer_notices, require_fit
+from initbench.running.foreseen import undecidable
 from initbench.running.study import Study
 from initbench.schemes import SCHEMES, parse_scheme
 
@@ -79,12 +80,20 @@ def plan_study(
         baseline=baseline,
         device=device,
         datasets=prepared,
-        notices=tuple(layer_notices(recipe, list(prepared.values()))),
+        notices=tuple(_notices(recipe, list(prepared.values()))),
     )
     study = _with_trials(study)
     if not study.name:
         study = replace(study, name=f"{verb}-{_digest(study)}")
     return replace(study, earlier_seeds=_earlier_seeds(study))
+
+
+def _notices(recipe: Recipe, prepared: Sequence[Dataset]) -> Iterator[str]:
+    """Yield what a user should know before anything is trained: of the data, the question, the layers."""
+    for dataset in prepared:
+        yield from (f"{dataset.name}: {notice}" for notice in dataset.notices)
+    yield from undecidable(recipe, prepared)
+    yield from layer_notices(recipe, list(prepared))
 
 
 def steps_of(recipe: Recipe, dataset: Dataset) -> int:

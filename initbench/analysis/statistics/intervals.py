@@ -93,3 +93,16 @@ def beats_guessing(correct: int, size: int, guess: float) -> bool:
     One-sided exact binomial test at p < 0.001.
     """
     return bool(scipy.stats.binom.sf(correct - 1, size, guess) < LEARNED_ALPHA)
+
+
+def images_to_beat_guessing(guess: float) -> int | None:
+    """Return the fewest images on which a perfect score beats guessing with accuracy `guess`; None where none can.
+
+    All of n right by guessing has probability guess^n.
+    """
+    if guess >= 1:
+        return None
+    n = 1
+    while guess**n >= LEARNED_ALPHA:
+        n += 1
+    return n

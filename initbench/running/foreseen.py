@@ -1,0 +1,54 @@
+"""What cannot be decided whatever the results are, known from the recipe and the data before anything is trained."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from initbench.analysis.statistics.intervals import LEARNED_ALPHA, images_to_beat_guessing
+from initbench.analysis.statistics.paired import ALPHA, least_seeds
+from initbench.core.words import counted
+from initbench.datasets import Dataset
+from initbench.records.recipe import Recipe
+
+
+def undecidable(recipe: Recipe, prepared: Sequence[Dataset]) -> Iterator[str]:
+    """Yield a sentence for each question of a recipe that no result could answer, with what would."""
+    for dataset in prepared:
+        yield from _learning(dataset)
+        if recipe.target is not None and recipe.target <= dataset.guess:
+            yield (
+                f"{dataset.name}: the target {recipe.target:g} is reached without learning: always answering the most "
+                f"frequent class has a validation accuracy of {dataset.guess:.3f}. Give a higher --target."
+            )
+    if len(recipe.seeds) < (needed := least_seeds(len(recipe.claims))):
+        yield (
+            f"{counted(len(recipe.claims), 'claim')} with {counted(len(recipe.seeds), 'seed')} will stay undecided: "
+            f"the exact test, adjusted by Holm, reaches p ≤ {ALPHA:g} from {needed} seeds on (--seeds {needed})."
+        )
+
+
+def too_few_seeds(recipe: Recipe) -> Iterator[str]:
+    """Yield a sentence where no scheme can be told from the baseline, the recipe naming both."""
+    others = len(set(recipe.schemes)) - 1
+    if others and len(recipe.seeds) < (needed := least_seeds(others)):
+        adjusted = ", adjusted by Holm," if others > 1 else ""
+        yield (
+            f"{counted(len(recipe.seeds), 'seed')} cannot tell {counted(others, 'scheme')} from the baseline: the "
+            f"exact test{adjusted} reaches p ≤ {ALPHA:g} from {needed} seeds on (--seeds {needed})."
+        )
+
+
+def _learning(dataset: Dataset) -> Iterator[str]:
+    needed, size = images_to_beat_guessing(dataset.guess), dataset.val_size
+    if needed is None:
+        yield (
+            f"{dataset.name}: all {counted(size, 'validation image')} are of one class, so no scheme can be shown to "
+            f"learn: give more images of the other classes."
+        )
+    elif size < needed:
+        total = math.ceil((dataset.train_size + size) * needed / size)
+        yield (
+            f"{dataset.name}: {counted(size, 'validation image')} cannot show that a scheme learns: even a perfect "
+            f"score has p = {dataset.guess**size:.2g} against always answering the most frequent class "
+            f"({dataset.guess:.1%} of them), and p < {LEARNED_ALPHA:g} is needed. {needed} would do: about {total} "
+            f"training images instead of {dataset.train_size + size}."
+        )

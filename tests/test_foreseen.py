@@ -1,0 +1,77 @@
+"""What no result could decide is said before anything is trained."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+from typer.testing import CliRunner
+
+from initbench.analysis.statistics.intervals import beats_guessing, images_to_beat_guessing
+from initbench.analysis.statistics.paired import sign_flip
+from initbench.cli import app
+from initbench.datasets import Dataset
+from initbench.records.recipe import Claim, Recipe, default_target
+from initbench.running.foreseen import too_few_seeds, undecidable
+
+BALANCED = Dataset("d", "f", Path(), (1, 8, 8), 10, 900, 100, 100, (0.0,), (1.0,), 0.1)
+CLAIM = Claim(text="c", better="orthogonal", than="torch_default", metric="test_accuracy")
+
+
+@pytest.mark.parametrize("guess", [0.01, 0.1, 0.5, 0.967, 0.999])
+def test_the_images_needed_are_the_fewest_on_which_a_perfect_score_beats_guessing(guess):
+    needed = images_to_beat_guessing(guess)
+    assert beats_guessing(needed, needed, guess)
+    assert not beats_guessing(needed - 1, needed - 1, guess)
+    assert scipy.stats.binom.pmf(needed, needed, guess) == pytest.approx(guess**needed)
+
+
+@pytest.mark.parametrize(
+    ("size", "guess", "said"),
+    [
+        (120, 0.967, ["d: 120 validation images cannot show that a scheme learns: even a perfect score has p = 0.018"]),
+        (6, 0.5, ["10 would do: about 17 training images instead of 10"]),
+        (30, 1.0, ["all 30 validation images are of one class"]),
+        (10, 0.5, []),
+    ],
+)
+def test_too_few_images_are_said_before_training(size, guess, said):
+    few = replace(BALANCED, train_size=4 if size == 6 else 900, val_size=size, guess=guess)
+    found = list(undecidable(Recipe(), [few]))
+    assert len(found) == len(said)
+    assert all(part in sentence for part, sentence in zip(said, found, strict=True))
+
+
+@pytest.mark.parametrize("claims", [1, 3, 8])
+def test_claims_that_must_stay_undecided_are_named_with_the_seeds_that_decide_them(claims):
+    recipe = Recipe(claims=(CLAIM,) * claims, seeds=tuple(range(5)))
+    [sentence] = undecidable(recipe, [BALANCED])
+    needed = int(sentence.partition("--seeds ")[2].partition(")")[0])
+    assert claims * sign_flip(np.ones(needed)) <= 0.05 < claims * sign_flip(np.ones(needed - 1))
+    assert not list(undecidable(recipe.model_copy(update={"seeds": tuple(range(needed))}), [BALANCED]))
+
+
+def test_a_target_that_the_most_frequent_class_reaches_is_said():
+    unlike = replace(BALANCED, val_size=1000, guess=0.97)
+    [sentence] = undecidable(Recipe(target=0.75), [unlike])
+    assert "the target 0.75 is reached without learning" in sentence
+    assert not list(undecidable(Recipe(target=0.98), [unlike]))
+
+
+@pytest.mark.parametrize(("classes", "majority"), [(2, 0.97), (2, 0.7), (10, 0.6), (100, 0.3)])
+def test_the_default_target_lies_halfway_above_a_dominant_class(classes, majority):
+    assert default_target(classes, majority) == (1 + majority) / 2
+
+
+@pytest.mark.parametrize(("classes", "majority"), [(2, 0.55), (10, 0.1123), (10, 1 / 9), (100, 0.02)])
+def test_classes_of_nearly_equal_size_keep_their_target(classes, majority):
+    assert default_target(classes, majority) == (1 + 1 / classes) / 2
+
+
+def test_a_comparison_says_on_stderr_what_its_seeds_cannot_decide(tmp_path):
+    few = CliRunner().invoke(app, ["compare", "--seeds", "5", "--dry-run", "--out", str(tmp_path)])
+    assert "note: 5 seeds cannot tell 7 schemes from the baseline" in few.stderr
+    assert "(--seeds 9)" in few.stderr
+    assert not list(too_few_seeds(Recipe(seeds=tuple(range(9)))))
+    assert not list(too_few_seeds(Recipe(schemes=("orthogonal",), seeds=(0,))))
