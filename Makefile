@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all ecosystem coverage torture check wheel bench gpu format clean
+.PHONY: help demo test test-all ecosystem coverage torture check wheel bench gpu predictions format clean
 
 # Hundreds of processes start in the tests: each would compile the package anew where this is set.
 export PYTHONDONTWRITEBYTECODE :=
@@ -54,6 +54,9 @@ bench: $(VENV)/.bench ## measure against other ways to train and against the flo
 
 gpu: $(VENV)/.installed ## settle what a GPU does: answers, verdicts, speed (GPU="--device cpu --quick": rehearse without one)
 	$(BIN)/python -m tests.gpu $(GPU)
+
+predictions: $(VENV)/.dev ## measured over predicted at step 0, for every built-in model and scheme (most of an hour)
+	$(BIN)/python -m tests.benchmarks.predictions $(BENCH)
 
 format: $(VENV)/.dev ## mend formatting and what lint can mend
 	$(BIN)/ruff check --fix .

@@ -12,6 +12,7 @@ from initbench.analysis.judgements import Judgement, budget_of, judge, judge_all
 from initbench.analysis.panels import Panel, panels_of, settings_of
 from initbench.analysis.stability import Stability, loss_instability, stability
 from initbench.analysis.statistics.survival import Survival
+from initbench.analysis.step_zero.agreement import withhold
 from initbench.analysis.step_zero.checks import Check, diagnose
 from initbench.analysis.summary import SETTING, in_order, summarize
 from initbench.analysis.tuning import TunedRates, tune_rates
@@ -58,8 +59,14 @@ class Results:
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        """One row per layer at step 0 (`frames.LAYER_COLUMNS`)."""
-        return layers_frame(self.records)
+        """One row per layer at step 0 (`frames.LAYER_COLUMNS`), without predictions that sampling does not explain."""
+        frame = layers_frame(self.records)
+        trials: dict[tuple[str, str, str], list[str]] = {}
+        for record in self.records:
+            trials.setdefault(_beginning(record), []).append(record.trial.id)
+        for key, steps in self._steps.items():
+            withhold(frame, frame["trial"].isin(trials[key]), list(steps.values()))
+        return frame
 
     @cached_property
     def learned(self) -> frozenset[str]:
@@ -109,12 +116,17 @@ class Results:
     @cached_property
     def step_zero_checks(self) -> dict[tuple[str, str, str], tuple[Check, ...]]:
         """The checks on step 0 by (dataset, model, scheme): optimizer and lr have no effect yet."""
+        return {key: diagnose(list(steps.values())) for key, steps in self._steps.items()}
+
+    @cached_property
+    def _steps(self) -> dict[tuple[str, str, str], dict[int, StepZero]]:
+        """What was measured at step 0, by (dataset, model, scheme) and seed."""
         seen: dict[tuple[str, str, str], dict[int, StepZero]] = {}
         for record in self.records:
             if record.network is not None:
-                key = (record.trial.dataset, record.trial.model, record.trial.scheme)
-                seen.setdefault(key, {})[record.trial.seed] = StepZero(layers=record.layers, network=record.network)
-        return {key: diagnose(list(steps.values())) for key, steps in seen.items()}
+                step = StepZero(layers=record.layers, network=record.network)
+                seen.setdefault(_beginning(record), {})[record.trial.seed] = step
+        return seen
 
     @cached_property
     def stability(self) -> tuple[Stability, ...]:
@@ -151,3 +163,7 @@ class Results:
     def _survivals(self, trials: pd.DataFrame) -> dict[str, Survival]:
         schemes = in_order(trials["scheme"], self.schemes)
         return {scheme: survival_of(trials, scheme, budget_of(trials)) for scheme in schemes}
+
+
+def _beginning(record: Record) -> tuple[str, str, str]:
+    return record.trial.dataset, record.trial.model, record.trial.scheme

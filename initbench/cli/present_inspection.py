@@ -153,10 +153,13 @@ def _show_layers(inspection: Inspection) -> None:
     if starts:
         console.show_text(
             f"No closed form is known for {', '.join(map(printable, starts))}: "
-            "predictions restart there from the measured signal."
+            "predictions restart there from the measured signal and, on the way back, from the measured gradient."
         )
-    if layers["forward_moment_predicted"].isna().any():
-        console.show_text(f"{NOTHING}: no closed form is known; the value is only measured.")
+    if layers[["forward_moment_predicted", "gradient_moment_predicted"]].isna().any(axis=None):
+        console.show_text(
+            f"{NOTHING}: measured only, where no closed form is known, where a prediction starts, or where sampling "
+            "does not explain how far off it is."
+        )
 
 
 def _show_reasons(inspection: Inspection) -> None:

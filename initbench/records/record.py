@@ -36,8 +36,9 @@ class LayerStatistics(Frozen):
     ±`REACH` times the root of `forward_moment`.
 
     A prediction is the expectation over draws of the weights, None where no closed form is known. It starts from the
-    signal measured at `predicted_from`: "input", or the last operation without a closed form. `spread` is the standard
-    deviation of ln(forward_moment) over draws that is due to finite width alone.
+    signal measured at `predicted_from`: "input", or the last operation without a closed form; on the way back, from the
+    gradient measured where one follows. `spread` is the standard deviation of ln(forward_moment) over draws that is due
+    to finite width alone.
     """
 
     layer: str

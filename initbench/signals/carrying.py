@@ -19,6 +19,11 @@ MOVES = (
     "flatten", "reshape", "view", "unflatten", "permute", "transpose", "movedim", "squeeze", "unsqueeze", "contiguous",
     "clone", "to", "float", "double",
 )  # fmt: skip
+# Functions of unknown propagation whose gradient does not depend on the signal's values.
+LINEAR = frozenset(
+    (*(f"{kind}_pool{n}d" for kind in ("avg", "adaptive_avg") for n in (1, 2, 3)), "mean", "sum", "linear",
+     *(f"conv{of}{n}d" for of in ("", "_transpose") for n in (1, 2, 3)))
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from initbench.signals import measures, propagation
-from initbench.signals.carrying import ACTIVATIONS, MOVES, Call, carried
+from initbench.signals.carrying import ACTIVATIONS, LINEAR, MOVES, Call, carried
 from initbench.signals.propagation import ExpectedMoments, WeightMoments
 from initbench.signals.sites import GATES, Site, marks_of, measured_forward
 
@@ -39,22 +39,47 @@ NO_BIAS = WeightMoments(0.0, 0.0)
 
 
 @dataclass
+class Gradient:
+    """The measured gradient of a tensor, kept if it is `wanted` by the time of the backward pass."""
+
+    wanted: bool = False
+    value: Tensor | None = None
+
+    def note(self, gradient: Tensor) -> None:
+        """Keep the gradient: the hook of the tensor, which must not hold the tensor itself."""
+        if self.wanted:
+            self.value = gradient.detach()
+
+
+@dataclass
 class Known:
-    """A tensor computed from the input: its expected moments, its layer, and the number of operations that used it."""
+    """A tensor computed from the input: its expected moments and its layer.
+
+    `behind` are the layers' outputs that it is made of by operations of known propagation: what follows may depend on
+    which of their units are open, as max-pooling does.
+    """
 
     tensor: Tensor
     expected: ExpectedMoments | None
     owner: Site | None
     origin: str
-    known_uses: int = 0
-    unknown_uses: int = 0
+    behind: "tuple[Known, ...]" = ()
+    gradient: Gradient | None = None
+
+    def watch(self) -> Gradient:
+        """Return the tensor's gradient, to be wanted or not; an operation in place must come later."""
+        if self.gradient is None:
+            self.gradient = Gradient()
+            if self.tensor.requires_grad:
+                self.tensor.register_hook(self.gradient.note)  # type: ignore[no-untyped-call] # torch types it so
+        return self.gradient
 
 
 class Listener(TorchFunctionMode):
     """Records one forward pass.
 
     `weights` holds the moments of each parameter by name; others are not predicted. After the forward pass, `sites` are
-    in order of execution, and `seeds` are the tensors where the predicted backward pass starts from measured gradients.
+    in order of execution, and `starts` are the tensors at whose measured gradients the predicted backward pass starts.
     """
 
     def __init__(self, model: nn.Module, weights: Mapping[str, WeightMoments], *, histograms: bool = False) -> None:
@@ -66,7 +91,7 @@ class Listener(TorchFunctionMode):
         self.sites: list[Site] = []
         self.known: dict[int, Known] = {}
         self.derived: dict[int, tuple[Tensor, str]] = {}  # the tensor is kept so that no other reuses its id
-        self.seeds: dict[int, tuple[Known, list[Tensor]]] = {}
+        self.starts: list[Known] = []
         self.used: set[str] = set()
         self.gates: list[Tensor] = []  # per gate, the images (n,) for which all its units are 0
 
@@ -79,7 +104,7 @@ class Listener(TorchFunctionMode):
         """Start the predicted backward pass from the measured gradient at the model's output."""
         known = self.known.get(id(output))
         if known is not None and known.expected is not None:
-            self._seed(known)
+            self._start(known)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - torch's signature
         kwargs = kwargs or {}
@@ -101,7 +126,8 @@ class Listener(TorchFunctionMode):
 
     def _record(self, call: Call, inputs: list[Known], names: list[str], outputs: list[Tensor]) -> None:
         expected = self._weighted(call, inputs[0]) if call.name in WEIGHTED else carried(call)
-        self._count_uses(inputs, expected)
+        if expected is None:
+            self._start_behind(inputs, linear=call.name in LINEAR)
         owner = (
             inputs[0].owner if len(inputs) == 1 else None
         )  # after a sum of branches, an activation belongs to no layer
@@ -113,22 +139,29 @@ class Listener(TorchFunctionMode):
             self.gates.append((call.out.detach().flatten(1) == 0).all(dim=1))
         origin = inputs[0].origin if call.name in MOVES else call.name
         for tensor in outputs:
-            self.known[id(tensor)] = Known(tensor, expected if tensor is call.out else None, owner, origin)
+            self.known[id(tensor)] = known = Known(tensor, expected if tensor is call.out else None, owner, origin)
+            if known.expected is not None and call.name in WEIGHTED:
+                known.watch()  # now: an activation in place would be before it
+            elif known.expected is not None:
+                known.behind = tuple(source for one in inputs for source in one.behind or (one,))
         self.used.update(names)
 
-    def _count_uses(self, inputs: list[Known], expected: ExpectedMoments | None) -> None:
-        for known in inputs:
-            known.known_uses += expected is not None
-            known.unknown_uses += expected is None
-            if expected is None and known.expected is not None:
-                self._seed(known)
+    def _start_behind(self, inputs: list[Known], *, linear: bool) -> None:
+        """Start the predicted backward pass where it comes from an operation of unknown propagation.
 
-    def _seed(self, known: Known) -> None:
-        """Record the measured gradient where the backward pass comes from an unknown operation."""
-        if id(known.tensor) not in self.seeds and known.tensor.requires_grad:
-            seen: list[Tensor] = []
-            known.tensor.register_hook(lambda gradient: seen.append(gradient.detach()))  # type: ignore[no-untyped-call] # torch types it so
-            self.seeds[id(known.tensor)] = (known, seen)
+        The gradient that such an operation passes on may depend on which units are open: max-pooling gives it to the
+        largest, which mostly are. So it is measured behind the activation, unless the operation is `linear`.
+        """
+        for known in inputs:
+            if known.expected is not None:
+                for source in (known,) if linear and not known.expected.fresh else known.behind or (known,):
+                    self._start(source)
+
+    def _start(self, known: Known) -> None:
+        gradient = known.watch()
+        if not gradient.wanted:
+            gradient.wanted = True
+            self.starts.append(known)
 
     def _weighted(self, call: Call, known: Known) -> ExpectedMoments | None:
         """Propagate moments through weights, at their first use only: later the signal depends on them already."""

@@ -20,10 +20,10 @@ from initbench.records.record import LayerStatistics, NetworkStatistics, StepZer
 from initbench.schemes import Assignment, Rule
 from initbench.signals import measures, propagation, theory
 from initbench.signals.batch import Batch
-from initbench.signals.listening import Known, Listener, tensors_of
+from initbench.signals.listening import Listener, tensors_of
 from initbench.signals.measures import UNKNOWN
 from initbench.signals.probing import jacobian_singular_values, still_shut
-from initbench.signals.propagation import WeightMoments
+from initbench.signals.propagation import ExpectedMoments, WeightMoments
 from initbench.signals.sites import Site
 
 MOST_CLASSES = 1000  # an output with more columns, or without two dimensions, is not treated as logits
@@ -69,7 +69,11 @@ def _observed(model: nn.Module, batch: Batch, listener: Listener) -> StepZero:
     _predict_backward(listener)
     parameters = dict(working.named_parameters(remove_duplicate=False))
     shut, asked = still_shut(working, listener.sites, batch.more, batch.size)
-    rows = [_layer(site, parameters, shut.get(i)) for i, site in enumerate(listener.sites)]
+    measured = {id(known.expected) for known in listener.starts}
+    rows = [
+        _layer(site, parameters, shut.get(i), carried=id(site.expected) not in measured)
+        for i, site in enumerate(listener.sites)
+    ]
     return StepZero(
         layers=tuple(rows),
         network=_network(working, batch, listener, output, None if classes is None else float(loss.detach()), asked),
@@ -158,20 +162,31 @@ def _objective(output: Tensor, batch: Batch, classes: int | None) -> Tensor:
 
 
 def _predict_backward(listener: Listener) -> None:
-    """Propagate squared gradients backwards by autograd on the expected moments, from those measured at the seeds."""
-    terms = [_seed(known, seen[0]) for known, seen in listener.seeds.values() if seen and known.expected is not None]
+    """Propagate squared gradients backwards by autograd on the expected moments, from those measured at the starts.
+
+    There the measured gradient, which is that of all uses of the tensor, replaces what comes from known operations.
+    """
+    terms = [
+        _started(known.expected, known.gradient.value)
+        for known in listener.starts
+        if known.expected is not None and known.gradient is not None and known.gradient.value is not None
+    ]
     if terms:
         torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call] # Tensor.backward
 
 
-def _seed(known: Known, gradient: Tensor) -> Tensor:
-    """Return a term whose derivative is the squared gradient; NaN if the tensor also has uses of known propagation."""
-    assert known.expected is not None
-    squares = gradient.double().square().cpu()
-    return (known.expected.full()[0] * (squares if not known.known_uses else squares * UNKNOWN)).sum()
+def _started(expected: ExpectedMoments, gradient: Tensor) -> Tensor:
+    """Return a term whose derivative is the squared gradient, and keep that from being changed."""
+    squares = torch.zeros_like(expected.kernel)
+    squares[0] = gradient.double().square().cpu().expand(expected.shape).sum_to_size(expected.kernel.shape[1:])
+    expected.kernel.register_hook(lambda _others: squares)  # type: ignore[no-untyped-call] # torch types it so
+    return (expected.kernel * squares).sum()
 
 
-def _layer(site: Site, parameters: Mapping[str, nn.Parameter], shut: Tensor | None) -> LayerStatistics:
+def _layer(
+    site: Site, parameters: Mapping[str, nn.Parameter], shut: Tensor | None, *, carried: bool
+) -> LayerStatistics:
+    """Return a layer's row; its gradient is predicted where it is `carried` to the layer and not measured there."""
     weight = parameters[site.weight].detach()
     fan_in, fan_out = _fans(site, weight)
     return LayerStatistics.model_validate(
@@ -193,7 +208,7 @@ def _layer(site: Site, parameters: Mapping[str, nn.Parameter], shut: Tensor | No
             **_after(site),
             **_of_weight(parameters[site.weight].grad),
             **_faults(site, weight),
-            **_predictions(site),
+            **_predictions(site, carried=carried),
         }
     )
 
@@ -212,14 +227,14 @@ def _of_weight(gradient: Tensor | None) -> dict[str, float]:
     return {"weight_gradient_moment": moment, "weight_gradient_std": std}
 
 
-def _predictions(site: Site) -> dict[str, Any]:
+def _predictions(site: Site, *, carried: bool) -> dict[str, Any]:
     expected = site.expected
     if expected is None:
         return {}
     squares = expected.kernel.grad
     return {
         "forward_moment_predicted": float(expected.kernel[0].detach().expand(expected.shape).mean()),
-        "gradient_moment_predicted": float(squares[0].sum()) / site.numel if squares is not None else None,
+        "gradient_moment_predicted": float(squares[0].sum()) / site.numel if carried and squares is not None else None,
         "cosine_predicted": propagation.cosine(expected),
         "predicted_from": expected.origin,
         "spread": math.sqrt(expected.log_variance),

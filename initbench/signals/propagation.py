@@ -6,7 +6,8 @@ included; so does E[z·z'] of two images. A ReLU halves E[z²] of any symmetric 
 are integrals over a normal z (`theory`). Gradients go backwards through the same graph, E[(∂x)²] = Var·Σ E[(∂z)²] and
 E[(∂z)²] = E[φ'(z)²]·E[(∂x)²] (eq. 13-14), so autograd on the moments predicts them.
 
-After an operation with unknown propagation, prediction restarts from the measured signal.
+After an operation with unknown propagation, prediction restarts from the measured signal; on the way back, from the
+gradient measured before that operation and the activations that it may select by, as max-pooling does.
 """
 
 import math

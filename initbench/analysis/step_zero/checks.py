@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 
 from initbench.analysis.statistics.intervals import Estimate, Floats, mean_interval
+from initbench.analysis.step_zero.agreement import Agreement, agreements
 from initbench.analysis.step_zero.propagation import (
     WeightedLayers,
-    largest_finite,
     log2_slopes,
     passed_through,
     power_of_two,
@@ -34,7 +34,7 @@ WARN_COSINE, FAIL_COSINE = 0.98, 0.9995
 WARN_DEAD = 0.5  # where all images have become alike, half the units are dead, whatever the scheme
 WARN_LOSS, FAIL_LOSS = 1.0, 5.0  # nats above ln K: Kaiming's logits of variance 2 cost 0.81 for ten classes
 WARN_SILENT = 0.01  # share of images for which all ReLUs of some layer output 0
-THEORY_SLACK, GRADIENT_SLACK = 0.15, 0.7  # in ln: error of infinite-width laws besides sampling error
+THEORY_SLACK = 0.15  # in ln: less than that beyond sampling error is told, and no problem
 
 
 @dataclass(frozen=True)
@@ -209,33 +209,22 @@ def _balance(layers: WeightedLayers) -> Check:
 
 
 def _theory(layers: WeightedLayers) -> Check:
-    """Compare with the predictions: more than finite width and seeds explain means that a law or the code is wrong."""
-    found = []
-    # A gradient has passed the layers above, whose spread is not recorded per layer: the largest one bounds it.
-    spread_by_layer = layers.column("spread")
-    spreads = spread_by_layer, np.broadcast_to(largest_finite(spread_by_layer), spread_by_layer.shape)
-    moments = (("forward_moment", THEORY_SLACK), ("gradient_moment", GRADIENT_SLACK))
-    for (column, slack), spread in zip(moments, spreads, strict=True):
-        bounds = 4 * spread / math.sqrt(len(layers.steps))
-        measured, predicted = layers.column(column), layers.column(f"{column}_predicted")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            off = np.log(measured / predicted).mean(axis=0) if len(layers.names) else np.zeros(0)
-        # A lognormal with mean 1 has its median, which seeds estimate, at exp(−spread²/2).
-        low = -(spread**2).mean(axis=0) / 2 - bounds.mean(axis=0) - slack if len(layers.names) else off
-        high = bounds.mean(axis=0) + slack if len(layers.names) else off
-        outside = np.isfinite(off) & ((off < low) | (off > high))
-        if outside.any():
-            found.append((int(outside.argmax()), column, float(np.exp(off[outside.argmax()]))))
-    hidden, has_law = len(layers.names), np.isfinite(layers.column("forward_moment_predicted")).all(axis=0)
-    predicted_layers = int(has_law.sum()) if hidden else 0
-    if not found and not predicted_layers:
-        return Check("theory", "PASS", "no hidden layer with a closed form")
+    """Compare with the predictions: more than sampling explains means that a law or the code is wrong."""
+    hidden = set(layers.names)
+    found = [one for one in agreements(layers.steps) if one.layer in hidden]
     if not found:
-        figure = f"{predicted_layers} of {hidden} hidden layers predicted, all within sampling error"
-        return Check("theory", "PASS", figure)
-    place, column, factor = min(found)
-    figure = f"{column.replace('_', ' ')} is {factor:.2g} times its prediction"
-    return Check("theory", "WARN", figure, layers.names[place], "no closed form holds there: trust the measurement")
+        return Check("theory", "PASS", "no hidden layer with a closed form")
+    worst = max(found, key=lambda one: abs(_nearest(one)))
+    if abs(_nearest(worst)) > THEORY_SLACK:
+        figure = f"{worst.moment.replace('_', ' ')} is {_times(worst)} its prediction"
+        return Check("theory", "WARN", figure, worst.layer, "no closed form holds there: trust the measurement")
+    outside = [one for one in found if not one.inside]
+    predicted = len({one.layer for one in found} - {one.layer for one in outside})
+    figure = f"{predicted} of {len(hidden)} hidden layers predicted within sampling error"
+    if outside:
+        figure += f", and elsewhere by {_times(worst)} at most"
+    low, high = (math.exp(pick(one.ratio for one in found)) for pick in (min, max))
+    return Check("theory", "PASS", f"{figure}: measured {low:.2f} to {high:.2f} times that (mean of {found[0].n})")
 
 
 CHECKS: tuple[Callable[[WeightedLayers], Check], ...] = (
@@ -256,6 +245,16 @@ def _nearest_to_zero(estimate: Estimate) -> float:
     if estimate.low is None or estimate.high is None:
         return mean
     return 0.0 if estimate.low < 0 < estimate.high else min(estimate.low, estimate.high, key=abs)
+
+
+def _nearest(agreement: Agreement) -> float:
+    """Return the point of the interval nearest to agreement."""
+    return 0.0 if agreement.inside else min(agreement.low, agreement.high, key=abs)
+
+
+def _times(agreement: Agreement) -> str:
+    ends = f"[{math.exp(agreement.low):.2g}, {math.exp(agreement.high):.2g}]"
+    return f"{math.exp(agreement.ratio):.2g} {ends} times"
 
 
 def _level(value: float, warn: float, fail: float) -> Level:

@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic.fields import FieldInfo
 
 from initbench.analysis.frames import table
+from initbench.analysis.step_zero.agreement import withhold
 from initbench.analysis.step_zero.checks import Check, diagnose
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 
@@ -61,13 +62,19 @@ class Inspection:
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        """One row per model, scheme, seed and layer: `record.LayerStatistics` without its histogram."""
+        """One row per model, scheme, seed and layer: `record.LayerStatistics` without its histogram.
+
+        A prediction that differs from what was measured by more than sampling explains is left out.
+        """
         rows = [
             _key(network) | layer.model_dump(exclude={"histogram"})
             for network in self.observed
             for layer in network.step_zero.layers
         ]
-        return _frame(rows, [*_KEY, *_LAYER_FIELDS])
+        frame = _frame(rows, [*_KEY, *_LAYER_FIELDS])
+        for model, scheme in self.checks:
+            withhold(frame, (frame["model"] == model) & (frame["scheme"] == scheme), self.steps(model, scheme))
+        return frame
 
     @cached_property
     def networks(self) -> pd.DataFrame:

@@ -124,9 +124,3 @@ def passed_through(moments: Floats) -> NDArray[np.bool_]:
     """
     nonzero = (moments != 0).any(axis=0)
     return np.asarray(nonzero | ~np.logical_or.accumulate(nonzero[::-1])[::-1])
-
-
-def largest_finite(values: Floats) -> float:
-    """Return the largest finite value, NaN where there is none."""
-    known = values[np.isfinite(values)]
-    return float(known.max()) if known.size else math.nan

@@ -26,7 +26,8 @@ DEFINITIONS = {
     "E[z²], E[(∂z)²]": "mean square over images and units of a layer's output, and of the gradient of the mean loss "
     "with respect to it. The mean over seeds is geometric, because moments of deep networks vary by factors.",
     "predicted": "expectation over draws of the weights, from a closed form that starts at the measured input or at "
-    "the last operation without a closed form. Empty where no closed form is known.",
+    "the last operation without a closed form (for the gradient, at the one measured before it). Empty where no closed "
+    "form is known, and where seeds and finite width do not explain the difference from what was measured.",
     "cosine, effective rank": "mean cosine between the outputs for different images, and the participation ratio "
     "(Σλ)²/Σλ² of their Gram matrix: both are 1 if all images have the same output.",
     "dead": "share of units whose ReLU is inactive for every image.",
