@@ -179,9 +179,8 @@ def _show_reasons(inspection: Inspection) -> None:
                 console.show_text(printable(f"→ {remedy}"))
     if not any(bad.values()):
         console.show_text("All checks pass at step 0.")
-    unused = dict.fromkeys(name for observed in inspection.observed for name in observed.step_zero.unused)
-    if unused:
-        console.show_text(f"Not used in the forward pass: {', '.join(map(printable, unused))}.")
+    for sentence in inspection.without_gradient:
+        console.show_text(printable(sentence))
 
 
 def _reason(check: Check) -> str:

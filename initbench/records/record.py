@@ -97,11 +97,17 @@ class NetworkStatistics(Frozen):
 
 
 class StepZero(Frozen):
-    """What `inspect` measures of one initialized network; `unused` names parameters absent from the forward pass."""
+    """What `inspect` measures of one initialized network.
+
+    Parameters without a gradient: `unused` in any forward pass, `absent` from this one (layers skipped at random,
+    experts without inputs), and `detached`, used in the forward pass but not on the way to the loss.
+    """
 
     layers: tuple[LayerStatistics, ...]
     network: NetworkStatistics
     unused: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    detached: tuple[str, ...] = ()
 
 
 class Point(Frozen):

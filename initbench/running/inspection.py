@@ -281,7 +281,7 @@ def _inspect_cell(plan: InspectionPlan, text: str, scheme: str, seed: int) -> tu
         fill_scheme(model, parsed, assignments, seed, Sample(plan.batch.inputs, plan.batch.labels))
     with one_thread():
         laws = weight_moments(model, assignments)
-        step_zero = observe(model, plan.batch, laws, histograms=seed == plan.seeds[0], own=True)
+        step_zero = observe(model, plan.batch, laws, seed=seed, histograms=seed == plan.seeds[0], own=True)
     notices = [f"{text}: {item.notice}" for item in assignments if item.notice]
     return Observed(text, scheme, seed, step_zero), notices
 

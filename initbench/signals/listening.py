@@ -11,12 +11,14 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack
+from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from initbench.signals import measures, propagation
 from initbench.signals.carrying import ACTIVATIONS, LINEAR, MOVES, Call, carried
 from initbench.signals.propagation import ExpectedMoments, WeightMoments
-from initbench.signals.sites import GATES, Site, marks_of, measured_forward
+from initbench.signals.sites import Gate, GateOrder, Site, marks_of, measured_forward, rows_by_image
 
 CONVOLUTIONS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
@@ -26,16 +28,19 @@ WEIGHTED: Mapping[str, tuple[str, ...]] = {
     **{f"conv{n}d": CONVOLUTIONS for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": TRANSPOSED for n in (1, 2, 3)},
 }
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
 KINDS: Mapping[str, str] = {
     **{name: "linear" if name == "linear" else "conv" for name in WEIGHTED},
     **dict.fromkeys(NORMS, "norm"),
     **dict.fromkeys(("embedding", "embedding_bag"), "embedding"),
     "multi_head_attention_forward": "attention",
-    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), "recurrent"),
+    **dict.fromkeys(RECURRENT, "recurrent"),
 }
 CHANNELS_SECOND = (WEIGHTED.keys() - {"linear"}) | {"batch_norm", "group_norm", "instance_norm"}
 NO_BIAS = WeightMoments(0.0, 0.0)
+# How many leading arguments of a function are signals, where it is not one; the weights come after them.
+SIGNALS: Mapping[str, int] = {"multi_head_attention_forward": 3, **dict.fromkeys(RECURRENT, 2)}
 
 
 @dataclass
@@ -53,7 +58,7 @@ class Gradient:
 
 @dataclass
 class Known:
-    """A tensor computed from the input: its expected moments and its layer.
+    """A measured tensor: its expected moments and its layer.
 
     `behind` are the layers' outputs that it is made of by operations of known propagation: what follows may depend on
     which of their units are open, as max-pooling does.
@@ -82,18 +87,23 @@ class Listener(TorchFunctionMode):
     in order of execution, and `starts` are the tensors at whose measured gradients the predicted backward pass starts.
     """
 
-    def __init__(self, model: nn.Module, weights: Mapping[str, WeightMoments], *, histograms: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, weights: Mapping[str, WeightMoments], images: int, *, histograms: bool = False
+    ) -> None:
         super().__init__()
         self.model = model
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
         self.weights = weights
+        self.images = images
         self.histograms = histograms
         self.sites: list[Site] = []
         self.known: dict[int, Known] = {}
         self.derived: dict[int, tuple[Tensor, str]] = {}  # the tensor is kept so that no other reuses its id
         self.starts: list[Known] = []
         self.used: set[str] = set()
-        self.gates: list[Tensor] = []  # per gate, the images (n,) for which all its units are 0
+        self.multiplied: set[str] = set()  # by a signal
+        self.gates: list[Tensor | None] = []  # per gate, the images (n,) for which all its units are 0; None for rows
+        self.order = GateOrder(self.names)
 
     def receive(self, inputs: object) -> None:
         """Register the model's inputs."""
@@ -113,30 +123,53 @@ class Listener(TorchFunctionMode):
         names = [name for tensor in given if (name := self._parameter(tensor))]
         result = func(*args, **kwargs)
         outputs = list(tensors_of(result))
-        if outputs and inputs:
-            moments = tuple(known.expected for known in inputs)
-            self._record(Call(plain_name(func), func, tuple(args), kwargs, moments, outputs[0]), inputs, names, outputs)
-        elif outputs and names:  # computed from parameters only: a normalized weight, an expanded token
-            self.derived[id(outputs[0])] = (outputs[0], names[0])
+        if outputs and peek_interpreter_stack() is None:  # within torch.func's transforms, tensors have no values
+            # Checkpointing counts the tensors saved for the backward pass: ours must not be among them.
+            with saved_tensors_hooks(_unchanged, _unchanged):
+                self._hear(plain_name(func), func, (tuple(args), kwargs), inputs, names, outputs)
+            self.used.update(names)
         return result
+
+    def _hear(
+        self,
+        name: str,
+        func: Callable[..., Any],
+        arguments: tuple[tuple[Any, ...], Mapping[str, Any]],
+        inputs: list[Known],
+        names: list[str],
+        outputs: list[Tensor],
+    ) -> None:
+        given = list(tensors_of(arguments))
+        gate = self.order.next(name, given)
+        if not inputs and names and name in KINDS:  # learned queries, a hypernetwork: the input is made of parameters
+            inputs = [self.known.setdefault(id(given[0]), Known(given[0], None, None, propagation.INPUT))]
+        if inputs:
+            moments = tuple(known.expected for known in inputs)
+            self._record(Call(name, func, *arguments, moments, outputs[0]), inputs, names, outputs, gate)
+        elif names:  # computed from parameters only: a normalized weight, an expanded token
+            self.derived[id(outputs[0])] = (outputs[0], names[0])
 
     def _parameter(self, tensor: Tensor) -> str | None:
         """Return the name of the parameter that a tensor is, or is computed from."""
         return self.derived[id(tensor)][1] if id(tensor) in self.derived else self.names.get(id(tensor))
 
-    def _record(self, call: Call, inputs: list[Known], names: list[str], outputs: list[Tensor]) -> None:
+    def _record(
+        self, call: Call, inputs: list[Known], names: list[str], outputs: list[Tensor], gate: Gate | None
+    ) -> None:
         expected = self._weighted(call, inputs[0]) if call.name in WEIGHTED else carried(call)
         if expected is None:
             self._start_behind(inputs, linear=call.name in LINEAR)
         owner = (
             inputs[0].owner if len(inputs) == 1 else None
         )  # after a sum of branches, an activation belongs to no layer
-        if names and call.out.is_floating_point():
-            owner = self._visit(call, names[0], owner, expected)
+        self.multiplied.update(names)
+        weight = self._weight_name(call, names)
+        if weight and call.out.is_floating_point() and call.out.numel():
+            owner = self._visit(call, weight, owner, expected)
         elif owner is not None and call.name in ACTIVATIONS:
-            owner.activate(call.name, call.out.detach(), gate=len(self.gates))
-        if call.name in GATES:
-            self.gates.append((call.out.detach().flatten(1) == 0).all(dim=1))
+            owner.activate(call.name, call.out.detach(), gate)
+        if gate is not None:
+            self.gates.append(self._silent(call.out.detach()))
         origin = inputs[0].origin if call.name in MOVES else call.name
         for tensor in outputs:
             self.known[id(tensor)] = known = Known(tensor, expected if tensor is call.out else None, owner, origin)
@@ -144,7 +177,22 @@ class Listener(TorchFunctionMode):
                 known.watch()  # now: an activation in place would be before it
             elif known.expected is not None:
                 known.behind = tuple(source for one in inputs for source in one.behind or (one,))
-        self.used.update(names)
+
+    def _weight_name(self, call: Call, names: list[str]) -> str | None:
+        """Return the parameter that a call is named after: its weight, or that of the layer which made its weight."""
+        if call.name not in KINDS:
+            return names[0] if names else None
+        others = [value for key, value in call.kwargs.items() if key not in {"input", "query", "key", "value"}]
+        rest = list(tensors_of([*call.args[SIGNALS.get(call.name, 1) :], *others]))
+        named = [found for tensor in rest if (found := self._parameter(tensor))]
+        made_by = [known.owner for tensor in rest if (known := self.known.get(id(tensor))) and known.owner]
+        return named[0] if named else made_by[0].weight if made_by else None
+
+    def _silent(self, activated: Tensor) -> Tensor | None:
+        """Return the images (n,) for which all units of a gate are 0; None where its rows are not the images."""
+        if activated.ndim < 2 or len(activated) != self.images:
+            return None
+        return (activated.flatten(1) == 0).all(dim=1)
 
     def _start_behind(self, inputs: list[Known], *, linear: bool) -> None:
         """Start the predicted backward pass where it comes from an operation of unknown propagation.
@@ -168,7 +216,7 @@ class Listener(TorchFunctionMode):
         given = call.given(*WEIGHTED[call.name])
         name = self._parameter(given["weight"]) or ""
         weight, bias = self.weights.get(name), self._bias(given.get("bias"))
-        if name in self.used or known.tensor is not given["input"] or weight is None or bias is None:
+        if name in self.multiplied or known.tensor is not given["input"] or weight is None or bias is None:
             return None
         if weight.mean != 0 or math.isnan(weight.variance + bias.moment):
             return None
@@ -194,15 +242,16 @@ class Listener(TorchFunctionMode):
         axis = 1 if call.name in CHANNELS_SECOND else call.out.ndim - 1
         if call.name not in KINDS and upstream is not None and upstream.axis < call.out.ndim:
             axis = upstream.axis  # a sum or product with a parameter does not move the units
-        z = call.out.detach()
-        forward = measured_forward(z)
+        z, given = call.out.detach(), call.given(*WEIGHTED.get(call.name, ()))
+        forward = measured_forward(z, rows_by_image(z, self.images, axis))
         site = Site(
             name=self._label(weight),
             kind=KINDS.get(call.name, call.name),
             weight=weight,
+            seen=given.get("weight"),
             axis=axis,
             units=z.shape[axis] if z.ndim > 1 else 1,
-            groups=int(call.given(*WEIGHTED.get(call.name, ())).get("groups", 1)),
+            groups=int(given.get("groups", 1)),
             transposed="transpose" in call.name,
             expected=expected,
             upstream=upstream,
@@ -210,18 +259,21 @@ class Listener(TorchFunctionMode):
             histogram=measures.histogram(z, forward["forward_moment"]) if self.histograms else (),
             marks=marks_of(z, axis),
             numel=z.numel(),
-            outputs=z.numel() // len(z) if z.ndim else 1,
+            outputs=z.numel() // _rows(z, self.images),
         )
         if expected is not None and expected.kernel.requires_grad:
             expected.kernel.retain_grad()
         if call.out.requires_grad:
             call.out.register_hook(lambda gradient: site.note_gradient(gradient.detach()))  # type: ignore[no-untyped-call] # torch types it so
+        if site.seen is not None and site.seen.requires_grad and not site.seen.is_leaf:
+            site.seen.register_hook(lambda gradient: setattr(site, "weight_gradient", gradient.detach()))  # type: ignore[no-untyped-call] # torch types it so
         self.sites.append(site)
         return site
 
     def _label(self, weight: str) -> str:
         """Return the name of a layer from its parameter; a repeated use of a module gets its number."""
-        name = weight.rpartition(".")[0] or weight
+        module = weight.partition(".parametrizations.")[0] if ".parametrizations." in f".{weight}" else None
+        name = module or weight.rpartition(".")[0] or weight
         uses = sum(site.weight == weight for site in self.sites)
         return f"{name}#{uses + 1}" if uses else name
 
@@ -237,6 +289,16 @@ def tensors_of(nest: object) -> Iterator[Tensor]:
         yield from tensors_of(list(nest.values()))
     elif is_dataclass(nest) and not isinstance(nest, type):
         yield from tensors_of([getattr(nest, item.name) for item in fields(nest)])
+
+
+def _unchanged(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _rows(z: Tensor, images: int) -> int:
+    """Return by how many rows to divide: the images if z holds all of them (tokens, windows), else its own rows."""
+    whole = z.ndim > 0 and images > 0 and (images in z.shape[:2] or len(z) % images == 0)
+    return images if whole else len(z) if z.ndim else 1
 
 
 def plain_name(func: Callable[..., Any]) -> str:

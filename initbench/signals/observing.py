@@ -22,7 +22,7 @@ from initbench.signals import measures, propagation, theory
 from initbench.signals.batch import Batch
 from initbench.signals.listening import Listener, tensors_of
 from initbench.signals.measures import UNKNOWN
-from initbench.signals.probing import jacobian_singular_values, still_shut
+from initbench.signals.probing import executed, jacobian_singular_values, still_shut
 from initbench.signals.propagation import ExpectedMoments, WeightMoments
 from initbench.signals.sites import Site
 
@@ -34,6 +34,7 @@ def observe(
     batch: Batch,
     weights: Mapping[str, WeightMoments],
     *,
+    seed: int = 0,
     histograms: bool = False,
     own: bool = False,
 ) -> StepZero:
@@ -43,14 +44,15 @@ def observe(
         model: any module that maps the batch to a tensor (the first one if it returns several); not changed.
         batch: inputs; without labels, or if outputs are not logits, gradients are those of a random functional.
         weights: the moments of each parameter by name, for the predictions.
+        seed: of what the network itself draws in the forward pass (dropout, layers skipped at random).
         histograms: also keep a histogram of each layer's output.
         own: the model is already a private copy and may be changed.
 
     Raises:
         UsageError: the model raises on the batch, or uses no parameter.
     """
-    with isolated(0):
-        return _observed(model, batch, Listener(_working(model, own=own), weights, histograms=histograms))
+    with isolated(seed):
+        return _observed(model, batch, Listener(_working(model, own=own), weights, batch.size, histograms=histograms))
 
 
 def _working(model: nn.Module, *, own: bool) -> nn.Module:
@@ -62,9 +64,9 @@ def _working(model: nn.Module, *, own: bool) -> nn.Module:
 
 def _observed(model: nn.Module, batch: Batch, listener: Listener) -> StepZero:
     working = listener.model
-    output = _forward(working, batch, listener)
-    classes = _classes(output)
-    loss = _objective(output, batch, classes)
+    outputs = _forward(working, batch, listener)
+    classes = _classes(outputs[0])
+    loss = _objective(outputs, batch, classes, listener)
     _backward(loss, model)
     _predict_backward(listener)
     parameters = dict(working.named_parameters(remove_duplicate=False))
@@ -74,11 +76,24 @@ def _observed(model: nn.Module, batch: Batch, listener: Listener) -> StepZero:
         _layer(site, parameters, shut.get(i), carried=id(site.expected) not in measured)
         for i, site in enumerate(listener.sites)
     ]
+    untouched, detached = _without_gradient(listener)
+    elsewhere = executed(working, batch.inputs) if untouched else frozenset()
     return StepZero(
         layers=tuple(rows),
-        network=_network(working, batch, listener, output, None if classes is None else float(loss.detach()), asked),
-        unused=tuple(name for name in listener.names.values() if name not in listener.used),
+        network=_network(
+            working, batch, listener, outputs[0], None if classes is None else float(loss.detach()), asked
+        ),
+        unused=tuple(name for name in untouched if name not in elsewhere),
+        absent=tuple(name for name in untouched if name in elsewhere),
+        detached=detached,
     )
+
+
+def _without_gradient(listener: Listener) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the parameters that neither the forward pass nor a gradient reached, and those without a gradient."""
+    parameters = {name: p for name, p in listener.model.named_parameters() if p.grad is None}
+    untouched = tuple(name for name in parameters if name not in listener.used)
+    return untouched, tuple(name for name, p in parameters.items() if p.requires_grad and name in listener.used)
 
 
 def weight_moments(model: nn.Module, assignments: Sequence[Assignment]) -> dict[str, WeightMoments]:
@@ -113,23 +128,23 @@ def _as_drawn(values: Tensor) -> WeightMoments:
     return WeightMoments(0.0, variance + mean**2) if centred else WeightMoments(mean, variance)
 
 
-def _forward(model: nn.Module, batch: Batch, listener: Listener) -> Tensor:
+def _forward(model: nn.Module, batch: Batch, listener: Listener) -> list[Tensor]:
+    """Return the outputs through which a gradient can pass, in the model's order."""
     inputs = tuple(item.clone() if isinstance(item, Tensor) else item for item in batch.inputs)
     listener.receive(inputs)
     try:
         with listener:
-            output = next(tensors_of(model(*inputs)), None)
+            outputs = [tensor for tensor in tensors_of(model(*inputs)) if tensor.requires_grad]
     except (Exception, SystemExit) as error:
         shapes = ", ".join("×".join(map(str, tensor.shape)) for tensor in tensors_of(batch.inputs))
         raise UsageError(
             f"{type(model).__name__} cannot take a batch of shape {shapes}: {usercode.describe_error(error)}."
         ) from error
-    if output is None or not output.requires_grad or not listener.sites:
+    if not outputs or not listener.sites:
         raise UsageError(f"{type(model).__name__} uses no trainable parameter on the way to its output.")
-    if output.is_complex():
+    if outputs[0].is_complex():
         raise UsageError(f"{type(model).__name__} has complex outputs, for which no loss is defined.")
-    listener.finish(output)
-    return output
+    return outputs
 
 
 def _backward(loss: Tensor, model: nn.Module) -> None:
@@ -143,12 +158,20 @@ def _classes(output: Tensor) -> int | None:
     return output.shape[1] if output.ndim == 2 and 2 <= output.shape[1] <= MOST_CLASSES else None
 
 
-def _objective(output: Tensor, batch: Batch, classes: int | None) -> Tensor:
-    """Return the mean cross-entropy, or a random linear functional of an output that is not logits."""
+def _objective(outputs: Sequence[Tensor], batch: Batch, classes: int | None, listener: Listener) -> Tensor:
+    """Return the mean cross-entropy of the first output, or a random linear functional of outputs that are no logits.
+
+    So each of several heads (boxes and scores, mean and variance) has a gradient.
+    """
+    output = outputs[0]
     keyed = generator(output.numel(), "cotangent")
     if classes is None:
-        direction = torch.randn(output.shape, generator=keyed).to(output)
-        return (output * direction).sum() / max(1, batch.size)
+        real = [output for output in outputs if not output.is_complex()]
+        for output in real:
+            listener.finish(output)
+        terms = [(output * torch.randn(output.shape, generator=keyed).to(output)).sum() for output in real]
+        return torch.stack([term.to(terms[0]) for term in terms]).sum() / max(1, batch.size)
+    listener.finish(output)
     labels = batch.labels
     if labels is None:
         labels = torch.randint(classes, (len(output),), generator=keyed).to(output.device)
@@ -187,7 +210,7 @@ def _layer(
     site: Site, parameters: Mapping[str, nn.Parameter], shut: Tensor | None, *, carried: bool
 ) -> LayerStatistics:
     """Return a layer's row; its gradient is predicted where it is `carried` to the layer and not measured there."""
-    weight = parameters[site.weight].detach()
+    weight = parameters[site.weight].detach() if site.seen is None else site.seen.detach()
     fan_in, fan_out = _fans(site, weight)
     return LayerStatistics.model_validate(
         {
@@ -206,7 +229,7 @@ def _layer(
             **site.forward,
             **site.backward,
             **_after(site),
-            **_of_weight(parameters[site.weight].grad),
+            **_of_weight(site.weight_gradient if site.weight_gradient is not None else parameters[site.weight].grad),
             **_faults(site, weight),
             **_predictions(site, carried=carried),
         }
@@ -270,7 +293,8 @@ def _network(
         else None
     )
     classes = _classes(output)
-    silent = torch.stack(listener.gates).any(dim=0) if listener.gates else None
+    gates = [gate for gate in listener.gates if gate is not None]
+    silent = torch.stack(gates).any(dim=0) if gates else None
     return NetworkStatistics(
         images=batch.size,
         images_for_dead=asked,

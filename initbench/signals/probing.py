@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from initbench.signals.listening import plain_name, tensors_of
-from initbench.signals.sites import GATES, Site
+from initbench.signals.sites import Gate, GateOrder, Site
 
 JACOBIAN_IMAGES = 8
 MOST_OUTPUTS = 128  # each output is a row of the Jacobian and costs a copy of the images
@@ -52,20 +52,20 @@ def _singular_values(model: nn.Module, inputs: Sequence[Any]) -> tuple[float, fl
 class _Gates(TorchFunctionMode):
     """Records for every gate of a forward pass the units that are active for some image."""
 
-    def __init__(self, axes: Mapping[int, int]) -> None:
+    def __init__(self, model: nn.Module, axes: Mapping[Gate, int]) -> None:
         super().__init__()
         self.axes = axes
-        self.count = 0
-        self.open: dict[int, Tensor] = {}
+        self.order = GateOrder({id(parameter): name for name, parameter in model.named_parameters()})
+        self.open: dict[Gate, Tensor] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - torch's signature
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor) and plain_name(func) in GATES:
-            axis = self.axes.get(self.count)
-            if axis is not None:
+        if isinstance(result, Tensor | tuple):
+            gate = self.order.next(plain_name(func), tensors_of((args, kwargs)))
+            axis = self.axes.get(gate) if gate is not None else None
+            if axis is not None and gate is not None and isinstance(result, Tensor):
                 others = [place for place in range(result.ndim) if place != axis]
-                self.open[self.count] = (result > 0).any(dim=others)
-            self.count += 1
+                self.open[gate] = (result > 0).any(dim=others)
         return result
 
 
@@ -74,8 +74,8 @@ def still_shut(
 ) -> tuple[dict[int, Tensor], int]:
     """Return the units of each site (by index) that no image activates, and the number of images tested.
 
-    Units inactive on the whole batch are tested on `more` images, chunk by chunk, until every unit has been active or
-    no images are left.
+    Units inactive on the whole batch are tested on `more` images, chunk by chunk, until every unit has been active, no
+    images are left, or images do not reach every gate in question.
     """
     shut = {i: s.activated.shut.clone() for i, s in enumerate(sites) if s.activated and s.activated.shut is not None}
     gates = {i: a.gate for i in shut if (a := sites[i].activated) is not None and a.gate is not None}
@@ -86,9 +86,11 @@ def still_shut(
             break
         doubtful = {gate: sites[i].axis for i, gate in gates.items() if shut[i].any()}
         try:
-            with torch.no_grad(), _Gates(doubtful) as gating:
+            with torch.no_grad(), _Gates(model, doubtful) as gating:
                 model(images)
         except Exception:  # noqa: BLE001 - the model's own code, which accepts its own batch but not this one
+            break
+        if doubtful.keys() - gating.open.keys():
             break
         for i, gate in gates.items():
             opened = gating.open.get(gate)
@@ -96,3 +98,29 @@ def still_shut(
                 shut[i] &= ~opened
         asked += len(images)
     return shut, asked
+
+
+class _Touched(TorchFunctionMode):
+    """Records the parameters that calls of a forward pass are given."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self.touched: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - torch's signature
+        result = func(*args, **(kwargs or {}))
+        if next(tensors_of(result), None) is not None:
+            self.touched.update(self.names[id(x)] for x in tensors_of((args, kwargs)) if id(x) in self.names)
+        return result
+
+
+def executed(model: nn.Module, inputs: Sequence[Any]) -> frozenset[str]:
+    """Return the parameters that a forward pass in evaluation mode uses, where no layer is skipped at random."""
+    model.eval()
+    try:
+        with torch.no_grad(), _Touched(model) as listening:
+            model(*(item.clone() if isinstance(item, Tensor) else item for item in inputs))
+    except Exception:  # noqa: BLE001 - the model's own code, which ran on this batch in training mode
+        return frozenset()
+    return frozenset(listening.touched)

@@ -65,7 +65,7 @@ def _start(trial: Trial, dataset: Dataset) -> Start:
     model, assignments, passes = initialized(trial, dataset)
     seconds = time.perf_counter() - started
     batch = signals.batch_of(resident(dataset, "train", trial.device))
-    step_zero = signals.observe(model, batch, signals.weight_moments(model, assignments))
+    step_zero = signals.observe(model, batch, signals.weight_moments(model, assignments), seed=trial.seed)
     return Start(trial, model, assignments, passes, step_zero, seconds)
 
 

@@ -66,15 +66,13 @@ def severity(checks: Iterable[Check]) -> tuple[int, int]:
 
 
 def _forward(layers: WeightedLayers) -> Check:
-    return _drift(
-        layers, "signal", layers.column("forward_moment"), "E[z²]", lambda fading: rescale(layers, fading=fading)
-    )
+    return _drift(layers, "signal", layers.signal, "E[z²]", lambda fading: rescale(layers, fading=fading))
 
 
 def _backward(layers: WeightedLayers) -> Check:
     # The gradient travels from the last layer to the first.
     moments = layers.gradient_norms[:, ::-1]
-    if moments.size and (moments == 0).all() and not (layers.column("forward_moment") == 0).any():
+    if moments.size and (moments == 0).all() and not (layers.signal == 0).any():
         return Check(
             "gradient", "WARN", "no gradient reaches a hidden layer: the head's weights are 0", layers.heads[0].layer,
             "the first step trains only the head; use a small head, head=normal(std=0.01), to train all layers at once",
@@ -134,7 +132,10 @@ def _dead(layers: WeightedLayers) -> Check:
 
 
 def _collapse(layers: WeightedLayers) -> Check:
-    passed = passed_through(layers.column("forward_moment"))
+    # Only where all seeds have a row per image: experts, tokens and learned queries have others.
+    passed = (
+        passed_through(layers.signal) & np.isfinite(layers.column("cosine")).any(axis=0) & layers.present.all(axis=0)
+    )
     names, cosines = list(np.array(layers.names)[passed]), layers.column("cosine")[:, passed]
     known = np.isfinite(cosines).all(axis=1)
     if not known.any() or not names:
@@ -172,6 +173,7 @@ def _symmetry(layers: WeightedLayers) -> Check:
     shares = layers.column("symmetric_units") / np.maximum(layers.column("units"), 1)
     # Units after a layer that outputs 0 are alike because nothing reaches them, which `dead units` reports.
     shares = np.where((layers.column("forward_moment") == 0) & (layers.column("weight_norm") > 0), 0.0, shares)
+    shares = np.where(layers.present, shares, 0.0)
     worst = shares.mean(axis=0) if len(layers.names) else np.zeros(0)
     # A layer that is all 0 is so on purpose: its output and gradient show whether its units are alike.
     faults = (layer for row in layers.hidden for layer in row if layer.zero_rows < layer.units)
@@ -191,7 +193,7 @@ def _symmetry(layers: WeightedLayers) -> Check:
 
 
 def _balance(layers: WeightedLayers) -> Check:
-    forward, backward = layers.column("forward_moment"), layers.gradient_norms[:, ::-1]
+    forward, backward = layers.signal, layers.gradient_norms[:, ::-1]
     known = (forward > 0).all(axis=1) & (backward > 0).all(axis=1) & np.isfinite(forward + backward).all(axis=1)
     if len(layers.names) < 2:
         return Check("balance", "PASS", "fewer than two hidden layers")

@@ -1,6 +1,7 @@
 """What `inspect` measured: networks at step 0 by model, scheme and seed, their checks, and the tables of them."""
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic.fields import FieldInfo
 from initbench.analysis.frames import table
 from initbench.analysis.step_zero.agreement import withhold
 from initbench.analysis.step_zero.checks import Check, diagnose
+from initbench.analysis.step_zero.propagation import in_order
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 
 AS_BUILT = "as_built"  # stands for a scheme where a model keeps the weights that it was built with
@@ -66,12 +68,9 @@ class Inspection:
 
         A prediction that differs from what was measured by more than sampling explains is left out.
         """
-        rows = [
-            _key(network) | layer.model_dump(exclude={"histogram"})
-            for network in self.observed
-            for layer in network.step_zero.layers
-        ]
-        frame = _frame(rows, [*_KEY, *_LAYER_FIELDS])
+        groups = itertools.groupby(self.observed, key=lambda network: (network.model, network.scheme))
+        rows = itertools.chain.from_iterable(_layer_rows(list(networks)) for _, networks in groups)
+        frame = _frame(list(rows), [*_KEY, *_LAYER_FIELDS])
         for model, scheme in self.checks:
             withhold(frame, (frame["model"] == model) & (frame["scheme"] == scheme), self.steps(model, scheme))
         return frame
@@ -89,9 +88,37 @@ class Inspection:
             (model, scheme): diagnose(self.steps(model, scheme)) for model in self.models for scheme in self.schemes
         }
 
+    @property
+    def without_gradient(self) -> list[str]:
+        """A sentence for each reason why parameters have no gradient."""
+        steps = [network.step_zero for network in self.observed]
+        never = set.intersection(*({*step.unused} for step in steps)) if steps else set[str]()
+        sometimes = dict.fromkeys(itertools.chain(*((*step.unused, *step.absent) for step in steps)))
+        detached = dict.fromkeys(itertools.chain(*(step.detached for step in steps)))
+        named = {
+            "Not used in the forward pass": [name for name in sometimes if name in never],
+            "Skipped in the measured pass of some seeds": [name for name in sometimes if name not in never],
+            "Used in the forward pass, but no gradient reaches": detached,
+        }
+        return [f"{reason}: {', '.join(names)}." for reason, names in named.items() if names]
+
     def steps(self, model: str, scheme: str) -> list[StepZero]:
         """Return the statistics of one scheme on one model, seed by seed."""
         return [network.step_zero for network in self.observed if network.model == model and network.scheme == scheme]
+
+
+def _layer_rows(networks: Sequence[Observed]) -> list[dict[str, Any]]:
+    """Return the rows of one scheme, seed by seed; layer by layer where some are absent in some seeds."""
+    rows = [
+        _key(network) | layer.model_dump(exclude={"histogram"})
+        for network in networks
+        for layer in network.step_zero.layers
+    ]
+    names = [[layer.layer for layer in network.step_zero.layers] for network in networks]
+    if all(row == names[0] for row in names):
+        return rows
+    places = {name: place for place, name in enumerate(in_order(names))}
+    return sorted(rows, key=lambda row: places[row["layer"]])
 
 
 def layers_table(inspection: Inspection) -> pd.DataFrame:

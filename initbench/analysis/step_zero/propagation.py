@@ -1,5 +1,6 @@
 """How signal and gradient change from layer to layer at step 0: one scheme's statistics as arrays over seeds."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -32,7 +33,10 @@ _statistics = attrgetter(*STATISTICS)
 
 @dataclass(frozen=True)
 class WeightedLayers:
-    """The weighted layers of one scheme per seed: `hidden` (seeds, layers) without the head, and `heads` (seeds,)."""
+    """The weighted layers of one scheme per seed: `hidden` (seeds, layers) without the head, and `heads` (seeds,).
+
+    A layer may be absent in a seed: skipped at random, or an expert without inputs.
+    """
 
     steps: tuple[StepZero, ...]
     hidden: tuple[tuple[LayerStatistics, ...], ...]
@@ -40,13 +44,13 @@ class WeightedLayers:
 
     @property
     def names(self) -> list[str]:
-        """The hidden layers in order."""
-        return [layer.layer for layer in self.hidden[0]]
+        """The hidden layers of any seed in order."""
+        return in_order([[layer.layer for layer in row] for row in self.hidden])
 
     @property
     def nonlinearity(self) -> str:
         """The activation that most hidden layers have."""
-        counts = Counter(layer.nonlinearity for layer in self.hidden[0])
+        counts = Counter(layer.nonlinearity for row in self.hidden for layer in row)
         return counts.most_common(1)[0][0] if counts else "linear"
 
     def column(self, name: str) -> Floats:
@@ -54,9 +58,38 @@ class WeightedLayers:
         return self._columns[name]
 
     @cached_property
+    def present(self) -> NDArray[np.bool_]:
+        """A mask of the layers that ran (seeds, hidden layers)."""
+        ran = [{layer.layer for layer in row} for row in self.hidden]
+        return np.array([[name in seen for name in self.names] for seen in ran], dtype=bool).reshape(len(ran), -1)
+
+    @property
+    def reached(self) -> NDArray[np.bool_]:
+        """A mask of the layers that ran and lie on the way to the loss (seeds, hidden layers)."""
+        without = [{name.rpartition(".")[0] for name in step.detached} for step in self.steps]
+        names = self.names
+        reached = np.array([[name not in of_seed for name in names] for of_seed in without], dtype=bool)
+        return np.asarray(self.present & reached.reshape(self.present.shape))
+
+    def _bridged(self, moments: Floats, measured: NDArray[np.bool_]) -> Floats:
+        """Return moments (seeds, hidden layers), those not measured between their neighbours on a log scale."""
+        if measured.all():
+            return moments
+        filled, places = moments.copy(), np.arange(moments.shape[1])
+        with np.errstate(divide="ignore"):
+            logs = np.log(moments)
+        for row, (ran, known) in enumerate(zip(measured, logs, strict=True)):
+            if ran.any():
+                filled[row, ~ran] = np.exp(np.interp(places[~ran], places[ran], known[ran]))
+        return filled
+
+    @cached_property
     def _columns(self) -> dict[str, Floats]:
         """All statistics at once: several checks read the same ones, and visiting each layer is what takes time."""
-        rows = [[_statistics(layer) for layer in layers] for layers in self.hidden]
+        missing = (math.nan,) * len(STATISTICS)
+        by_name = [{layer.layer: _statistics(layer) for layer in layers} for layers in self.hidden]
+        names = self.names
+        rows = [[row.get(name, missing) for name in names] for row in by_name]
         grid = np.array(rows, dtype=np.float64).reshape(len(rows), -1, len(STATISTICS))
         columns: dict[str, Floats] = {
             name: np.ascontiguousarray(grid[:, :, place]) for place, name in enumerate(STATISTICS)
@@ -71,12 +104,28 @@ class WeightedLayers:
 
         Under He's rule with fan_in, E[(∂x)²]·n_in = E[(∂z)²]·n_out: the norm is preserved where the mean is not.
         """
-        return self.column("gradient_moment") * self.column("outputs")
+        return self._bridged(self.column("gradient_moment") * self.column("outputs"), self.reached)
+
+    @property
+    def signal(self) -> Floats:
+        """E[z²] (seeds, hidden layers)."""
+        return self._bridged(self.column("forward_moment"), self.present)
 
     def network(self, name: str) -> Floats:
         """Return one statistic of the network (seeds,), without missing values."""
         values = np.array([getattr(step.network, name) for step in self.steps], dtype=np.float64)
         return values[np.isfinite(values)]
+
+
+def in_order(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the names of all rows in their common order, each row a pass in which some layers may be absent."""
+    longest = sorted(rows, key=len, reverse=True)[:1]
+    names = [name for row in longest for name in row]
+    for row in rows:
+        for before, name in itertools.pairwise(["", *row]):
+            if name not in names:
+                names.insert(names.index(before) + 1 if before in names else 0, name)
+    return names
 
 
 def signal_slopes(steps: Sequence[StepZero]) -> tuple[Estimate, Estimate]:
@@ -87,7 +136,7 @@ def signal_slopes(steps: Sequence[StepZero]) -> tuple[Estimate, Estimate]:
     layers = weighted_layers(steps)
     if not layers.steps or len(layers.names) < 2:
         return Estimate(None, None, 0), Estimate(None, None, 0)
-    forward, backward = layers.column("forward_moment"), layers.gradient_norms[:, ::-1]
+    forward, backward = layers.signal, layers.gradient_norms[:, ::-1]
     return mean_interval(log2_slopes(forward[:, passed_through(forward)])), mean_interval(
         log2_slopes(backward[:, passed_through(backward)])
     )

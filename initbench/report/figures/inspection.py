@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from initbench.analysis.panels import suffixes
 from initbench.analysis.step_zero.inspection import Inspection, layers_table, scan_table
+from initbench.analysis.step_zero.propagation import in_order
 from initbench.core.text import printable
 from initbench.report.figures import inspection_plots, plots
 from initbench.report.figures.axes import most_lines
@@ -139,10 +140,10 @@ def _ridges(panels: Mapping[str, Sequence[Ridge]], of_all: plots.Looks, style: S
 
 def _ridges_of(inspection: Inspection, model: str, scheme: str) -> list[Ridge]:
     """Return the ridges of at most `MOST_LAYERS` layers, evenly picked, the first and the last kept."""
-    by_seed = [step.layers for step in inspection.steps(model, scheme)]
-    depth = min(map(len, by_seed), default=0)
-    picked = np.unique(np.linspace(0, depth - 1, min(depth, MOST_LAYERS)).round().astype(int))
-    return [ridge_of([layers[place] for layers in by_seed]) for place in picked]
+    by_seed = [{layer.layer: layer for layer in step.layers} for step in inspection.steps(model, scheme)]
+    names = in_order([list(layers) for layers in by_seed])
+    picked = np.unique(np.linspace(0, len(names) - 1, min(len(names), MOST_LAYERS)).round().astype(int))
+    return [ridge_of([layers[names[place]] for layers in by_seed if names[place] in layers]) for place in picked]
 
 
 def _ridges_caption(inspection: Inspection, model: str) -> str:
