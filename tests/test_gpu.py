@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from initbench import datasets
+from initbench.training import loop
 from tests.gpu import answers, recorder
 from tests.gpu.finding import Setting
+from tests.gpu.networks import trial_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,6 +56,14 @@ def test_every_engine_of_a_gpu_gives_right_answers_on_the_cpu(tmp_path):
     findings = list(answers.run(Setting("cpu", tmp_path, tmp_path / "found", quick=True)))
     assert [f"{finding.what}: {finding.seen}" for finding in findings if finding.state == "WRONG"] == []
     assert len([finding for finding in findings if finding.state == "ok"]) > 9
+
+
+def test_step_0_is_measured_on_the_cpu_for_every_device(monkeypatch):
+    digits = datasets.prepare("digits")
+    named = {"dataset": digits.name, "fingerprint": digits.fingerprint}
+    expected = loop._start(trial_of(**named), digits).step_zero
+    monkeypatch.setattr(nn.Module, "to", lambda self, *_: self)  # there is no such device here
+    assert loop._start(trial_of(**named, device="cuda"), digits).step_zero == expected
 
 
 @pytest.mark.process

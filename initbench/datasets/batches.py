@@ -94,7 +94,7 @@ class Split:
         return torch.randperm(len(self), generator=keyed).to(self.labels.device)
 
 
-@lru_cache(maxsize=6)  # the three splits of two datasets: a worker reuses them trial after trial
+@lru_cache(maxsize=8)  # the three splits of two datasets, two also on the CPU: a worker reuses them trial after trial
 def resident(dataset: Dataset, split: SplitName, device: str) -> Split:
     """Return a split on a device; on the CPU its files are mapped and nothing is copied."""
     images, labels = open_split(dataset, split)

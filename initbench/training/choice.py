@@ -13,7 +13,7 @@ from initbench.datasets import Dataset
 from initbench.networks.models import MODELS, build_model
 from initbench.networks.user_model import ImageShape
 from initbench.records.recipe import Trial
-from initbench.training import autograd, convolutional, stacked
+from initbench.training import autograd, convolutional, cuda, stacked
 from initbench.training.activations import chain_of
 from initbench.training.engine import Engine
 from initbench.training.stepwise import stepwise
@@ -21,7 +21,7 @@ from initbench.training.stepwise import stepwise
 Group = tuple[Trial, ...]
 
 ON_GPU = 64  # members of a stack of Linear on a GPU
-CONVOLUTIONS_ON_GPU = 8  # these fill it; more only use memory
+CONVOLUTIONS_ON_GPU = cuda.MEMBERS  # these fill it; more only use memory
 
 
 def group_trials(trials: Sequence[Trial], datasets: Mapping[str, Dataset]) -> list[Group]:

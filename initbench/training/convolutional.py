@@ -71,18 +71,28 @@ def one_by_one(models: Sequence[nn.Module], trials: Sequence[Trial], _: int) -> 
 
 def streamed(models: Sequence[nn.Module], trials: Sequence[Trial], _: int) -> Stepper:
     """Open autograd over each member on its own CUDA stream."""
-    wanted = models if trials[0].device == "cuda" else ()
-    streams = [torch.cuda.Stream() for _ in wanted]  # type: ignore[no-untyped-call] # torch's own
+    streams = cuda.member_streams(len(models)) if trials[0].device == "cuda" else ()
     return Autograd(models, trials, name="autograd(streams)", captures=True, streams=streams)
 
 
 def fastest(models: Sequence[nn.Module], trials: Sequence[Trial], orders: int, *, shape: ImageShape) -> Stepper:
-    """Open the form that is fastest for a few steps on noise, timed on copies of the models."""
-    if len(models) == 1:
-        return one_by_one(models, trials, orders)
+    """Open the form that is fastest for a few steps on noise, timed on copies of the models.
+
+    Groups of one kind get the same form in a process, since forms differ in their last bits.
+    """
     forms: list[OpenStepper] = [one_by_one, streamed, *([Grouped] if groupable(models[0]) else [])]
-    seconds = [_seconds(form(copy.deepcopy(list(models)), trials, orders), trials[0], orders, shape) for form in forms]
-    return forms[seconds.index(min(seconds))](models, trials, orders)
+    first = trials[0]
+    kind = first.model, first.optimizer, first.batch_size, first.precision, first.device, len(models), orders, shape
+    if kind not in _fastest and len(models) > 1:
+        copies = (copy.deepcopy(list(models)) for _ in forms)
+        seconds = [
+            _seconds(form(own, trials, orders), first, orders, shape) for form, own in zip(forms, copies, strict=True)
+        ]
+        _fastest[kind] = seconds.index(min(seconds))
+    return forms[_fastest.get(kind, 0)](models, trials, orders)
+
+
+_fastest: dict[tuple[object, ...], int] = {}
 
 
 def _seconds(stepper: Stepper, trial: Trial, orders: int, shape: ImageShape) -> float:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from initbench import signals
-from initbench.core.randomness import derive, isolated
+from initbench.core.randomness import derive, isolated, one_thread
 from initbench.datasets import Dataset
 from initbench.datasets.batches import resident
 from initbench.networks.layers import weighted_layers
@@ -61,21 +61,23 @@ def train(group: Sequence[Trial], dataset: Dataset, observe: Observe, engine: En
 
 
 def _start(trial: Trial, dataset: Dataset) -> Start:
-    started = time.perf_counter()
-    model, assignments, passes = initialized(trial, dataset)
-    seconds = time.perf_counter() - started
-    batch = signals.batch_of(resident(dataset, "train", trial.device))
-    step_zero = signals.observe(model, batch, signals.weight_moments(model, assignments), seed=trial.seed)
-    return Start(trial, model, assignments, passes, step_zero, seconds)
+    """Initialize and measure on the CPU, with one thread, so that both are the same for every device."""
+    with one_thread():
+        started = time.perf_counter()
+        model, assignments, passes = initialized(trial, dataset)
+        seconds = time.perf_counter() - started
+        batch = signals.batch_of(resident(dataset, "train", "cpu"))
+        step_zero = signals.observe(model, batch, signals.weight_moments(model, assignments), seed=trial.seed)
+    return Start(trial, model.to(trial.device), assignments, passes, step_zero, seconds)
 
 
 def initialized(trial: Trial, dataset: Dataset) -> tuple[nn.Module, list[Assignment], Passes]:
-    """Build and initialize the trial's model; the passes are the cost of initialization besides drawing."""
+    """Build and initialize the trial's model on the CPU; the passes are the cost of initialization besides drawing."""
     model = build_model(trial.model, dataset.shape, dataset.classes, seed=trial.seed)
     scheme = parse_scheme(trial.scheme)
     assignments = assign(scheme, weighted_layers(model))
     passes = fill_scheme(model, scheme, assignments, trial.seed, sample_for(scheme, dataset, trial.seed))
-    return model.to(trial.device), assignments, passes
+    return model, assignments, passes
 
 
 def sample_for(scheme: Scheme, dataset: Dataset, seed: int) -> Sample:

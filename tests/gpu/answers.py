@@ -171,18 +171,25 @@ def _train(trials: Sequence[Trial], dataset: Dataset) -> list[Record]:
 
 
 def _weights(digits: Dataset, setting: Setting) -> Finding:
-    """Return whether initialized weights are the CPU's, to the bit."""
+    """Return whether weights and statistics at step 0 are the CPU's, to the bit."""
     schemes = ("kaiming_uniform", "orthogonal", "lsuv", "torch_default", "trunc_normal")
-    differing, tensors = [], 0
+    differing, tensors, statistics = [], 0, 0
     for scheme, model in product(schemes, MODELS):
         here, there = (
-            loop.initialized(_trial(digits, device, scheme=scheme, model=model), digits)[0].state_dict()
+            loop._start(_trial(digits, device, scheme=scheme, model=model), digits)
             for device in ("cpu", setting.device)
         )
-        tensors += len(here)
-        differing += [f"{scheme}: {name}" for name, value in here.items() if not torch.equal(value, there[name].cpu())]
-    seen = f"{tensors} tensors compared, {len(differing)} differ" + (f" ({differing[0]})" if differing else "")
-    return judged("weights as on the CPU, to the bit", not differing, seen)
+        placed = there.model.state_dict()
+        for name, value in here.model.state_dict().items():
+            tensors += 1
+            if not torch.equal(value, placed[name].cpu()):
+                differing.append(f"{scheme}: {name}")
+        statistics += len(here.step_zero.layers)
+        if here.step_zero != there.step_zero:
+            differing.append(f"{scheme}: statistics of {model}")
+    seen = f"{tensors} tensors and the statistics of {statistics} layers compared, {len(differing)} differ"
+    seen += f" ({differing[0]})" if differing else ""
+    return judged("weights and statistics at step 0 as on the CPU, to the bit", not differing, seen)
 
 
 def _trial(digits: Dataset, device: str, **changes: object) -> Trial:

@@ -52,7 +52,7 @@ def _interrupted(setting: Setting, root: Path) -> Finding:
 def _limited(setting: Setting, root: Path) -> Finding:
     process = _start(setting, root / "limited", (*LONG, "--seeds", "1", "--trial-timeout", "4"))
     _, said = process.communicate(timeout=PATIENCE)
-    right = process.returncode == 3 and "4" in said
+    right = process.returncode == 3 and "longer than 4 s" in said
     seen = f"exit status {process.returncode}"
     return judged("--trial-timeout", right, seen if right else f"{seen}: {said[-300:]}")
 

@@ -29,7 +29,7 @@ def run(setting: Setting) -> Iterator[Finding]:
             dataset = speed.made(workload.data, Path(folder), 25_600)
             with reproducible("cuda"), cuda.side_stream("cuda"):
                 trials = speed.trials_of(workload, dataset, count, "cuda")
-                (advance, *_), name = speed.ours(trials, dataset, resident(dataset, "train", "cuda"))
+                (advance, *_), _, name = speed.ours(trials, dataset, resident(dataset, "train", "cuda"))
                 wall = seconds(lambda advance=advance: advance(STEPS), "cuda", 3)
                 with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiled:
                     advance(STEPS)

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,12 @@ from initbench.datasets.batches import Split, resident
 from initbench.networks.models import build_model
 from initbench.records.recipe import Trial
 from initbench.records.record import EARLY_STEPS
-from initbench.training import cuda, group_trials
+from initbench.training import convolutional, cuda, group_trials
 from initbench.training.autograd import Autograd
 from initbench.training.choice import choose
 from initbench.training.engine import Trainer
 from initbench.training.environment import reproducible
+from initbench.training.grouped import Grouped
 from initbench.training.stacked import Stacked
 from initbench.training.stepwise import Stepwise
 from tests.gpu import jax_form
@@ -35,6 +37,7 @@ from tests.gpu.machine import Rates, rates, wait
 
 Advance = Callable[[int], None]  # take so many steps
 ROUNDS, STEPS = 3, 100
+OPENED = 5  # groups
 WITH_JAX = 40  # trials at once: its compilation takes seconds
 
 
@@ -52,8 +55,8 @@ class Workload:
 
 WORKLOADS = {
     "A": Workload("MNIST shapes, 784-256-256-10", "mlp(depth=2, width=256)", "mnist", 0.02),
-    "B": Workload("CIFAR-10 shapes, 4 convolutions of 32", "cnn(depth=4, width=32)", "cifar10", 0.005),
     "C": Workload("MNIST shapes, 30 layers of width 64", "mlp(depth=29, width=64)", "mnist", 0.0003),
+    "B": Workload("CIFAR-10 shapes, 4 convolutions of 32", "cnn(depth=4, width=32)", "cifar10", 0.005),
 }
 SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
 
@@ -104,15 +107,16 @@ def _measured(letter: str, workload: Workload, dataset: Dataset, setting: Settin
     alone = _medians(singles, setting.device, rounds, steps)
     for count in counts:
         trials = trials_of(workload, dataset, count, setting.device)
-        contenders, name = ours(trials, dataset, split)
+        contenders, groups, name = ours(trials, dataset, split)
+        scale = groups / len(contenders)
         many: dict[str, Sequence[Advance]] = {"initbench": contenders}
         if letter != "B" and count == WITH_JAX and jax_form.installed():
             many["JAX"] = [jax_form.opened(_models(trials, dataset), trials, split, steps)]
         medians = {}
-        for who, groups in many.items():
-            each = _medians({str(i): group for i, group in enumerate(groups)}, setting.device, rounds, steps)
-            medians[who] = sum(each.values())
-        nodes = _nodes(contenders, setting)
+        for who, opened in many.items():
+            each = _medians({str(i): advance for i, advance in enumerate(opened)}, setting.device, rounds, steps)
+            medians[who] = sum(each.values()) * (scale if who == "initbench" else 1)
+        nodes = round(_nodes(contenders, setting) * scale)
         floors = floors_of(workload, dataset, count, nodes, bare)
         floor = max(floors.values())
         values = {"count": count, **{f"{who} s": s for who, s in medians.items()}}
@@ -123,8 +127,9 @@ def _measured(letter: str, workload: Workload, dataset: Dataset, setting: Settin
         }
         ratios = ", ".join(f"{who} ×{seconds / medians['initbench']:.2f}" for who, seconds in others.items())
         which = max(floors, key=lambda key: floors[key])
+        timed = f", {len(contenders)} of {groups} groups timed" if scale > 1 else ""
         seen = (
-            f"a step of all takes {medians['initbench'] * 1e6:.0f} µs by {name}: "
+            f"a step of all takes {medians['initbench'] * 1e6:.0f} µs by {name}{timed}: "
             f"×{medians['initbench'] / floor:.2f} of its floor ({which}, {floor * 1e6:.0f} µs, {nodes} kernels); "
             f"{ratios}"
         )
@@ -132,20 +137,40 @@ def _measured(letter: str, workload: Workload, dataset: Dataset, setting: Settin
         del contenders, many
         if setting.on_gpu:
             torch.cuda.empty_cache()
-    if setting.on_gpu and letter != "B":
-        yield _one_stack(letter, workload, dataset, split, setting)
+    if setting.on_gpu:
+        yield (_forms if letter == "B" else _one_stack)(letter, workload, dataset, split, setting)
 
 
 def _one_stack(letter: str, workload: Workload, dataset: Dataset, split: Split, setting: Setting) -> Finding:
     """Return what the largest stack costs a trial, for sizes around the one chosen."""
     each = {}
-    for count in (32, 64, 128, 320):
+    for count, shared in ((32, True), (40, True), (40, False), (64, True), (128, True), (320, True)):
         trials = trials_of(workload, dataset, count, setting.device)
-        trainer = Stepwise(Stacked, _models(trials, dataset), trials, split, shared=True)
+        trainer = Stepwise(Stacked, _models(trials, dataset), trials, split, shared=shared)
         found = _medians({"": _advance(trainer)}, setting.device, ROUNDS, STEPS)
-        each[f"{count}"] = found[""] / count
+        each[f"{count}" + ("" if shared else " with a batch each")] = found[""] / count
     seen = "µs a trial and step: " + ", ".join(f"{count} in a stack {s * 1e6:.2f}" for count, s in each.items())
     return Finding(f"{letter}, size of a stack", "measured", seen, each)
+
+
+def _forms(letter: str, workload: Workload, dataset: Dataset, split: Split, setting: Setting) -> Finding:
+    """Return what a trial of a group of 8 costs in each form, memory layout, and way of choosing algorithms."""
+    each = {}
+    trials = trials_of(workload, dataset, 8, setting.device)
+    forms = {"in turn": convolutional.one_by_one, "streams": convolutional.streamed, "grouped": Grouped}
+    layouts = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
+    for (form, opened), (layout, memory), timed in product(forms.items(), layouts.items(), (False, True)):
+        if form == "grouped" and layout == "NHWC":
+            continue  # it stacks weights itself
+        torch.backends.cudnn.benchmark = timed  # algorithms chosen by timing them; `reproducible` restores it
+        models = [model.to(memory_format=memory) for model in _models(trials, dataset)]
+        trainer = Stepwise(opened, models, trials, split, shared=True)
+        label = f"{form} {layout}{' timed' if timed else ''}"
+        each[label] = _medians({"": _advance(trainer)}, setting.device, ROUNDS, 20)[""] / len(trials)
+        del trainer
+    torch.backends.cudnn.benchmark = False
+    seen = "µs a trial and step: " + ", ".join(f"{label} {s * 1e6:.0f}" for label, s in each.items())
+    return Finding(f"{letter}, forms of a group", "measured", seen, each)
 
 
 def _models(trials: Sequence[Trial], dataset: Dataset) -> list[nn.Module]:
@@ -153,17 +178,17 @@ def _models(trials: Sequence[Trial], dataset: Dataset) -> list[nn.Module]:
     return [build_model(trial.model, dataset.shape, dataset.classes, seed=t.seed).to(trial.device) for t in trials]
 
 
-def ours(trials: Sequence[Trial], dataset: Dataset, split: Split) -> tuple[list[Advance], str]:
-    """Open the engine that a GPU's trials get, group by group."""
+def ours(trials: Sequence[Trial], dataset: Dataset, split: Split) -> tuple[list[Advance], int, str]:
+    """Open the engine that a GPU's trials get: of many groups, all of a size, the first few. Return how many exist."""
     on_gpu = {trial.id: trial for trial in trials}
     marked = [trial.model_copy(update={"device": "cuda"}) for trial in trials]
     back = dict(zip([trial.id for trial in marked], on_gpu.values(), strict=True))
     groups = group_trials(marked, {dataset.fingerprint: dataset})
     opened = []
-    for group in groups:
+    for group in groups[:OPENED]:
         own = [back[trial.id] for trial in group]
         opened.append(choose(group[0], dataset).open(_models(own, dataset), own, split))
-    return [_advance(trainer) for trainer in opened], opened[0].name
+    return [_advance(trainer) for trainer in opened], len(groups), opened[0].name
 
 
 def _advance(trainer: Trainer) -> Advance:
