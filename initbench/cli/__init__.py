@@ -4,13 +4,13 @@ This module is loaded by `initbench --help` and by shell completion, so it impor
 scipy; each command imports what it needs when it runs.
 """
 
-import io
 import os
 import platform
 import sys
 import threading
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from initbench.cli.building import built
 from initbench.cli.check import check
 from initbench.cli.compare import compare
+from initbench.cli.console import errors_reported
 from initbench.cli.data import app as data
 from initbench.cli.doctor import doctor
 from initbench.cli.examples import epilog
@@ -29,6 +30,8 @@ from initbench.cli.new import app as new
 from initbench.cli.report import report
 from initbench.cli.run import run
 from initbench.cli.shells import prepare
+from initbench.cli.streams import guard_streams
+from initbench.errors import ConfigurationError
 
 
 class Program(TyperGroup):
@@ -107,15 +110,25 @@ app.add_typer(new, name="new")
 
 def main() -> None:
     """Run the command line."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show ± prints \xb1, not a traceback
+    guard_streams()
     prepare(os.environ)
     try:
-        app(prog_name="initbench")
+        with errors_reported():
+            try:
+                _require_folder()
+                app(prog_name="initbench")
+            finally:
+                sys.stdout.flush()  # here a failure is reported; at the end of Python it is a traceback
     except SystemExit as ended:
         if any(thread.name.startswith("initbench") for thread in threading.enumerate()):
             # A trial that hangs in a step did not see the request to stop, and a normal exit would wait for it.
-            sys.stdout.flush()
             os._exit(ended.code if isinstance(ended.code, int) else 1)
         raise
+
+
+def _require_folder() -> None:
+    """Raise where the current folder was removed: libraries are then not found, and say so each in its own way."""
+    try:
+        Path.cwd()
+    except OSError:
+        raise ConfigurationError("The current folder no longer exists: change to another one.") from None

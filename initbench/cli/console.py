@@ -3,12 +3,8 @@
 import functools
 import gc
 import json
-import multiprocessing
-import os
 import shutil
-import signal
 import textwrap
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,10 +17,11 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from initbench.cli.shortage import shortage_in
 from initbench.core.gc_pause import collector_paused
-from initbench.core.interrupts import INTERRUPTED, STOPPING, exit_interrupted
+from initbench.core.interrupts import INTERRUPTED, exit_interrupted, handled_by, raised_as_interrupt
 from initbench.core.text import printable
-from initbench.errors import InitbenchError
+from initbench.errors import ConfigurationError, InitbenchError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,23 +41,32 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _plain_output(plain=bool(kwargs.get("plain"))):
-            try:
-                with _signals_handled_by(_interrupt):
-                    return function(*args, **kwargs)
-            except InitbenchError as error:
-                for line in str(error).splitlines():
-                    _say_error(line)
-                raise typer.Exit(error.exit_code) from None
-            except KeyboardInterrupt:
-                raise typer.Exit(INTERRUPTED) from None
-            except (typer.Exit, typer.Abort):
-                raise
-            except Exception as error:  # noqa: BLE001 - any other exception is a bug, to be reported as one
-                _say_internal_error(error)
-                raise typer.Exit(INTERNAL_ERROR) from None
+        with _plain_output(plain=bool(kwargs.get("plain"))), errors_reported(), raised_as_interrupt():
+            return function(*args, **kwargs)
 
     return wrapped
+
+
+@contextmanager
+def errors_reported() -> Iterator[None]:
+    """Report an error on stderr and raise SystemExit with its code."""
+    try:
+        yield
+    except InitbenchError as error:
+        for line in str(error).splitlines():
+            _say_error(line)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:  # noqa: BLE001 - any other exception is a bug, to be reported as one
+        shortage = shortage_in(error)
+        if shortage:
+            _say_error(shortage)
+            raise SystemExit(ConfigurationError.exit_code) from None
+        _say_internal_error(error)
+        raise SystemExit(INTERNAL_ERROR) from None
 
 
 def _say_error(line: str) -> None:
@@ -88,42 +94,13 @@ def _plain_output(*, plain: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _signals_handled_by(answer: Callable[[int, Any], Any]) -> Iterator[None]:
-    """Handle Ctrl-C and SIGTERM with `answer` inside the block."""
-    if threading.current_thread() is not threading.main_thread():  # elsewhere Python allows no handlers
-        yield
-        return
-    before = {number: signal.signal(number, answer) for number in STOPPING}
-    try:
-        yield
-    finally:
-        for number, earlier in before.items():
-            # The program's first handler says that nothing began, which is no longer true; all that is left is to exit.
-            signal.signal(number, signal.SIG_IGN if earlier is exit_interrupted else earlier)
-
-
-def _interrupt(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
-    """Stop in good order; a second signal stops at once."""
-    for number in STOPPING:
-        signal.signal(number, _exit_at_once)
-    raise KeyboardInterrupt
-
-
-def _exit_at_once(_signal: int, _frame: Any) -> None:  # noqa: ANN401 - a frame, or None
-    err.show_cursor()
-    for process in multiprocessing.active_children():
-        process.kill()
-    os._exit(INTERRUPTED)
-
-
-@contextmanager
 def gc_frozen() -> Iterator[None]:
     """Import libraries or read records without the cyclic garbage collector, and exclude them from it for good.
 
     It would scan them again and again: a sixth of the time of importing torch, pandas and SciPy, half of the time of
     reading thousands of records. Frozen, they are scanned neither later nor at exit.
     """
-    with collector_paused(), _signals_handled_by(exit_interrupted):
+    with collector_paused(), handled_by(exit_interrupted):
         yield
     gc.freeze()
 

@@ -57,7 +57,8 @@ Exit codes:
   3    some trials failed
   4    configuration or data error
   5    a --fail-if condition holds
-  130  interrupted"""
+  130  interrupted
+  141  output closed early (as by | head)"""
 JSON = """\
 With --json, stdout is one document (schema 1) with the keys name, folder,
 report, question, baseline, target, missing, notes, claims, summary (rows of

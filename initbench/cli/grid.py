@@ -17,7 +17,7 @@ from initbench.cli.options import Output, Where
 from initbench.cli.present import show_all_pairs, show_comparison, summary_document
 from initbench.cli.progress import progress_on
 from initbench.comparison import Comparison, load
-from initbench.core.interrupts import command_line
+from initbench.core.interrupts import command_line, kept_as_interrupt
 from initbench.errors import ConditionMet, ConfigurationError, TrialsFailed
 from initbench.records.recipe import Draft
 from initbench.report.freshness import is_fresh
@@ -47,8 +47,9 @@ def run_grid(verb: str, draft: Draft, where: Where, output: Output) -> None:
 def _show_details_and_next(comparison: Comparison, study: Study, output: Output) -> None:
     """Show details, if requested, and what to run next; Ctrl-C is handled here too, after the table."""
     try:
-        _show_details(details.after(comparison, study), output)
-        _show_next_commands(comparison, study, output)
+        with kept_as_interrupt():
+            _show_details(details.after(comparison, study), output)
+            _show_next_commands(comparison, study, output)
     except KeyboardInterrupt:
         _say_how_to_continue(study)
         raise
@@ -57,7 +58,7 @@ def _show_details_and_next(comparison: Comparison, study: Study, output: Output)
 def _plan(verb: str, draft: Draft, where: Where, output: Output, *, remote: bool) -> tuple[list[Condition], Study]:
     """Check all input before anything is trained or written."""
     try:
-        with redirect_stdout(sys.stderr):  # user code may print, and stdout is for data
+        with kept_as_interrupt(), redirect_stdout(sys.stderr):  # user code may print, and stdout is for data
             texts = output.fail_if or ()
             conditions = [parse_condition(text, lambda scheme: str(parse_scheme(scheme))) for text in texts]
             study = plan_study(draft, where.out, where.data_dir, verb=verb, command=command_line(), remote=remote)
@@ -73,12 +74,13 @@ def _plan(verb: str, draft: Draft, where: Where, output: Output, *, remote: bool
 def _train_and_show(study: Study, backend: Backend, output: Output) -> Comparison:
     """Train, write the folder and show it; after Ctrl-C, show what is finished."""
     try:
-        with redirect_stdout(sys.stderr), progress_on(quiet=output.quiet) as observer:
-            comparison = carry_out(study, backend, observer)
-        with console.status_on(quiet=output.quiet) as show_step:
-            show_step("drawing plots and the report")
-            _refresh(study, comparison)
-        _show(comparison, study, output)
+        with kept_as_interrupt():
+            with redirect_stdout(sys.stderr), progress_on(quiet=output.quiet) as observer:
+                comparison = carry_out(study, backend, observer)
+            with console.status_on(quiet=output.quiet) as show_step:
+                show_step("drawing plots and the report")
+                _refresh(study, comparison)
+            _show(comparison, study, output)
     except KeyboardInterrupt:
         _show_what_is_stored(study, output)
         raise

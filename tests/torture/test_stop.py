@@ -103,6 +103,69 @@ def test_a_stop_after_the_table_is_answered_like_any_other(monkeypatch, tmp_path
     assert "Interrupted with 4 of 4 trials stored. To continue: " in result.stderr
 
 
+LOADED = """
+import os, signal
+os.kill(os.getpid(), signal.{signal})
+for _ in range(1000):
+    pass
+whole = True
+"""
+# As a library whose C code makes an error of its own of whatever ends its initialization.
+CHANGED = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.{signal})
+    for _ in range(1000):
+        pass
+except KeyboardInterrupt:
+    raise ImportError("initialization failed") from None
+"""
+
+
+@pytest.mark.parametrize(("source", "patience"), [(LOADED, 3), (CHANGED, 0)])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_is_one_whatever_is_being_imported(monkeypatch, tmp_path, capsys, name, source, patience):
+    from initbench.cli import console
+    from initbench.core import interrupts
+
+    @console.command
+    def long_command():
+        import half_loaded  # noqa: F401
+
+        time.sleep(60)
+
+    monkeypatch.setattr(interrupts, "PATIENCE", patience)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "half_loaded.py").write_text(source.format(signal=name))
+    alarm = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(SystemExit) as ended:
+        long_command()
+    loaded = sys.modules.pop("half_loaded", None)
+    assert ended.value.code == 130
+    assert bool(loaded) == bool(patience)
+    assert not loaded or loaded.whole
+    assert capsys.readouterr().err == ""
+    assert signal.getsignal(signal.SIGALRM) is alarm
+
+
+@pytest.mark.long
+@rounds(8, 24)
+def test_a_program_stopped_after_training_leaves_with_130(tmp_path, cache, rounds):
+    """A process of its own imports matplotlib then, draws and writes."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "INITBENCH_CACHE": str(cache)}
+    for number in range(rounds):
+        out, log = tmp_path / f"{number}", tmp_path / f"{number}.log"
+        command = [sys.executable, "-m", "initbench", *map(str, sweep(out, 2, 1))]
+        with log.open("w") as file:
+            process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=file)
+        while len(list(out.glob("trials/*/*.json"))) < 4 and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(1.2 * number / rounds)
+        process.send_signal(signal.SIGTERM if number % 3 == 0 else signal.SIGINT)
+        assert process.wait() in {130, 0}, log.read_text()
+        assert "error" not in log.read_text()
+
+
 @rounds(1, 3)
 def test_twice_leaves_at_once_and_leaves_nobody(fork_server, tmp_path, rounds):
     rng, took, codes = random.Random(3), [], []

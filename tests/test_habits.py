@@ -1,0 +1,113 @@
+"""What shells, machines and folders do to a program: closed pipes, full devices, limits, odd names, file modes."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from initbench.cli import console
+from initbench.cli.shortage import shortage_in
+from initbench.cli.streams import Stream
+
+ROOT = Path(__file__).parents[1]
+RUN = "from initbench.__main__ import main; main()"
+QUICK = ("-m", "linear", "-s", "kaiming", "-s", "zeros", "--steps", "2", "--seeds", "1", "--jobs", "1")
+
+
+def started(*arguments, line, **environment):
+    """Run the program in a shell, as `$run`; return the exit code of the program and what it said on stderr."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    script = f'run() {{ "$0" -c "{RUN}" "$@"; echo $? >code; }}; {line}'
+    done = subprocess.run(
+        ["/bin/bash", "-c", script, sys.executable, *arguments], stderr=subprocess.PIPE, text=True, check=False, env=env
+    )
+    return int(Path("code").read_text()), done.stderr
+
+
+# --- streams and limits ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ('run "$@" | true', 141, ""),
+        ('run "$@" >/dev/full', 4, "error: Cannot write to standard output: No space left on device.\n"),
+        pytest.param('run "$@" 2>/dev/full >/dev/null', 0, "", marks=pytest.mark.long),
+        pytest.param('run "$@" >&-', 0, "", marks=pytest.mark.long),
+        pytest.param('run "$@" >/dev/null 2>&- <&-', 0, "", marks=pytest.mark.long),
+    ],
+)
+def test_a_stream_that_cannot_be_written_is_no_bug(line, code, said):
+    assert started("--help", line=line) == (code, said)
+
+
+def test_a_stream_that_failed_ends_a_command_and_stays_failed(capfd):
+    read, write = os.pipe()
+    os.close(read)
+    stream = Stream(os.fdopen(write, "wb"), line_buffering=True)
+    with pytest.raises(SystemExit) as ended, console.errors_reported():
+        stream.write("one\n")
+    assert ended.value.code == 141
+    with pytest.raises(SystemExit):
+        stream.write("two\n")
+    stream.close()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.long
+@pytest.mark.process
+def test_a_comparison_into_a_closed_pipe_has_stored_its_trials(cache):
+    arguments = ("compare", *QUICK, "--name", "p", "-q")
+    assert started(*arguments, line='run "$@" | true', INITBENCH_CACHE=str(cache)) == (141, "")
+    assert Path("results/p/report.html").stat().st_size
+    assert len(list(Path("results/trials").glob("*/*.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "Not enough memory or threads (MemoryError)"),
+        (ImportError("READ THIS\nlibx.so: failed to map segment from shared object"), "(ImportError: libx.so: failed"),
+        (RuntimeError("can't start new thread"), "Not enough memory or threads"),
+        (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "free disk space"),
+        (ModuleNotFoundError("No module named 'rich'", name="rich"), "`initbench doctor`"),
+        (OSError("libllvmlite.so: cannot open shared object file"), "`initbench doctor`"),
+        (ImportError("cannot import name 'x'", name="initbench.core"), None),
+        (KeyError("x"), None),
+    ],
+)
+def test_what_the_machine_lacks_is_said_to_be_lacking(capsys, error, said):
+    outer = RuntimeError("while loading")
+    outer.__cause__ = error
+    assert (said in (shortage_in(outer) or "")) if said else shortage_in(outer) is None
+    with pytest.raises(SystemExit) as ended, console.errors_reported():
+        raise error
+    assert ended.value.code == (4 if said else 1)
+    assert ("please report" in capsys.readouterr().err) == (said is None)
+
+
+@pytest.mark.long
+@pytest.mark.process
+@pytest.mark.parametrize("kilobytes", [100_000, 500_000, 800_000])
+def test_a_limit_on_memory_is_said_in_a_sentence(cache, kilobytes):
+    code, said = started("compare", *QUICK, "-q", line=f'ulimit -v {kilobytes}; run "$@"', INITBENCH_CACHE=str(cache))
+    assert code == 4
+    assert said.count("\n") == 1
+    assert "ulimit" in said
+
+
+@pytest.mark.process
+def test_a_folder_that_was_removed_is_said_to_be(tmp_path):
+    (tmp_path / "gone").mkdir()
+    lines = f"import os; os.rmdir(os.getcwd()); {RUN}"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", lines, "--help"], cwd=tmp_path / "gone", env=env, capture_output=True, check=False
+    )
+    assert done.returncode == 4
+    assert done.stderr == b"error: The current folder no longer exists: change to another one.\n"
