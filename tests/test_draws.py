@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from initbench import datasets, training
+from initbench import datasets, inspect, training
 from initbench.core.randomness import isolated
 from initbench.networks.models import MODELS
 from initbench.records.recipe import Trial
@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 DRAWN = []
+NUMPY, TORCH, PYTHON = np.random.default_rng(0), torch.Generator().manual_seed(0), random.Random(0)
 
 class Noise(nn.Module):
     """Draws from every generator that a forward pass may use."""
@@ -29,6 +30,30 @@ class Noise(nn.Module):
         draws = float(torch.rand(())), float(np.random.rand()), random.random()
         DRAWN.append(draws)
         return x * (1 + 0.1 * sum(draws)) if self.training else x
+
+class OwnNoise(nn.Module):
+    """Draws from generators that the file, the module and an enclosing function keep."""
+
+    def __init__(self, enclosed):
+        super().__init__()
+        self.legacy = np.random.RandomState(0)
+        self.extra = lambda: enclosed.random()
+
+    def forward(self, x):
+        draws = NUMPY.random(), float(torch.rand((), generator=TORCH)), PYTHON.random()
+        draws += self.legacy.rand(), self.extra()
+        DRAWN.append(draws)
+        return x * (1 + 0.1 * sum(draws)) if self.training else x
+
+class Fresh(nn.Module):
+    def forward(self, x):
+        return x + float(np.random.default_rng().random())
+
+def own(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), OwnNoise(np.random.default_rng()), nn.Linear(16, classes))
+
+def fresh(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), Fresh(), nn.Linear(16, classes))
 
 def noisy(shape, classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), Noise(), nn.ReLU(), nn.Linear(16, classes))
@@ -59,7 +84,7 @@ def trained(dataset, model, **changes):
     return record.model_dump(exclude={"timings"})
 
 
-@pytest.mark.parametrize("name", ["noisy", "dropout"])
+@pytest.mark.parametrize("name", ["noisy", "dropout", "own"])
 def test_a_network_that_draws_has_the_same_bits_each_time_and_leaves_the_generators_alone(digits, networks, name):
     records = []
     for disturbance in (1, 2):
@@ -74,22 +99,41 @@ def test_a_network_that_draws_has_the_same_bits_each_time_and_leaves_the_generat
     assert trained(digits, networks(name), seed=4)["early"] != records[0]["early"]
 
 
-def test_all_schemes_of_a_seed_draw_the_same_and_other_seeds_do_not(digits, networks):
+@pytest.mark.parametrize(("name", "kinds"), [("noisy", 3), ("own", 5)])
+def test_all_schemes_of_a_seed_draw_the_same_and_other_seeds_do_not(digits, networks, name, kinds):
     from initbench.core import usercode
 
     def drawn(**changes):
         seen = usercode.load(networks("DRAWN"))
         seen.clear()
-        trained(digits, networks("noisy"), **changes)
+        trained(digits, networks(name), **changes)
         return list(seen)
 
     first = drawn()
     assert len(first) > 25
-    assert all(len({draw[i] for draw in first}) > 20 for i in range(3))  # each generator is at work
+    assert all(len({draw[i] for draw in first}) > 20 for i in range(kinds))  # each generator is at work
     assert drawn(scheme="orthogonal") == drawn(scheme="torch_default") == first
     assert drawn(seed=4) != first
     order = {"order_seed": 9}
     assert drawn(**order) == drawn(**order, scheme="orthogonal") != first  # noise belongs to the order's seed
+
+
+def test_generators_of_the_file_go_on_as_if_nothing_had_been_trained_and_a_trial_says_that_it_drew(digits, networks):
+    from initbench.core import usercode
+    from initbench.running.trying import try_step
+
+    kept = usercode.load(networks("NUMPY")), usercode.load(networks("PYTHON"))
+    before = kept[0].bit_generator.state, kept[1].getstate()
+    tried = {name: try_step(networks(name), digits, 32) for name in ("own", "fresh", "noisy", "dropout")}
+    build = usercode.load(networks("own"))
+    once, again = (
+        inspect(build(digits.shape, 10), torch.ones(16, 1, 8, 8), schemes="orthogonal", seeds=1) for _ in range(2)
+    )
+    assert once.equals(again)
+    assert (kept[0].bit_generator.state, kept[1].getstate()) == before
+    assert [name for name, step in tried.items() if step.draws_from_own] == ["own"]
+    assert [name for name, step in tried.items() if step.notices] == ["fresh"]
+    assert "cannot be seeded" in tried["fresh"].notices[0]
 
 
 @pytest.mark.parametrize("name", MODELS)

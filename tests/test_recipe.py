@@ -58,6 +58,7 @@ OTHERS = {
     "precision": "bfloat16",
     "device": "cuda",
     "code": (("mine.py:init", "f00e"),),
+    "draws": 1,
 }
 
 

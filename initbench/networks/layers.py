@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from initbench.core.generators import held, own_generators
+from initbench.core.randomness import isolated
 from initbench.errors import UsageError
 
 Kind = Literal["linear", "conv"]
@@ -197,7 +199,7 @@ def _execution_order(model: nn.Module, batch: tuple[Tensor, ...]) -> list[str]:
     ]
     training = {module: module.training for module in model.modules()}
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), isolated(0), held(0, own_generators(model)):
             model.eval()(*batch)
     finally:
         for hook in hooks:

@@ -4,8 +4,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
+from initbench.core.generators import held, own_generators
 from initbench.core.usercode import on_import_path, user_errors
 from initbench.errors import UsageError
 
@@ -29,7 +31,8 @@ def _built(reference: str, build: Any, shape: ImageShape | None, classes: int) -
     if not callable(build):
         raise UsageError(f"'{reference}' is {type(build).__name__}, not a function that builds a model.")
     arguments = _fitting(build, reference, shape, classes)
-    with user_errors(reference, "raised"), on_import_path(reference.strip().rpartition(":")[0]):
+    drawn_from = held(torch.initial_seed(), own_generators(build))  # `build_model` seeds torch with its purpose
+    with user_errors(reference, "raised"), on_import_path(reference.strip().rpartition(":")[0]), drawn_from:
         model = build(*arguments)
     if not isinstance(model, nn.Module):
         raise UsageError(f"{reference} returned {type(model).__name__}, not a torch.nn.Module.")

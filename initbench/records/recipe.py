@@ -221,7 +221,9 @@ class Trial(Frozen):
 
     Names are canonical (`registry.Registry.resolve`); `device` is the type (cpu, cuda, mps), never `auto`. `seed`
     decides weights and data order, unless `order_seed` decides the latter (see `data_seed`). `code` holds a hash of
-    each piece of user code that the model or the scheme names.
+    each piece of user code that the model or the scheme names. `draws` is 1 where a step of the network draws from
+    generators of its own (`core.generators`): before those were seeded for each trial, it could not be repeated, and is
+    not to be mixed with what can. Other trials leave the field out, so that their ids stay.
     """
 
     model: str
@@ -238,6 +240,7 @@ class Trial(Frozen):
     precision: Precision = "float32"
     device: str = "cpu"
     code: tuple[tuple[str, str], ...] | None = None
+    draws: Literal[1] | None = None
 
     @property
     def data_seed(self) -> int:

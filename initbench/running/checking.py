@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from initbench import datasets
-from initbench.core import usercode
-from initbench.core.spec import is_reference
+from initbench.core.spec import is_reference, parse
 from initbench.datasets import Dataset
 from initbench.errors import ConfigurationError, InitbenchError, UsageError
 from initbench.networks.layers import weighted_layers
 from initbench.networks.models import MODELS, build_model
 from initbench.records.recipe import DEFAULT_BASELINE, Claim, Draft, Mistake, Recipe, check
+from initbench.running.trying import try_step
 from initbench.schemes import assign, parse_scheme
 from initbench.training.environment import check_precision, choose_device
 from initbench.training.optimizers import OPTIMIZERS
@@ -165,6 +165,7 @@ def _attempts(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Ca
             yield "model", partial(_require_logits, model, dataset)
             for scheme in recipe.schemes:
                 yield "schemes", partial(_notices_of, model, scheme, dataset)
+            yield "model", partial(try_step, model, dataset, recipe.batch_size)
     for optimizer in recipe.optimizer:
         yield "optimizer", partial(OPTIMIZERS.build, optimizer)
 
@@ -194,25 +195,21 @@ def _require_batch(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def _require_logits(model: str, dataset: Dataset) -> None:
-    """Run the model once on two black images.
+    """Run a built-in model once on two black images; the user's own takes a whole step (`try_step`).
 
     A large one runs on the meta device, where it takes no memory; a small one does not, because torch would import its
     compiler for that (1.3 s).
     """
-    where = "cpu" if names_code(model) else "meta"  # the user's code may not support meta tensors
-    meta = build_model(model, dataset.shape, dataset.classes, device=where).eval()
+    if parse(model).name not in MODELS:
+        return
+    meta = build_model(model, dataset.shape, dataset.classes, device="meta").eval()
     small = sum(parameter.numel() for parameter in meta.parameters()) <= SMALL_MODEL
     built = build_model(model, dataset.shape, dataset.classes).eval() if small else meta
     try:
         with torch.no_grad():
-            logits = built(torch.zeros(2, *dataset.shape, device="cpu" if small else where))
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError) as error:
-        said = usercode.describe_error(error) if names_code(model) else error
-        raise UsageError(f"The model '{model}' does not fit {dataset.name}: {said}") from None
-    if not isinstance(logits, torch.Tensor):
-        raise UsageError(f"The model '{model}' gives {type(logits).__name__}, not a tensor of logits.")
-    if logits.shape != (2, dataset.classes):
-        raise UsageError(f"The model '{model}' gives {tuple(logits.shape)}, not (2, {dataset.classes}) logits.")
+            built(torch.zeros(2, *dataset.shape, dtype=torch.float32, device="cpu" if small else "meta"))
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(f"The model '{model}' does not fit {dataset.name}: {error}") from None
 
 
 def _notices_of(model: str, scheme: str, dataset: Dataset) -> list[str]:
@@ -222,7 +219,8 @@ def _notices_of(model: str, scheme: str, dataset: Dataset) -> list[str]:
     return [f"{model}: {notice}" for notice in dict.fromkeys(item.notice for item in assignments) if notice]
 
 
-def layer_notices(recipe: Recipe, prepared: list[Dataset]) -> list[str]:
-    """Return a sentence for each kind of layer that a scheme does not fit."""
+def model_notices(recipe: Recipe, prepared: list[Dataset]) -> list[str]:
+    """Return a sentence for each kind of layer that a scheme does not fit, and what a step of a network showed."""
     combinations = itertools.product(recipe.model, recipe.schemes, prepared)
-    return list(dict.fromkeys(itertools.chain.from_iterable(itertools.starmap(_notices_of, combinations))))
+    tried = (try_step(*pair, recipe.batch_size).notices for pair in itertools.product(recipe.model, prepared))
+    return list(dict.fromkeys(itertools.chain(*tried, *itertools.starmap(_notices_of, combinations))))

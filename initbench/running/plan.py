@@ -19,9 +19,10 @@ from initbench.networks.models import MODELS
 from initbench.records.manifest import read_earlier
 from initbench.records.recipe import Draft, Recipe, Trial, merge, read_toml
 from initbench.records.record import Record
-from initbench.running.checking import baseline_of, canonical_recipe, checked_device, layer_notices, require_fit
+from initbench.running.checking import baseline_of, canonical_recipe, checked_device, model_notices, require_fit
 from initbench.running.foreseen import undecidable
 from initbench.running.study import Study
+from initbench.running.trying import try_step
 from initbench.schemes import SCHEMES, parse_scheme
 
 SettingKey = tuple[str, str, str]  # dataset, model, optimizer
@@ -93,7 +94,7 @@ def _notices(recipe: Recipe, prepared: Sequence[Dataset]) -> Iterator[str]:
     for dataset in prepared:
         yield from (f"{dataset.name}: {notice}" for notice in dataset.notices)
     yield from undecidable(recipe, prepared)
-    yield from layer_notices(recipe, list(prepared))
+    yield from model_notices(recipe, list(prepared))
 
 
 def steps_of(recipe: Recipe, dataset: Dataset) -> int:
@@ -192,6 +193,15 @@ class _Layout:
         """A hash of each piece of the user's own code by (model, scheme), which thousands of trials share."""
         return {pair: _code(*pair) for pair in itertools.product(self.study.recipe.model, self.study.recipe.schemes)}
 
+    @cached_property
+    def draws(self) -> Mapping[tuple[str, str], bool]:
+        """Whether a model draws from generators of its own, by (model, fingerprint)."""
+        pairs = itertools.product(self.study.recipe.model, self.study.datasets.values())
+        return {
+            (model, data.fingerprint): try_step(model, data, self.study.recipe.batch_size).draws_from_own
+            for model, data in pairs
+        }
+
     def trial(self, dataset: Dataset, model: str, optimizer: str, **rest: Any) -> Trial:  # noqa: ANN401 - Trial checks
         """Return one cell."""
         recipe = self.study.recipe
@@ -200,6 +210,7 @@ class _Layout:
             code=self.codes[model, rest["scheme"]],
             dataset=dataset.name,
             fingerprint=dataset.fingerprint,
+            draws=1 if self.draws[model, dataset.fingerprint] else None,
             optimizer=optimizer,
             batch_size=recipe.batch_size,
             steps=steps_of(recipe, dataset),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from initbench.core import usercode
+from initbench.core.generators import held, own_generators
 from initbench.core.randomness import generator, isolated
 from initbench.errors import UsageError
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
@@ -51,7 +52,7 @@ def observe(
     Raises:
         UsageError: the model raises on the batch, or uses no parameter.
     """
-    with isolated(seed):
+    with isolated(seed), held(seed, own_generators(model)):
         return _observed(model, batch, Listener(_working(model, own=own), weights, batch.size, histograms=histograms))
 
 

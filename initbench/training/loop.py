@@ -8,11 +8,13 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from initbench import signals
+from initbench.core.generators import held, own_generators
 from initbench.core.randomness import derive, isolated, one_thread
+from initbench.core.spec import parse
 from initbench.datasets import Dataset
 from initbench.datasets.batches import resident
 from initbench.networks.layers import weighted_layers
-from initbench.networks.models import build_model
+from initbench.networks.models import MODELS, build_model
 from initbench.records.recipe import Trial
 from initbench.records.record import DataFacts, Early, Final, Outcome, Record, StepZero, Timings
 from initbench.schemes import Assignment, Passes, Sample, Scheme, assign, fill_scheme, parse_scheme
@@ -50,7 +52,10 @@ def train(group: Sequence[Trial], dataset: Dataset, observe: Observe, engine: En
         with denormals(flushed=False):
             starts = [_start(trial, dataset) for trial in group]
         started = time.perf_counter()
-        with denormals(flushed=device == "cpu"), isolated(derive(first.data_seed, "training"), device):
+        seed = derive(first.data_seed, "training")
+        # No built-in network draws, and the user's own are trained one at a time.
+        own = {} if parse(first.model).name in MODELS else own_generators(starts[0].model)
+        with denormals(flushed=device == "cpu"), isolated(seed, device), held(seed, own):
             trainer = engine.open([start.model for start in starts], group, split)
             courses, early = _fit(trainer, group, dataset, observe)
             finals = final_evaluations(trainer, courses, dataset, device)

@@ -1,0 +1,87 @@
+"""What a network returns, held against what training needs: logits, a row per image and a column per class."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+
+import torch
+from torch import Tensor, nn
+
+from initbench.core.words import joined
+from initbench.errors import UsageError
+from initbench.networks.layers import weighted_layers
+
+ENLARGED = 1000.0
+SHARE_OF_CHANCE = 0.05  # a floor below this share of ln K holds nothing back
+
+
+def named_tensors(output: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors in nested tuples, lists, mappings and dataclasses, each with its key or place.
+
+    >>> [name for name, _ in named_tensors({"a": torch.ones(1), "b": (torch.ones(1),)})]
+    ["['a']", "['b'][0]"]
+    """
+    if isinstance(output, Tensor):
+        yield name, output
+    elif isinstance(output, Mapping):
+        for key, item in output.items():
+            yield from named_tensors(item, f"{name}[{key!r}]")
+    elif isinstance(output, tuple | list):
+        keys = getattr(output, "_fields", None)
+        for i, item in enumerate(output):
+            yield from named_tensors(item, f"{name}.{keys[i]}" if keys else f"{name}[{i}]")
+    elif is_dataclass(output) and not isinstance(output, type):
+        for field in fields(output):
+            yield from named_tensors(getattr(output, field.name), f"{name}.{field.name}")
+
+
+def misfit(output: object, images: int, classes: int) -> str:
+    """Return what a network returns instead of logits, as the end of a sentence; empty if it returns logits."""
+    wanted = (images, classes)
+    if isinstance(output, Tensor):
+        shape = tuple(output.shape)
+        if shape == wanted:
+            return ""
+        one = ", one per class" if shape[1:] == (1,) else ""
+        return f"gives {shape}, not {wanted} logits{one}."
+    tensors = list(named_tensors(output))
+    kind = type(output).__name__
+    if not tensors:
+        return f"gives {kind}, not a tensor of logits."
+    held = joined(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors)
+    fitting = [name for name, tensor in tensors if tensor.shape == wanted]
+    remedy = f"return output{fitting[0]} alone" if fitting else f"none of them has the shape {wanted}"
+    return f"gives {kind}, not a tensor of logits: it holds {held}; {remedy}."
+
+
+@torch.no_grad()
+def loss_floor(model: nn.Module, images: tuple[Tensor, ...]) -> str:
+    """Return a sentence about outputs that no weights move out of a narrow range, such as probabilities; else nothing.
+
+    Cross-entropy applies softmax to them, so that it cannot fall below ln(1 + (K - 1) e^-r), with r the range. They are
+    found by enlarging the weights of the last layer, which moves logits as much. `model` is in evaluation mode, and its
+    weights are given back.
+    """
+    try:
+        weight = model.get_parameter(weighted_layers(model)[-1].weight)
+    except UsageError:
+        return ""
+    kept = weight.detach().clone()
+    try:
+        weight.mul_(ENLARGED)
+        output = model(*images)
+    finally:
+        weight.copy_(kept)
+    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] < 2 or not output.isfinite().all():
+        return ""
+    low, high = float(output.min()), float(output.max())
+    classes = output.shape[1]
+    floor = math.log1p((classes - 1) * math.exp(low - high))
+    if low < -1 - 1e-5 or high > 1 + 1e-5 or low == high or floor < SHARE_OF_CHANCE * math.log(classes):
+        return ""
+    sums_to_one = low >= 0 and bool(torch.isclose(output.sum(1), output.new_ones(())).all())
+    what = "are probabilities" if sums_to_one else f"stay between {low:.3g} and {high:.3g} for any weights"
+    return (
+        f"its outputs {what}, and cross-entropy, which applies softmax itself, cannot fall below {floor:.3f} nats "
+        f"for {classes} classes: return logits, without the last {'softmax' if sums_to_one else 'function'}."
+    )
