@@ -311,7 +311,8 @@ def test_numbers_at_the_ends_of_the_range_are_judged_too():
     ("factor", "seeds", "level"), [(1.0, 1, "PASS"), (1.3, 1, "PASS"), (1.3, 64, "WARN"), (3.0, 1, "WARN")]
 )
 def test_what_sampling_does_not_explain_is_told(factor, seeds, level):
-    made = steps([[1.0, factor]] * seeds, forward_moment_predicted=1.0, spread=0.1)
+    moments = [[1.0 + seed / 1e6, factor + seed / 1e6] for seed in range(seeds)]
+    made = steps(moments, forward_moment_predicted=1.0, spread=0.1)
     check = checked(made, "theory")
     assert check.level == level
     if level == "WARN":
@@ -329,6 +330,11 @@ def lognormal(seeds, spread, factor=1.0, layers=6, generator=0):
 def test_sampling_alone_is_a_deviation_in_one_of_a_hundred_schemes_at_most(seeds, spread):
     drawn = [agreements(lognormal(seeds, spread, generator=i)) for i in range(300)]
     assert sum(not all(one.inside for one in found) for found in drawn) <= 9  # 3 expected at ALPHA
+
+
+def test_seeds_that_share_a_layer_are_one_draw_of_it():
+    made = steps([[1.0, 1.3]] * 64, forward_moment_predicted=1.0, spread=0.1)
+    assert checked(made, "theory").level == "PASS"
 
 
 @pytest.mark.parametrize("seeds", [5, 12])

@@ -16,7 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from initbench.signals import measures, propagation
-from initbench.signals.carrying import ACTIVATIONS, LINEAR, MOVES, Call, carried
+from initbench.signals.carrying import ACTIVATIONS, LINEAR, MOVES, PROPAGATIONS, Call, carried
 from initbench.signals.propagation import ExpectedMoments, WeightMoments
 from initbench.signals.sites import Gate, GateOrder, Site, marks_of, measured_forward, rows_by_image
 
@@ -170,7 +170,7 @@ class Listener(TorchFunctionMode):
             owner.activate(call.name, call.out.detach(), gate)
         if gate is not None:
             self.gates.append(self._silent(call.out.detach()))
-        origin = inputs[0].origin if call.name in MOVES else call.name
+        origin = self._origin(call, inputs[0], owner)
         for tensor in outputs:
             self.known[id(tensor)] = known = Known(tensor, expected if tensor is call.out else None, owner, origin)
             if known.expected is not None and call.name in WEIGHTED:
@@ -194,6 +194,13 @@ class Listener(TorchFunctionMode):
             return None
         return (activated.flatten(1) == 0).all(dim=1)
 
+    def _origin(self, call: Call, known: Known, owner: Site | None) -> str:
+        """Name what made the signal unknown: of an operation with a known law, that is what its input comes from."""
+        if call.name in WEIGHTED and owner is not None:
+            return f"the weights of {owner.name}"
+        lost = known.expected is None and known.origin != propagation.INPUT
+        return known.origin if call.name in MOVES or (lost and call.name in PROPAGATIONS) else call.name
+
     def _start_behind(self, inputs: list[Known], *, linear: bool) -> None:
         """Start the predicted backward pass where it comes from an operation of unknown propagation.
 
@@ -215,7 +222,7 @@ class Listener(TorchFunctionMode):
         """Propagate moments through weights, at their first use only: later the signal depends on them already."""
         given = call.given(*WEIGHTED[call.name])
         name = self._parameter(given["weight"]) or ""
-        weight, bias = self.weights.get(name), self._bias(given.get("bias"))
+        weight, bias = self._law(given["weight"]), NO_BIAS if given.get("bias") is None else self._law(given["bias"])
         if name in self.multiplied or known.tensor is not given["input"] or weight is None or bias is None:
             return None
         if weight.mean != 0 or math.isnan(weight.variance + bias.moment):
@@ -223,8 +230,11 @@ class Listener(TorchFunctionMode):
         x = self._anchored(known)
         return propagation.through_weights(x, call.name, given, weight, bias, call.out) if x is not None else None
 
-    def _bias(self, bias: Tensor | None) -> WeightMoments | None:
-        return NO_BIAS if bias is None else self.weights.get(self._parameter(bias) or "")
+    def _law(self, tensor: Tensor) -> WeightMoments | None:
+        """Return the law of the tensor in a product: a parameter's own, or measured if it is computed from some."""
+        if id(tensor) in self.derived:
+            return propagation.as_drawn(tensor.detach().double())
+        return self.weights.get(self.names.get(id(tensor), ""))
 
     def _anchored(self, known: Known) -> ExpectedMoments | None:
         """Return the expected moments of a tensor, or its measured ones after an operation with unknown propagation."""

@@ -24,7 +24,7 @@ from initbench.signals.batch import Batch
 from initbench.signals.listening import Listener, tensors_of
 from initbench.signals.measures import UNKNOWN
 from initbench.signals.probing import executed, jacobian_singular_values, still_shut
-from initbench.signals.propagation import ExpectedMoments, WeightMoments
+from initbench.signals.propagation import ExpectedMoments, WeightMoments, as_drawn
 from initbench.signals.sites import Site
 
 MOST_CLASSES = 1000  # an output with more columns, or without two dimensions, is not treated as logits
@@ -113,20 +113,11 @@ def weight_moments(model: nn.Module, assignments: Sequence[Assignment]) -> dict[
         if not item.adjusted
     }
     others = {name: p for name, p in model.named_parameters() if name not in declared and p.is_floating_point()}
-    return declared | {name: _as_drawn(parameter.detach().double()) for name, parameter in others.items()}
+    return declared | {name: as_drawn(parameter.detach().double()) for name, parameter in others.items()}
 
 
 def _variance(rule: Rule, shape: Sequence[int]) -> float:
     return rule.variance(shape) if rule.variance else UNKNOWN
-
-
-def _as_drawn(values: Tensor) -> WeightMoments:
-    """Estimate the moments of values from one distribution; a mean within four standard errors of 0 counts as 0."""
-    if not values.numel():
-        return WeightMoments(0.0, 0.0)
-    mean, variance = float(values.mean()), float(values.var(correction=0))
-    centred = abs(mean) <= 4 * math.sqrt(variance / values.numel())
-    return WeightMoments(0.0, variance + mean**2) if centred else WeightMoments(mean, variance)
 
 
 def _forward(model: nn.Module, batch: Batch, listener: Listener) -> list[Tensor]:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from initbench.core.randomness import generator
 from initbench.signals import theory
 from initbench.signals.theory import Activation, Floats
 
@@ -28,6 +29,7 @@ REMEMBERED = (
     50_000  # bytes of the largest kernel whose integrals are cached: a stack of Linear layers on 256 images has 6,000
 )
 INPUT = "input"
+PROBES = 32  # random vectors
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,31 @@ class ExpectedMoments:
     def full(self) -> Tensor:
         """The kernel at the full shape of x, (3, n, …)."""
         return self.kernel.expand(3, *self.shape)
+
+
+def as_drawn(values: Tensor) -> WeightMoments:
+    """Estimate the moments of values from one distribution; a mean within four standard errors of 0 counts as 0.
+
+    Unknown for a matrix or kernel whose entries are not independent, such as one of low rank.
+    """
+    if not values.numel():
+        return WeightMoments(0.0, 0.0)
+    mean, variance = float(values.mean()), float(values.var(correction=0))
+    if values.ndim > 1 and not _independent(values.flatten(1), mean**2 + variance):
+        return WeightMoments(0.0, math.nan)
+    centred = abs(mean) <= 4 * math.sqrt(variance / values.numel())
+    return WeightMoments(0.0, variance + mean**2) if centred else WeightMoments(mean, variance)
+
+
+def _independent(rows: Tensor, moment: float) -> bool:
+    """Return whether ‖WWᵀ‖², by random projection, is what independent entries of a second moment have at most.
+
+    It is moment²·mn·(m + n) for them, less for orthogonal rows, and mn/(r·(m + n)) times that for a matrix of rank r.
+    """
+    m, n = rows.shape
+    probes = torch.randn(m, PROBES, generator=generator(m, "probes"), dtype=torch.float64)
+    found = float((rows @ (rows.T @ probes)).square().sum()) / PROBES
+    return not found > moment**2 * m * n * (m + n) * (1.5 + 10 / math.sqrt(m * n))
 
 
 def measured(x: Tensor, origin: str) -> ExpectedMoments:

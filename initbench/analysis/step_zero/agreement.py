@@ -1,7 +1,7 @@
 """Whether measured moments agree with predictions: the ratio of each layer, with the interval that seeds explain."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,13 +50,26 @@ def agreements(steps: Sequence[StepZero]) -> tuple[Agreement, ...]:
     largest = max((layer.spread or 0.0 for step in steps for layer in step.layers), default=0.0)
     tail = ALPHA / max(1, len(layers)) / 4  # two sides of two intervals
     found = []
+    drawn = _draws(layers)
     for (name, moment), rows in layers.items():
         spread = largest if moment == "gradient_moment" else max(row.spread or 0.0 for row in rows)
         pairs = np.array([[getattr(row, moment), getattr(row, f"{moment}_predicted")] for row in rows])
         pairs = pairs[pairs[:, 1] > 0]
         if (pairs[:, 0] > 0).any():
-            found.append(Agreement(name, moment, *_interval(pairs[:, 0] / pairs[:, 1], spread, tail), len(pairs)))
+            found.append(
+                Agreement(name, moment, *_interval(pairs[:drawn, 0] / pairs[:drawn, 1], spread, tail), len(pairs))
+            )
     return tuple(found)
+
+
+def _draws(layers: Mapping[tuple[str, str], Sequence[LayerStatistics]]) -> int | None:
+    """Return 1 where seeds share the weights of a layer, which then are one draw and tell nothing of the spread."""
+    shared = any(
+        len(rows) > 1 and len({row.forward_moment for row in rows}) == 1
+        for (_, moment), rows in layers.items()
+        if moment == "forward_moment"
+    )
+    return 1 if shared else None
 
 
 def withhold(frame: pd.DataFrame, rows: "pd.Series[bool]", steps: Sequence[StepZero]) -> None:
