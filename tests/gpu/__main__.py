@@ -21,7 +21,7 @@ from tests.gpu.finding import Finding, Setting, read
 
 ROOT = Path(__file__).resolve().parents[2]
 # Seconds that a part may take on a card: 8 minutes in all.
-LIMITS = {"machine": 40, "answers": 130, "command": 110, "speed": 150, "habits": 90, "profile": 60}
+LIMITS = {"machine": 30, "answers": 100, "command": 100, "habits": 80, "speed": 150, "profile": 40}
 BUDGET = 480.0
 
 

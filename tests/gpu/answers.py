@@ -223,7 +223,11 @@ def _trials(digits: Dataset, setting: Setting) -> Iterator[Finding]:
 
 
 def _precision(digits: Dataset, setting: Setting) -> Iterator[Finding]:
-    """Return whether lower precision is used exactly where it is asked for."""
+    """Return whether lower precision is used exactly where it is asked for.
+
+    Of convolutions only that they are float32 otherwise: where TF32 is allowed, cuDNN may still choose a float32
+    algorithm, and for small images it does.
+    """
     a, b = (torch.randn(512, 512, dtype=torch.float64) for _ in range(2))
     images, weights = torch.randn(8, 32, 12, 12, dtype=torch.float64), torch.randn(32, 32, 3, 3, dtype=torch.float64)
     errors = {}
@@ -233,7 +237,7 @@ def _precision(digits: Dataset, setting: Setting) -> Iterator[Finding]:
             maps = [t.float().to(setting.device) for t in (images, weights)]
             convolved = relative(nn.functional.conv2d(*maps), nn.functional.conv2d(images, weights))
         errors[precision] = products, convolved
-    right = max(errors["float32"]) < 3e-6 and min(errors.get("tf32", (1,))) > 3e-5
+    right = max(errors["float32"]) < 3e-6 and errors.get("tf32", (1.0,))[0] > 3e-5
     said = "; ".join(f"{name}: product {p:.0e}, convolution {c:.0e}" for name, (p, c) in errors.items())
     yield judged("lower precision only where it is asked for", right, f"relative errors: {said}")
     for precision in ("bfloat16", "tf32") if setting.on_gpu else ("bfloat16",):

@@ -37,7 +37,7 @@ from tests.gpu.machine import Rates, rates, wait
 
 Advance = Callable[[int], None]  # take so many steps
 ROUNDS, STEPS = 3, 100
-OPENED = 5  # groups
+OPENED = 2  # groups
 WITH_JAX = 40  # trials at once: its compilation takes seconds
 
 
