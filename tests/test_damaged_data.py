@@ -444,6 +444,7 @@ def test_every_damaged_dataset_leaves_with_4_and_one_sentence(tmp_path, idx, pet
 
 def test_a_memory_that_is_not_known_refuses_nothing(monkeypatch):
     monkeypatch.delattr(arrays.os, "sysconf")
+    monkeypatch.setattr(arrays, "CONTAINER_LIMITS", ())
     arrays.refuse_giant(2**80, "x")
     monkeypatch.undo()
     with pytest.raises(ConfigurationError, match="give a smaller dataset"):

@@ -695,9 +695,15 @@ HUGE["x_train"][3, 2, 1] = 1e300
         ({**example(), "x_train": np.float64(3)}, r"has the shape \(\)"),
         ({**example(), "x_test": example(shape=(6, 5))["x_test"]}, "make them the same"),
         ({**example(), "x_test": example(dtype="f4")["x_test"]}, "make them the same"),
-        ({**example(), "y_train": np.arange(39) % 3}, "one integer for each image"),
-        ({**example(), "y_train": np.arange(40) / 3}, r"y_train in .* integer classes of shape \(n,\)"),
-        ({**example(), "y_train": np.eye(40)}, "integer classes"),
+        ({**example(), "y_train": np.arange(39) % 3}, "one integer or text for each image"),
+        ({**example(), "y_train": np.arange(40) / 3}, r"y_train in .* integer classes or text of shape \(n,\)"),
+        ({**example(), "y_train": np.eye(40) / 2}, "or one-hot rows, are needed"),
+        ({**example(), "y_train": np.full(40, np.nan)}, "integer classes or text"),
+        ({**example(), "y_train": np.array(["a", "b"] * 20)}, "save both as numbers or both as text"),
+        (
+            {**without(example(), "x_train"), "X_train": 0, "train_images": 0},
+            "X_train and train_images: keep one as x_train",
+        ),
         ({**example(), "y_test": np.arange(12)}, "test label 3 of .* is not a training label"),
         ({**example(), "y_train": np.full(40, 5)}, "All training labels of .* are 5"),
         ({**example(), "x_train": np.array(["a"] * 40)}, "save integers or floats"),
@@ -830,12 +836,18 @@ def test_an_image_folder_comes_back_pixel_by_pixel(tmp_path, mode, channels):
     assert rows(test) == rows(expected("test"))
 
 
-def test_sixteen_bits_keep_their_upper_eight(tmp_path):
+def test_sixteen_bits_keep_their_precision_beside_eight(tmp_path):
     image_folder(tmp_path / "scans", "L")
-    for path in (tmp_path / "scans").rglob("*.png"):
-        Image.fromarray(np.arange(30, dtype=np.uint16).reshape(5, 6) * 2000).save(path)
-    images, _ = ds.open_split(ds.prepare(str(tmp_path / "scans")), "test")
-    assert (images[0, 0].ravel() == np.arange(30) * 2000 // 256).all()
+    levels = np.arange(30, dtype=np.uint16).reshape(5, 6)
+    for path in (tmp_path / "scans").rglob("[1-5].png"):
+        Image.fromarray(levels * 100).save(path)
+    for path in (tmp_path / "scans").rglob("0.png"):
+        Image.fromarray((levels % 7).astype(np.uint8)).save(path)
+    dataset = ds.prepare(str(tmp_path / "scans"))
+    images, _ = ds.open_split(dataset, "test")
+    assert (images[1, 0] == levels * 100).all()
+    assert (images[0, 0] == (levels % 7) * 257).all()  # of a byte's 255, 65535 / 255
+    assert "its 16-bit images reach 2900 of 65535" in " ".join(dataset.notices)
 
 
 def test_one_colour_image_makes_all_images_coloured(tmp_path):
@@ -887,7 +899,17 @@ def break_emptiness(folder):
 
 
 def break_split(folder):
-    (folder / "test").rename(folder / "validation")
+    (folder / "test").rename(folder / "holdout")
+
+
+def break_twice(folder):
+    (folder / "Test").mkdir()
+
+
+def break_depth(folder):
+    levels = np.arange(30, dtype=np.int32).reshape(5, 6)
+    levels[0, :2] = -5, 70000
+    Image.fromarray(levels).save(folder / "test/dog/3.tif")
 
 
 @pytest.mark.parametrize(
@@ -900,7 +922,9 @@ def break_split(folder):
         (break_bomb, r"test/dog/3\.ppm cannot be read .*decompression bomb"),
         (break_class, r"test class 'fox' .* has no folder train/fox"),
         (break_emptiness, r"train/fox has no images"),
-        (break_split, r"has no test/<class>/"),
+        (break_split, r"has no test/<class>/ with images \(found: holdout, train\)"),
+        (break_twice, r"has both Test and test: keep one"),
+        (break_depth, r"test/dog/3\.tif cannot be read \(it holds values from -5 to 70000"),
     ],
 )
 def test_an_image_folder_that_is_no_dataset_names_the_culprit(tmp_path, damage, fault):

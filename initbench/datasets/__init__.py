@@ -5,7 +5,7 @@ Nothing here imports torch, torchvision, scikit-learn or pandas before a dataset
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from typing import Literal
 import platformdirs
 
 from initbench.core.paths import expand
+from initbench.core.text import printable
 from initbench.datasets import digits, files, torchvision_sets
 from initbench.datasets.arrays import DATASETS, Arrays
 from initbench.datasets.cache import Dataset, Split, build, lookup, open_split
@@ -82,13 +83,21 @@ def prepare(text: str, data_dir: Path | None = None) -> Dataset:
         ConfigurationError: the cache cannot be written.
     """
     text = resolve(text)
+    try:
+        return _prepare(text, expand(data_dir or default_data_dir()))
+    except DataError as error:
+        # Names of files, folders and arrays may hold line breaks and control characters.
+        raise type(error)(printable(str(error))) from error.__cause__
+
+
+def _prepare(text: str, root: Path) -> Dataset:
     if text not in DATASETS and _is_path(text):
         own = files.find(expand(text), ", ".join(DATASETS))
-        return lookup(own.name, own.stamp) or build(own.name, own.stamp, own.read(), text)
-    root = expand(data_dir or default_data_dir())
+        dataset = lookup(own.name, own.stamp) or build(own.name, own.stamp, own.read(), text)
+        return replace(dataset, notices=(*own.notices, *dataset.notices))
     if text in STAMPS:
         stamp = STAMPS[text](root)
-        return lookup(text, stamp) or build(text, stamp, DATASETS.build(text, root), text)
+        return lookup(text, stamp) or build(text, stamp, DATASETS.build(text, root), text, published=True)
     arrays = DATASETS.build(text, root)
     stamp = fingerprint((arrays.train_images, arrays.train_labels, arrays.test_images, arrays.test_labels))
     return lookup(text, stamp) or build(text, stamp, arrays, text)

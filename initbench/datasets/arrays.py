@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,45 @@ from numpy.typing import NDArray
 
 from initbench.core.registry import Registry
 from initbench.core.usercode import user_errors
+from initbench.datasets import labels as labelling
 from initbench.errors import DataError
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 Array = NDArray[np.generic]
 Labels = NDArray[np.int64]
 
+# Of control groups, version 2 and 1: what a container may use, as seen from inside.
+CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 BLOCK_BYTES = 4 << 20  # images are processed in blocks, so that no step doubles the memory of a dataset
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """A parsed dataset: images (n, channels, height, width) uint8 or float32, labels (n,) of any integers."""
+    """A parsed dataset: images (n, channels, height, width) uint8 or float32, labels (n,) of any integers or text.
+
+    Without a validation split of its own, one is drawn from the training images. `notices` are sentences on how the
+    images were read.
+    """
 
     train_images: Array
     train_labels: Array
     test_images: Array
     test_labels: Array
+    val_images: Array | None = None
+    val_labels: Array | None = None
+    notices: tuple[str, ...] = ()
+
+    @property
+    def held_out(self) -> tuple[tuple[str, Array, Array], ...]:
+        """The splits that nothing is trained on, as (name, images, labels)."""
+        test = ("test", self.test_images, self.test_labels)
+        if self.val_images is None or self.val_labels is None:
+            return (test,)
+        return ("validation", self.val_images, self.val_labels), test
 
 
 DATASETS: Registry[Arrays] = Registry("dataset")
@@ -41,7 +65,13 @@ def _adopt(name: str, function: Any) -> Callable[[Path], Arrays]:  # noqa: ANN40
             arrays = [np.asarray(part) for part in function()]
         if len(arrays) != 4:
             raise DataError(f"The dataset '{name}' gave {len(arrays)} arrays, not x_train, y_train, x_test, y_test.")
-        return check(Arrays(*arrays), name)
+        x_train, y_train, x_test, y_test = arrays
+        labels = (
+            labelling.parse(part, f"{key} of '{name}'") for key, part in (("y_train", y_train), ("y_test", y_test))
+        )
+        parsed = Arrays(x_train, next(labels), x_test, next(labels))
+        check(parsed, name)
+        return parsed
 
     return read
 
@@ -52,18 +82,22 @@ def check(arrays: Arrays, where: object) -> Arrays:
     Raises:
         DataError: lengths, shapes, types or labels unfit for training; `where` is in the message.
     """
-    for split, images, labels in (
-        ("train", arrays.train_images, arrays.train_labels),
-        ("test", arrays.test_images, arrays.test_labels),
-    ):
+    train = arrays.train_images
+    for split, images, labels in (("train", train, arrays.train_labels), *arrays.held_out):
         _check_split(images, labels, f"the {split} split of {where}")
-    train, test = arrays.train_images, arrays.test_images
-    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
-        raise DataError(
-            f"The train images of {where} are {_kind(train)} and its test images {_kind(test)}: make them the same."
-        )
-    train_labels, test_labels = _consecutive(arrays.train_labels, arrays.test_labels, where)
-    return replace(arrays, train_labels=train_labels, test_labels=test_labels)
+        if train.shape[1:] != images.shape[1:] or train.dtype != images.dtype:
+            raise DataError(
+                f"The train images of {where} are {_kind(train)} and its {split} images {_kind(images)}: make them the "
+                f"same."
+            )
+    others = [(split, labels) for split, _, labels in arrays.held_out]
+    train_labels, mapped = labelling.consecutive(arrays.train_labels, others, where)
+    return replace(
+        arrays,
+        train_labels=train_labels,
+        test_labels=mapped[-1],
+        val_labels=mapped[0] if arrays.val_images is not None else None,
+    )
 
 
 def refuse_giant(size: int, where: object) -> None:
@@ -74,14 +108,23 @@ def refuse_giant(size: int, where: object) -> None:
     """
     if size > (most := memory()):
         raise DataError(
-            f"{where} would take {size / 2**30:,.1f} GiB, and this machine has {most / 2**30:,.1f} GiB of memory: "
+            f"{where} would take {size / 2**30:,.1f} GiB, and {most / 2**30:,.1f} GiB of memory may be used here: "
             f"give a smaller dataset."
         )
 
 
 def memory() -> float:
-    """Return the bytes of this machine's memory, infinity if the system does not report it (Windows)."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else float("inf")
+    """Return the bytes that this process may use: of the machine's memory, its container's and its own limit.
+
+    Infinity where the system does not report any (Windows).
+    """
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")] if hasattr(os, "sysconf") else []
+    for path in CONTAINER_LIMITS:
+        with suppress(OSError, ValueError):  # absent, or "max"
+            limits.append(int(path.read_text()))
+    if resource is not None and (own := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+        limits.append(own)
+    return min(limits, default=float("inf"))
 
 
 def blocks(images: Array, rows: NDArray[np.intp] | None = None) -> Iterator[Array]:
@@ -120,26 +163,13 @@ def _check_split(images: Array, labels: Array, where: str) -> None:
         raise DataError(f"The images of {where} have the shape {images.shape}: (n, C, H, W) without a zero is needed.")
     if images.dtype not in (np.uint8, np.float32):
         raise DataError(f"The images of {where} are {images.dtype}: uint8 or float32 is needed.")
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iuU":
         raise DataError(
             f"The labels of {where} are {labels.dtype} of shape {labels.shape} for {len(images)} images: "
-            f"one integer for each image is needed."
+            f"one integer or text for each image is needed."
         )
     if images.dtype == np.float32 and not all(np.isfinite(block).all() for block in blocks(images)):
         raise DataError(f"The images of {where} contain NaN or infinity: replace them.")
-
-
-def _consecutive(train: Array, test: Array, where: object) -> tuple[Labels, Labels]:
-    """Map label values to 0..K-1 by their order among the training labels."""
-    values, train_labels = np.unique(train, return_inverse=True)
-    if len(values) < 2:
-        raise DataError(f"All training labels of {where} are {values[0]}: at least two classes are needed.")
-    unseen = np.setdiff1d(test, values)
-    if len(unseen):
-        raise DataError(
-            f"The test label {unseen[0]} of {where} is not a training label: add training images of that class."
-        )
-    return train_labels.astype(np.int64), np.searchsorted(values, test).astype(np.int64)
 
 
 def _kind(images: Array) -> str:

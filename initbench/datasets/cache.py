@@ -12,7 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,11 +20,12 @@ import numpy as np
 
 from initbench.core.paths import cache_dir
 from initbench.datasets.arrays import Array, Arrays, Labels, blocks, check, moments
+from initbench.datasets.findings import findings
 from initbench.datasets.splits import fingerprint, stratified
 from initbench.errors import ConfigurationError, DataError
 
 # Increased when the same source files give other cached files.
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -59,21 +60,26 @@ def lookup(name: str, stamp: str) -> Dataset | None:
     return _load_whole(_place(name, stamp))
 
 
-def build(name: str, stamp: str, arrays: Arrays, where: object) -> Dataset:
-    """Check, split and cache parsed arrays.
+def build(name: str, stamp: str, arrays: Arrays, where: object, *, published: bool = False) -> Dataset:
+    """Check, split and cache parsed arrays; those that are `published` hold no surprises to look for.
 
     Raises:
         DataError: the arrays are not a dataset; `where` is in the message.
         ConfigurationError: the cache cannot be written.
     """
-    arrays = check(arrays, where)
+    given, arrays = arrays, check(arrays, where)
     place = _place(name, stamp)
     with _writing(place) as part:
-        held_out = _validation(arrays, where)
-        _write(part, "train", arrays.train_images, arrays.train_labels, ~held_out)
-        _write(part, "val", arrays.train_images, arrays.train_labels, held_out)
-        _write(part, "test", arrays.test_images, arrays.test_labels, np.ones(len(arrays.test_labels), np.bool_))
-        _write_meta(part, _describe(part, name, int(arrays.train_labels.max()) + 1))
+        drawn = _validation(arrays, where)
+        _write(part, "train", arrays.train_images, arrays.train_labels, ~drawn)
+        if arrays.val_images is not None and arrays.val_labels is not None:
+            _write(part, "val", arrays.val_images, arrays.val_labels)
+        else:
+            _write(part, "val", arrays.train_images, arrays.train_labels, drawn)
+        _write(part, "test", arrays.test_images, arrays.test_labels)
+        found = () if published else findings(arrays, np.unique(given.train_labels), drawn)
+        described = _describe(part, name, int(arrays.train_labels.max()) + 1)
+        _write_meta(part, replace(described, notices=(*arrays.notices, *found)))
         _publish(part, place)
     dataset = _load(place)
     if dataset is None:
@@ -137,7 +143,9 @@ def _place(name: str, stamp: str) -> Path:
 
 
 def _validation(arrays: Arrays, where: object) -> Any:  # noqa: ANN401 - a NumPy mask
-    """Hold out 10 % of the training images, stratified by class."""
+    """Hold out 10 % of the training images, stratified by class; none where there is a validation split."""
+    if arrays.val_images is not None:
+        return np.zeros(len(arrays.train_labels), np.bool_)
     labels = arrays.train_labels.astype(np.int64, copy=False)
     key = f"validation {fingerprint((arrays.train_images, labels))}"
     mask = stratified(labels, max(1, (len(labels) + 5) // 10), key)
@@ -167,8 +175,8 @@ def _writing(place: Path) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _write(folder: Path, split: Split, images: Array, labels: Array, mask: Any) -> None:  # noqa: ANN401 - a mask
-    rows = np.flatnonzero(mask)
+def _write(folder: Path, split: Split, images: Array, labels: Array, mask: Any = None) -> None:  # noqa: ANN401 - a mask
+    rows = np.arange(len(labels)) if mask is None else np.flatnonzero(mask)
     np.save(folder / f"{split}_labels.npy", labels[rows].astype(np.int64), allow_pickle=False)
     header = {
         "descr": np.lib.format.dtype_to_descr(images.dtype),

@@ -61,6 +61,7 @@ class InspectionPlan:
     seeds: tuple[int, ...]
     batch: Batch
     source: str
+    notices: tuple[str, ...] = ()
     axis: str = ""
     places: dict[str, int] | None = None
     rebuild: "partial[InspectionPlan] | None" = None
@@ -145,9 +146,8 @@ def plan_inspection(
     seeds = _seeds(seeds)
     if inputs and dataset:
         raise UsageError(f"Give either --input or the dataset '{dataset}': a batch has one source.")
-    batch, source, shape, classes = (
-        _made_up(inputs) if inputs else _from(datasets.prepare(dataset or "digits", data_dir))
-    )
+    images = None if inputs else datasets.prepare(dataset or "digits", data_dir)
+    batch, source, shape, classes = _made_up(inputs) if images is None else _from(images)
     places = _scan(model)
     builds = {text: _build(text, shape, classes) for text in places}
     named = {str(MODELS.resolve(text)): build for text, build in builds.items()}
@@ -159,6 +159,7 @@ def plan_inspection(
         seeds=seeds,
         batch=batch,
         source=source,
+        notices=tuple(f"{images.name}: {notice}" for notice in images.notices) if images else (),
         axis=axis,
         places=dict(zip(named, places.values(), strict=True)) if axis else None,
         rebuild=partial(
@@ -176,7 +177,7 @@ def run_inspection(
         UsageError: a model that cannot be inspected, or a scheme that does not fit it.
         ConfigurationError: the user's own code raises, or ends the process it runs in.
     """
-    observed, notices = [], []
+    observed, notices = [], list(plan.notices)
     for seen, noticed in _inspect_all(plan, list(itertools.product(plan.models, plan.schemes, plan.seeds)), report):
         observed.append(seen)
         notices += noticed
