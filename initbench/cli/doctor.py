@@ -130,10 +130,13 @@ def _not_writable(folder: Path) -> str:
 def _device() -> Iterator[Finding]:
     import torch
 
-    from initbench.training.environment import choose_device, device_name
+    from initbench.training.choice import CONVOLUTIONS_ON_GPU, ON_GPU
+    from initbench.training.environment import choose_device, device_in_words
 
     device = choose_device("auto")
-    name = f"{device}: {device_name(device)}"
+    name = f"{device}: {device_in_words(device)}"
+    if device == "cuda":
+        name += f"; up to {ON_GPU} chains of Linear train at once, {CONVOLUTIONS_ON_GPU} other networks"
     try:
         ones = torch.ones(8, 8, device=device)
         (ones @ ones).sum().item()

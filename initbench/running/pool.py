@@ -17,7 +17,7 @@ from initbench.running.study import Study
 from initbench.running.worker import train_group
 from initbench.running.workers import POLL, Workers, open_processes, open_thread
 from initbench.training import Group
-from initbench.training.environment import cores, device_name
+from initbench.training.environment import cores, device_in_words
 
 FALSE_STARTS = 3  # workers of a slot in a row that may end before they begin, which is no trial's fault
 
@@ -57,7 +57,7 @@ class LocalPool:
 
     def describe(self, device: str) -> Iterator[tuple[str, str]]:
         """Yield (label, text) of the device and the workers."""
-        yield "device", f"{device}: {device_name(device)}"
+        yield "device", f"{device}: {device_in_words(device)}"
         yield "workers", f"up to {self._jobs(device)}" + (", of one thread each" if device == "cpu" else "")
 
     def __enter__(self) -> Self:

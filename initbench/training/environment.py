@@ -63,6 +63,17 @@ def device_name(device: str) -> str:
     return next(names, platform.processor() or platform.machine())
 
 
+def device_in_words(device: str) -> str:
+    """Return a device's name, and of a GPU its memory.
+
+    >>> device_in_words("cpu") == device_name("cpu")
+    True
+    """
+    if device != "cuda" or not torch.cuda.is_available():
+        return device_name(device)
+    return f"{device_name(device)}, {torch.cuda.get_device_properties(0).total_memory / 2**30:.0f} GiB"
+
+
 def choose_device(asked: str) -> str:
     """Return the device type for `auto`, `cpu`, `cuda` or `mps`; `auto` is CUDA if available, else the CPU.
 
