@@ -82,7 +82,7 @@ $(VENV)/.torture: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.ecosystem: $(VENV)/.installed
-	$(PIP) --editable '.[dev,parquet,mlflow]' mlflow
+	$(PIP) --editable '.[dev,parquet,mlflow,frameworks]' mlflow
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed

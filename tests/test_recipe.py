@@ -59,6 +59,7 @@ OTHERS = {
     "device": "cuda",
     "code": (("mine.py:init", "f00e"),),
     "draws": 1,
+    "revision": 1,
 }
 
 
@@ -314,6 +315,11 @@ def test_the_id_of_a_trial_is_what_it_always_was():
 
 def test_defaults_written_out_are_the_same_trial():
     assert Trial(**TRIAL, evaluations=30, precision="float32", device="cpu").id == Trial(**TRIAL).id
+
+
+def test_where_weights_were_revised_the_id_is_another():
+    assert Trial(**TRIAL, revision=None).id == Trial(**TRIAL).id
+    assert Trial(**TRIAL, revision=1).id == "78e6348200563cb29762"
 
 
 def test_a_trial_survives_json_with_its_id():

@@ -306,7 +306,7 @@ def test_a_scaled_preset_scales_biases_as_well():
 def test_a_scaled_rule_scales_its_law():
     layer = weighted_layers(nn.Linear(40, 30))[0]
     rule = parse_scheme("scaled('uniform(a=1.0, b=3.0)', 0.5)").fillers["weight"]
-    assert (rule.mean, rule.variance(layer.block)) == (1.0, pytest.approx(0.25 / 3))
+    assert (rule.mean, rule.variance(layer)) == (1.0, pytest.approx(0.25 / 3))
     assert not rule.degenerate
     assert parse_scheme("scaled('eye', 0.5)").fillers["weight"].variance is None
     nothing = parse_scheme("scaled('kaiming_normal', 0.0)").fillers["weight"]

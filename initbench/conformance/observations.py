@@ -6,7 +6,7 @@ import random
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -92,7 +92,7 @@ class TensorDraws:
     def variance(self) -> float:
         """The declared variance of this tensor; nan if its entries differ in distribution."""
         assert self.item.rule.variance is not None, "a variance is declared"
-        return self.item.rule.variance(self.item.layer.block)
+        return self.item.rule.variance(self.item.layer)
 
     @property
     def gains(self) -> Tensor:
@@ -110,7 +110,7 @@ class TensorDraws:
         assert rule.variance is not None, "a variance is declared"
         if not math.isnan(self.variance):
             return layer.fan_in * (self.variance + rule.mean**2)
-        return layer.block[1] * (rule.variance(layer.block[:2]) + rule.mean**2)
+        return layer.block[1] * (rule.variance(replace(layer, block=layer.block[:2])) + rule.mean**2)
 
 
 @dataclass
@@ -185,7 +185,7 @@ def declared_variance(item: Assignment) -> float:
     """Return the variance declared for a tensor; nan if there is none."""
     if item.adjusted or item.rule.variance is None:
         return math.nan
-    return item.rule.variance(item.layer.block)
+    return item.rule.variance(item.layer)
 
 
 def is_drawn(item: Assignment) -> bool:

@@ -53,9 +53,10 @@ class Layer:
     """One Linear or convolution: the names of its tensors, and the shape that decides its fans.
 
     `block` is the shape (out, in, *kernel) of one group. A grouped convolution is a block-diagonal map, so each group
-    is a convolution of its own: fan_in = in·|kernel| and fan_out = out·|kernel| of one block. (torch.nn.init counts
-    fan_out over all groups.) `nonlinearity` is the activation after the layer, `linear` if there is none. `branch`
-    is None outside residual branches.
+    is a convolution of its own: fan_in = in·|kernel| and fan_out = out·|kernel| of one block. (`schemes.fans` has the
+    fans that torch.nn.init counts, and those that take the stride into account.) `stride` is the product of the strides
+    of all axes. `nonlinearity` is the activation after the layer, `linear` if there is none. `branch` is None outside
+    residual branches.
     """
 
     name: str
@@ -65,10 +66,22 @@ class Layer:
     block: tuple[int, ...]
     groups: int = 1
     transposed: bool = False
+    stride: int = 1
     nonlinearity: str = "linear"
     first: bool = False
     head: bool = False
     branch: Branch | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the weight: (out, in/groups, *kernel), transposed (in, out/groups, *kernel)."""
+        outputs, inputs, *kernel = self.block
+        return (inputs * self.groups, outputs, *kernel) if self.transposed else (outputs * self.groups, inputs, *kernel)
+
+    @property
+    def packed(self) -> bool:
+        """Whether the weight holds more than one block (out, in, *kernel), or holds it transposed."""
+        return self.groups > 1 or self.transposed
 
     @property
     def fan_in(self) -> int:
@@ -187,6 +200,7 @@ def _describe(name: str, module: nn.Module) -> Layer | None:
         block=block,
         groups=groups,
         transposed=transposed,
+        stride=math.prod(getattr(module, "stride", ())),
     )
 
 

@@ -224,6 +224,8 @@ class Trial(Frozen):
     each piece of user code that the model or the scheme names. `draws` is 1 where a step of the network draws from
     generators of its own (`core.generators`): before those were seeded for each trial, it could not be repeated, and is
     not to be mixed with what can. Other trials leave the field out, so that their ids stay.
+    `revision` counts the releases that changed the weights which this scheme gives this model
+    (`schemes.rule.Rule.revised`), where there was one.
     """
 
     model: str
@@ -241,6 +243,7 @@ class Trial(Frozen):
     device: str = "cpu"
     code: tuple[tuple[str, str], ...] | None = None
     draws: Literal[1] | None = None
+    revision: int | None = None
 
     @property
     def data_seed(self) -> int:

@@ -12,7 +12,7 @@ from initbench import datasets
 from initbench.core.spec import is_reference, parse
 from initbench.datasets import Dataset
 from initbench.errors import ConfigurationError, InitbenchError, UsageError
-from initbench.networks.layers import weighted_layers
+from initbench.networks.layers import Layer, weighted_layers
 from initbench.networks.models import MODELS, build_model
 from initbench.records.recipe import DEFAULT_BASELINE, Claim, Draft, Mistake, Recipe, check
 from initbench.running.trying import try_step
@@ -214,9 +214,14 @@ def _require_logits(model: str, dataset: Dataset) -> None:
 
 def _notices_of(model: str, scheme: str, dataset: Dataset) -> list[str]:
     """Return sentences about the layers of a model that a scheme does not fit."""
-    built = build_model(model, dataset.shape, dataset.classes, device="cpu" if names_code(model) else "meta")
-    assignments = assign(parse_scheme(scheme), weighted_layers(built))
+    assignments = assign(parse_scheme(scheme), layers_of(model, dataset))
     return [f"{model}: {notice}" for notice in dict.fromkeys(item.notice for item in assignments) if notice]
+
+
+def layers_of(model: str, dataset: Dataset) -> list[Layer]:
+    """Return the layers of a model for a dataset; a built-in one is built without memory."""
+    where = "cpu" if names_code(model) else "meta"  # the user's code may not support meta tensors
+    return weighted_layers(build_model(model, dataset.shape, dataset.classes, device=where))
 
 
 def model_notices(recipe: Recipe, prepared: list[Dataset]) -> list[str]:

@@ -33,6 +33,7 @@ from initbench.records.manifest import refuse_foreign, write_stamp
 from initbench.records.recipe import DEFAULT_SCHEMES
 from initbench.running.workers import processes
 from initbench.schemes import Sample, assign, fill_scheme, parse_scheme
+from initbench.schemes.fans import fans_notice
 from initbench.signals import Batch, batch_of, batch_size, observe, weight_moments
 from initbench.training.environment import cores
 
@@ -284,6 +285,9 @@ def _inspect_cell(plan: InspectionPlan, text: str, scheme: str, seed: int) -> tu
         laws = weight_moments(model, assignments)
         step_zero = observe(model, plan.batch, laws, seed=seed, histograms=seed == plan.seeds[0], own=True)
     notices = [f"{text}: {item.notice}" for item in assignments if item.notice]
+    drawn = [(item.layer, item.rule) for item in assignments if not (item.is_bias or item.adjusted)]
+    if fans := fans_notice(scheme, drawn):
+        notices.append(f"{text}: {fans}")
     return Observed(text, scheme, seed, step_zero), notices
 
 

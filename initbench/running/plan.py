@@ -19,11 +19,18 @@ from initbench.networks.models import MODELS
 from initbench.records.manifest import read_earlier
 from initbench.records.recipe import Draft, Recipe, Trial, merge, read_toml
 from initbench.records.record import Record
-from initbench.running.checking import baseline_of, canonical_recipe, checked_device, model_notices, require_fit
+from initbench.running.checking import (
+    baseline_of,
+    canonical_recipe,
+    checked_device,
+    layers_of,
+    model_notices,
+    require_fit,
+)
 from initbench.running.foreseen import undecidable
 from initbench.running.study import Study
 from initbench.running.trying import try_step
-from initbench.schemes import SCHEMES, parse_scheme
+from initbench.schemes import SCHEMES, parse_scheme, revision_of
 
 SettingKey = tuple[str, str, str]  # dataset, model, optimizer
 
@@ -202,12 +209,24 @@ class _Layout:
             for model, data in pairs
         }
 
+    @cached_property
+    def revisions(self) -> Mapping[tuple[str, str], int | None]:
+        """The revision of the weights by (model, scheme)."""
+        recipe, shapes = self.study.recipe, list(self.study.datasets.values())
+        return {
+            (model, scheme): max(revision_of(scheme, layers) for layers in of_datasets) or None
+            for model in recipe.model
+            for of_datasets in [[layers_of(model, dataset) for dataset in shapes]]
+            for scheme in recipe.schemes
+        }
+
     def trial(self, dataset: Dataset, model: str, optimizer: str, **rest: Any) -> Trial:  # noqa: ANN401 - Trial checks
         """Return one cell."""
         recipe = self.study.recipe
         return Trial(
             model=model,
             code=self.codes[model, rest["scheme"]],
+            revision=self.revisions[model, rest["scheme"]],
             dataset=dataset.name,
             fingerprint=dataset.fingerprint,
             draws=1 if self.draws[model, dataset.fingerprint] else None,

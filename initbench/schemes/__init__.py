@@ -15,7 +15,7 @@ from initbench.schemes import data_driven as data_driven
 from initbench.schemes import analytic as analytic
 from initbench.schemes import learned as learned
 from initbench.schemes import user_scheme as user_scheme
-from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme
+from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme, revision_of
 from initbench.schemes.fill import fill_model, fill_scheme, initialize
 from initbench.schemes.rule import SCHEMES, Passes, Preset, Procedure, Rule, Sample, where_it_fits
 
@@ -33,5 +33,6 @@ __all__ = [
     "fill_scheme",
     "initialize",
     "parse_scheme",
+    "revision_of",
     "where_it_fits",
 ]

@@ -114,6 +114,12 @@ def assign(scheme: Scheme, layers: list[Layer]) -> list[Assignment]:
     return assignments
 
 
+def revision_of(scheme: str, layers: list[Layer]) -> int:
+    """Return how often the weights that a scheme gives these layers have changed since the first release."""
+    weights = [item for item in assign(parse_scheme(scheme), layers) if not item.is_bias]
+    return max(item.rule.revised(item.layer) for item in weights)
+
+
 def _split_part(piece: str, text: str) -> tuple[str, str]:
     """Split 'conv=kaiming' at the '=' that stands outside brackets; a bare spec is the weight part."""
     left, *rest = split_outside_brackets(piece, "=")

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from initbench.networks.layers import Layer
-from initbench.schemes.rule import SCHEMES, Fill, Preset, Rule, Shape
-from initbench.schemes.torch_init import WEIGHTS
+from initbench.schemes.fans import WEIGHTS
+from initbench.schemes.rule import SCHEMES, Fill, Preset, Rule
 
 SPREAD = 0.6007  # σ·√fan_in of the symmetric entries; its square is 0.36
 BETA_MEAN, BETA_MOMENT = 2 / 3, 1 / 2  # E[x] and E[x²] of Beta(2, 1)
@@ -57,7 +57,7 @@ def _entry_of(layer: Layer, fill: Fill, dimensions: tuple[int, int]) -> Rule:
     mean = share * BETA_MEAN
     moment = share * BETA_MOMENT + (1 - share) * SPREAD**2 / max(layer.fan_in, 1)
 
-    def variance(_shape: Shape) -> float:
+    def variance(_layer: Layer) -> float:
         return moment - mean**2
 
     return Rule(fill, dimensions, mean=mean, variance=variance, joint=True)

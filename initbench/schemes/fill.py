@@ -136,7 +136,11 @@ def draw(item: Assignment, like: Tensor, seed: int) -> Tensor:
 
 
 def _draw_weight(rule: Rule, layer: Layer, dtype: torch.dtype, keyed: torch.Generator) -> Tensor:
-    """Fill group by group: each block of a grouped convolution is a convolution of its own, with its own fans."""
+    """Fill a weight as its module holds it, or group by group: each is a convolution of its own, with its own fans."""
+    if rule.whole:
+        weight = torch.empty(layer.shape, dtype=dtype)
+        rule.fill(weight, layer, keyed)
+        return weight
     blocks = []
     for _ in range(layer.groups):
         block = torch.empty(layer.block, dtype=dtype)

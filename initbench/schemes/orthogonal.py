@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from initbench.networks.layers import Layer
-from initbench.schemes.rule import SCHEMES, Rule, Shape, centre_tap
-from initbench.schemes.torch_init import WEIGHTS, Gain, gain_of
+from initbench.schemes.fans import WEIGHTS
+from initbench.schemes.rule import SCHEMES, Rule, centre_tap
+from initbench.schemes.torch_init import Gain, gain_of
 
 
 @SCHEMES.register()
@@ -50,9 +51,9 @@ def _centred(scale: Callable[[int, int], float]) -> Rule:
         tensor.zero_()
         nn.init.orthogonal_(centre_tap(tensor), scale(*tensor.shape[:2]), generator=generator)
 
-    def variance(shape: Shape) -> float:
+    def variance(layer: Layer) -> float:
         # min(out, in) unit rows or columns share out·in entries; with zeros around them entries are not alike.
-        outputs, inputs = shape[:2]
-        return scale(outputs, inputs) ** 2 / max(outputs, inputs) if math.prod(shape[2:]) == 1 else math.nan
+        outputs, inputs, *kernel = layer.block
+        return scale(outputs, inputs) ** 2 / max(outputs, inputs) if math.prod(kernel) == 1 else math.nan
 
     return Rule(fill, dimensions=WEIGHTS, variance=variance)

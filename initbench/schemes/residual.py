@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from initbench.errors import UsageError
 from initbench.networks.layers import Layer, branch_scales, weighted_layers
-from initbench.schemes.rule import NO_PASSES, SCHEMES, Passes, Preset, Procedure, Rule, Sample, Shape
+from initbench.schemes.rule import NO_PASSES, SCHEMES, Law, Passes, Preset, Procedure, Rule, Sample
 from initbench.schemes.torch_init import kaiming_normal, zeros
 
 
@@ -81,14 +81,15 @@ def _times(rule: Rule, factor: float) -> Rule:
         rule.fill(tensor, layer, generator)
         tensor.mul_(factor)
 
-    def variance(shape: Shape) -> float:
-        return factor**2 * rule.variance(shape) if rule.variance else 0.0
+    def times(law: Law | None) -> Law | None:
+        return None if law is None else lambda layer: factor**2 * law(layer)
 
     return replace(
         rule,
         fill=fill,
         mean=factor * rule.mean,
-        variance=variance if rule.variance else None,
+        variance=times(rule.variance),
+        effective=times(rule.effective),
         deterministic=rule.deterministic or factor == 0,
         degenerate=rule.degenerate or factor == 0,
     )

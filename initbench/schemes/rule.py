@@ -1,6 +1,5 @@
 """The kinds of schemes: rules (fill a tensor), presets (a layer), procedures (a whole model); and their registry."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,30 +11,38 @@ from initbench.core.registry import Registry
 from initbench.networks.layers import Layer
 
 Fill = Callable[[Tensor, Layer, torch.Generator], object]
-Shape = Sequence[int]
+Law = Callable[[Layer], float]
 
 
 @dataclass(frozen=True)
 class Rule:
     """How one tensor is filled.
 
-    `fill(tensor, layer, generator)` works in place on a contiguous CPU tensor: a weight block (out, in, *kernel) or a
-    bias (out,). `dimensions` are the fewest and most that it fits. `mean` and `variance(shape)` describe one entry;
-    `variance` is None if entries do not share one distribution (a partial identity), and nan for shapes where they do
-    not (a kernel of which only the centre is drawn).
+    `fill(tensor, layer, generator)` works in place on a contiguous CPU tensor: a weight block (out, in, *kernel) of one
+    group or a bias (out,). A `whole` rule gets the weight as the module holds it (`Layer.shape`), as torch.nn.init
+    does. `dimensions` are the fewest and most that it fits. `mean` and `variance(layer)` describe one entry; `variance`
+    is None if entries do not share one distribution (a partial identity), and nan for layers where they do not (a
+    kernel of which only the centre is drawn). `effective` is the variance that the rule would have with the fans that
+    the signal meets, None if it reads no fans or has it already.
 
     A `deterministic` rule draws nothing: every seed gives the same values. A `degenerate` one may by design have
     rows that are zero, equal or opposite, and so redundant units. A `joint` rule fills a bias together with its layer's
     weight: its generator starts in the same state as the weight's, so it can repeat the weight's draws.
+
+    `revised(layer)` counts how often the values that the rule gives a layer have changed since the first release: a
+    trial's id holds the highest count of its layers, if it is not 0.
     """
 
     fill: Fill
     dimensions: tuple[int, int] = (1, 5)
     mean: float = 0.0
-    variance: Callable[[Shape], float] | None = None
+    variance: Law | None = None
+    effective: Law | None = None
+    whole: bool = False
     deterministic: bool = False
     degenerate: bool = False
     joint: bool = False
+    revised: Callable[[Layer], int] = lambda _layer: 0
 
     def fits(self, tensor_dimensions: int) -> bool:
         """Return whether a tensor with this number of dimensions can be filled."""
@@ -97,12 +104,6 @@ Filler = Rule | Preset | Procedure  # what the factory of a scheme returns
 
 
 SCHEMES: Registry[Filler] = Registry("scheme")
-
-
-def fans(shape: Shape) -> tuple[int, int]:
-    """Return (fan_in, fan_out) of a block (out, in, *kernel)."""
-    receptive_field = math.prod(shape[2:])
-    return shape[1] * receptive_field, shape[0] * receptive_field
 
 
 def centre_tap(block: Tensor) -> Tensor:

@@ -8,69 +8,78 @@ random_initializers.VarianceScaling, jax.nn.initializers.variance_scaling.
 import math
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, FiniteFloat
-from torch import Tensor, nn
 
-from initbench.networks.layers import Layer
-from initbench.schemes.rule import SCHEMES, Rule, Shape, fans
-from initbench.schemes.torch_init import WEIGHTS, truncated_normal_law
+from initbench.schemes.fans import Distribution, Fans, by_fans
+from initbench.schemes.rule import SCHEMES, Rule
 
 Positive = Annotated[FiniteFloat, Field(gt=0)]
-FanMode = Literal["fan_in", "fan_out", "fan_avg"]
-Distribution = Literal["truncated_normal", "normal", "uniform"]
-
-# Standard deviation of N(0, 1) cut to (-2, 2): 0.87962566103423978.
-TRUNCATED_STD = math.sqrt(truncated_normal_law(-2, 2)[1])
+FanMode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
 
 
 @SCHEMES.register()
 def variance_scaling(
-    scale: Positive = 1.0, mode: FanMode = "fan_in", distribution: Distribution = "truncated_normal"
+    scale: Positive = 1.0,
+    mode: FanMode = "fan_in",
+    distribution: Distribution = "truncated_normal",
+    fans: Fans = "torch",
 ) -> Rule:
     """Fill with mean 0 and variance scale/fan, where `mode` chooses the fan.
 
-    The initializer of Keras and JAX. For ReLU scale=2.0 with 'fan_in' (He et al. 2015), for tanh 1.0 with 'fan_avg'
-    (Glorot & Bengio 2010), for SELU and linear layers 1.0 with 'fan_in' (LeCun et al. 1998).
+    The initializer of Keras and JAX; 'fan_geo_avg', the geometric mean √(fan_in·fan_out), is JAX's. For ReLU scale=2.0
+    with 'fan_in' (He et al. 2015), for tanh 1.0 with 'fan_avg' (Glorot & Bengio 2010), for SELU and linear layers 1.0
+    with 'fan_in' (LeCun et al. 1998). Fans are counted from the shape of the weight as in torch, or by
+    fans='effective' as a signal meets them where a convolution has groups, is transposed or has a stride.
     """
 
-    def variance(shape: Shape) -> float:
-        fan_in, fan_out = fans(shape)
-        return scale / {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
+    def std(fan_in: float, fan_out: float) -> float:
+        fan = {
+            "fan_in": fan_in,
+            "fan_out": fan_out,
+            "fan_avg": (fan_in + fan_out) / 2,
+            "fan_geo_avg": math.sqrt(fan_in * fan_out),
+        }[mode]
+        return math.sqrt(scale / fan)
 
-    def fill(tensor: Tensor, _layer: Layer, generator: torch.Generator) -> None:
-        _draw(tensor, math.sqrt(variance(tensor.shape)), distribution, generator)
-
-    return Rule(fill, dimensions=WEIGHTS, variance=variance)
+    return by_fans(std, distribution, fans)
 
 
 @SCHEMES.register()
-def lecun_normal() -> Rule:
+def lecun_normal(fans: Fans = "torch") -> Rule:
     """Fill with a truncated normal of variance 1/fan_in: `variance_scaling(1.0, 'fan_in', 'truncated_normal')`.
 
     LeCun et al. 1998. For SELU, as its authors recommend (Klambauer et al. 2017), and for linear layers and tanh. After
-    ReLU every layer halves the mean square.
+    ReLU every layer halves the mean square. `fans` as for variance_scaling.
     """
-    return variance_scaling(1.0, "fan_in", "truncated_normal")
+    return variance_scaling(1.0, "fan_in", "truncated_normal", fans)
 
 
 @SCHEMES.register()
-def lecun_uniform() -> Rule:
+def lecun_uniform(fans: Fans = "torch") -> Rule:
     """Fill with U(±√(3/fan_in)), of variance 1/fan_in: `variance_scaling(1.0, 'fan_in', 'uniform')`.
 
     LeCun et al. 1998. For SELU, as its authors recommend (Klambauer et al. 2017), and for linear layers and tanh. After
-    ReLU every layer halves the mean square.
+    ReLU every layer halves the mean square. `fans` as for variance_scaling.
     """
-    return variance_scaling(1.0, "fan_in", "uniform")
+    return variance_scaling(1.0, "fan_in", "uniform", fans)
 
 
-def _draw(tensor: Tensor, std: float, distribution: Distribution, generator: torch.Generator) -> None:
-    match distribution:
-        case "truncated_normal":
-            sigma = std / TRUNCATED_STD
-            nn.init.trunc_normal_(tensor, 0.0, sigma, -2 * sigma, 2 * sigma, generator=generator)
-        case "normal":
-            nn.init.normal_(tensor, 0.0, std, generator=generator)
-        case "uniform":
-            bound = math.sqrt(3) * std
-            nn.init.uniform_(tensor, -bound, bound, generator=generator)
+@SCHEMES.register()
+def he_normal_keras(fans: Fans = "torch") -> Rule:
+    """Fill as he_normal of Keras and JAX: a normal of variance 2/fan_in truncated at two sigma (He et al. 2015).
+
+    `variance_scaling(2.0, 'fan_in', 'truncated_normal')`. The name he_normal alone is torch's kaiming_normal_, which
+    has the same variance and is not truncated. For ReLU. `fans` as for variance_scaling.
+    """
+    return variance_scaling(2.0, "fan_in", "truncated_normal", fans)
+
+
+@SCHEMES.register()
+def glorot_normal_keras(fans: Fans = "torch") -> Rule:
+    """Fill as glorot_normal of Keras and JAX: a normal of variance 2/(fan_in+fan_out) truncated at two sigma.
+
+    `variance_scaling(1.0, 'fan_avg', 'truncated_normal')` (Glorot & Bengio 2010). The name glorot_normal alone is
+    torch's xavier_normal_, which has the same variance and is not truncated. For tanh and other activations that are
+    nearly linear around 0. `fans` as for variance_scaling.
+    """
+    return variance_scaling(1.0, "fan_avg", "truncated_normal", fans)

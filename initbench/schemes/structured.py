@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from initbench.errors import UsageError
 from initbench.networks.layers import Layer
+from initbench.schemes.fans import WEIGHTS
 from initbench.schemes.rule import SCHEMES, Fill, Rule, centre_tap
-from initbench.schemes.torch_init import WEIGHTS
 
 
 @SCHEMES.register()

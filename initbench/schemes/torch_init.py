@@ -1,10 +1,12 @@
 """The 14 functions of `torch.nn.init`, called (not reimplemented) under their own names without the underscore.
 
-Parameters and defaults are torch's. `gain` also accepts the name of a nonlinearity. Source of every formula:
-https://docs.pytorch.org/docs/stable/nn.init.html
+Parameters and defaults are torch's, and so are the values on every layer: a weight is filled as the module holds it.
+`gain` also accepts the name of a nonlinearity, and `fans` other fans than torch's (`schemes.fans`). Source of every
+formula: https://docs.pytorch.org/docs/stable/nn.init.html
 """
 
 import math
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -14,15 +16,14 @@ from torch import Tensor, nn
 from initbench.core.randomness import isolated
 from initbench.errors import UsageError
 from initbench.networks.layers import Layer
-from initbench.schemes.rule import SCHEMES, Fill, Rule, Shape, fans
+from initbench.schemes.fans import WEIGHTS, Fans, Std, by_fans, once_if_packed
+from initbench.schemes.rule import SCHEMES, Fill, Rule
 
 Nonlinearity = Literal["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
 Mode = Literal["fan_in", "fan_out"]
 NonNegative = Annotated[FiniteFloat, Field(ge=0)]
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 Gain = FiniteFloat | Nonlinearity
-
-WEIGHTS = (2, 5)  # dimensions of Linear and Conv weights: a bias has no fan
 
 
 @SCHEMES.register()
@@ -36,7 +37,9 @@ def uniform(a: FiniteFloat = 0.0, b: FiniteFloat = 1.0) -> Rule:
     return Rule(
         lambda tensor, _layer, generator: nn.init.uniform_(tensor, a, b, generator=generator),
         mean=(a + b) / 2,
-        variance=lambda _shape: (b - a) ** 2 / 12,
+        variance=lambda _layer: (b - a) ** 2 / 12,
+        whole=True,
+        revised=once_if_packed,
     )
 
 
@@ -50,7 +53,9 @@ def normal(mean: FiniteFloat = 0.0, std: NonNegative = 1.0) -> Rule:
     return Rule(
         lambda tensor, _layer, generator: nn.init.normal_(tensor, mean, std, generator=generator),
         mean=mean,
-        variance=lambda _shape: std**2,
+        variance=lambda _layer: std**2,
+        whole=True,
+        revised=once_if_packed,
     )
 
 
@@ -68,7 +73,9 @@ def trunc_normal(mean: FiniteFloat = 0.0, std: NonNegative = 1.0, a: FiniteFloat
     return Rule(
         lambda tensor, _layer, generator: nn.init.trunc_normal_(tensor, mean, std, a, b, generator=generator),
         mean=mean + std * shift,
-        variance=lambda _shape: std**2 * variance,
+        variance=lambda _layer: std**2 * variance,
+        whole=True,
+        revised=once_if_packed,
     )
 
 
@@ -121,7 +128,8 @@ def dirac(groups: PositiveInt = 1) -> Rule:
     """Make convolutions copy as many channels as fit (Dirac delta); Linear layers keep torch_default's weights.
 
     torch.nn.init.dirac_. For linear layers and ReLU, which passes nonnegative values unchanged (Zagoruyko & Komodakis
-    2017). `groups` copies channels group by group.
+    2017). `groups` copies channels group by group; torch's default of 1 leaves all but the first group of a grouped
+    convolution 0 (`partial_identity` fills each).
     """
 
     def fill(tensor: Tensor, layer: Layer, _generator: torch.Generator) -> None:
@@ -132,82 +140,114 @@ def dirac(groups: PositiveInt = 1) -> Rule:
             )
         nn.init.dirac_(tensor, groups)
 
-    return Rule(fill, dimensions=(3, 5), deterministic=True, degenerate=True)
+    return Rule(fill, dimensions=(3, 5), whole=True, deterministic=True, degenerate=True, revised=once_if_packed)
 
 
 @SCHEMES.register("xavier", "glorot_uniform")
-def xavier_uniform(gain: Gain = 1.0) -> Rule:
+def xavier_uniform(gain: Gain = 1.0, fans: Fans = "torch") -> Rule:
     """Fill with U(±gain·√(6/(fan_in+fan_out))), of variance gain²·2/(fan_in+fan_out) (Glorot & Bengio 2010).
 
     For tanh and other activations that are nearly linear around 0: a compromise between preserving the variance of
     signals and that of gradients. After ReLU every square layer halves the mean square.
+
+    torch counts fans from the shape of the weight, which is not what a signal meets where a convolution has groups, is
+    transposed or has a stride: fans='effective' counts what it meets.
     """
     factor = gain_of(gain)
-    return Rule(
-        lambda tensor, _layer, generator: nn.init.xavier_uniform_(tensor, factor, generator=generator),
-        dimensions=WEIGHTS,
-        variance=lambda shape: factor**2 * 2 / sum(fans(shape)),
+    return by_fans(
+        lambda fan_in, fan_out: factor * math.sqrt(2 / (fan_in + fan_out)),
+        "uniform",
+        fans,
+        partial(nn.init.xavier_uniform_, gain=factor),
     )
 
 
 @SCHEMES.register("glorot_normal")
-def xavier_normal(gain: Gain = 1.0) -> Rule:
+def xavier_normal(gain: Gain = 1.0, fans: Fans = "torch") -> Rule:
     """Fill with N(0, gain²·2/(fan_in+fan_out)) (Glorot & Bengio 2010).
 
     For tanh and other activations that are nearly linear around 0: a compromise between preserving the variance of
-    signals and that of gradients. After ReLU every square layer halves the mean square.
+    signals and that of gradients. After ReLU every square layer halves the mean square. This is torch's
+    xavier_normal_; glorot_normal of Keras and JAX is truncated at two sigma: write `glorot_normal_keras` for theirs.
+
+    torch counts fans from the shape of the weight, which is not what a signal meets where a convolution has groups, is
+    transposed or has a stride: fans='effective' counts what it meets.
     """
     factor = gain_of(gain)
-    return Rule(
-        lambda tensor, _layer, generator: nn.init.xavier_normal_(tensor, factor, generator=generator),
-        dimensions=WEIGHTS,
-        variance=lambda shape: factor**2 * 2 / sum(fans(shape)),
+    return by_fans(
+        lambda fan_in, fan_out: factor * math.sqrt(2 / (fan_in + fan_out)),
+        "normal",
+        fans,
+        partial(nn.init.xavier_normal_, gain=factor),
     )
 
 
 @SCHEMES.register("kaiming", "he_uniform")
-def kaiming_uniform(a: FiniteFloat = 0.0, mode: Mode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu") -> Rule:
+def kaiming_uniform(
+    a: FiniteFloat = 0.0,
+    mode: Mode = "fan_in",
+    nonlinearity: Nonlinearity = "leaky_relu",
+    fans: Fans = "torch",
+) -> Rule:
     """Fill with U(±gain·√(3/fan)), of variance gain²/fan; gain √2 for ReLU (He et al. 2015).
 
     For ReLU, and leaky ReLU of slope `a`; `nonlinearity` selects the gain of another activation. mode='fan_in'
     preserves the mean square of signals from layer to layer, 'fan_out' that of gradients.
+
+    torch counts fans from the shape of the weight, which is not what a signal meets where a convolution has groups, is
+    transposed or has a stride: fans='effective' counts what it meets.
     """
-
-    def fill(tensor: Tensor, _layer: Layer, generator: torch.Generator) -> None:
-        nn.init.kaiming_uniform_(tensor, a, mode, nonlinearity, generator=generator)
-
-    return _kaiming(fill, a, mode, nonlinearity)
+    call = partial(nn.init.kaiming_uniform_, a=a, mode=mode, nonlinearity=nonlinearity)
+    return by_fans(kaiming_std(a, mode, nonlinearity), "uniform", fans, call)
 
 
 @SCHEMES.register("he_normal")
-def kaiming_normal(a: FiniteFloat = 0.0, mode: Mode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu") -> Rule:
-    """Fill with N(0, gain²/fan); gain √2 for ReLU (He et al. 2015). Keras and JAX truncate at two sigma.
+def kaiming_normal(
+    a: FiniteFloat = 0.0,
+    mode: Mode = "fan_in",
+    nonlinearity: Nonlinearity = "leaky_relu",
+    fans: Fans = "torch",
+) -> Rule:
+    """Fill with N(0, gain²/fan); gain √2 for ReLU (He et al. 2015).
 
     For ReLU, and leaky ReLU of slope `a`; `nonlinearity` selects the gain of another activation. mode='fan_in'
-    preserves the mean square of signals from layer to layer, 'fan_out' that of gradients.
+    preserves the mean square of signals from layer to layer, 'fan_out' that of gradients. This is torch's
+    kaiming_normal_; he_normal of Keras and JAX is truncated at two sigma: write `he_normal_keras` for theirs.
+
+    torch counts fans from the shape of the weight, which is not what a signal meets where a convolution has groups, is
+    transposed or has a stride: fans='effective' counts what it meets.
     """
-
-    def fill(tensor: Tensor, _layer: Layer, generator: torch.Generator) -> None:
-        nn.init.kaiming_normal_(tensor, a, mode, nonlinearity, generator=generator)
-
-    return _kaiming(fill, a, mode, nonlinearity)
+    call = partial(nn.init.kaiming_normal_, a=a, mode=mode, nonlinearity=nonlinearity)
+    return by_fans(kaiming_std(a, mode, nonlinearity), "normal", fans, call)
 
 
 @SCHEMES.register()
-def orthogonal(gain: Gain = 1.0) -> Rule:
+def orthogonal(gain: Gain = 1.0, fans: Fans = "torch") -> Rule:
     """Fill with gain times a random (semi-)orthogonal matrix, kernels flattened to (out, fan_in) (Saxe et al. 2013).
 
     For linear layers and tanh; gain='relu' is for ReLU. All min(out, fan_in) singular values are gain, so in a linear
     network no direction vanishes. Where a layer widens, the mean square is multiplied by fan_in/out as well
     (`scaled_orthogonal` corrects that), and a convolution is not an orthogonal map (`delta_orthogonal` is).
+
+    torch flattens the weight as it is, all groups together, and a transposed one from outputs to inputs;
+    fans='effective' flattens each group in the direction of the signal, and multiplies a transposed one by √strides.
     """
     factor = gain_of(gain)
-    return Rule(
-        lambda tensor, _layer, generator: nn.init.orthogonal_(tensor, factor, generator=generator),
-        dimensions=WEIGHTS,
-        # min(out, fan_in) unit rows or columns share out·fan_in entries.
-        variance=lambda shape: factor**2 / max(shape[0], fans(shape)[0]),
-    )
+
+    def fill(tensor: Tensor, layer: Layer, generator: torch.Generator) -> None:
+        scale = math.sqrt(layer.stride) if fans == "effective" and layer.transposed else 1.0
+        nn.init.orthogonal_(tensor, factor * scale, generator=generator)
+
+    # min(rows, columns) unit rows or columns share rows·columns entries.
+    def of_torch(layer: Layer) -> float:
+        return factor**2 / max(layer.shape[0], math.prod(layer.shape[1:]))
+
+    def of_groups(layer: Layer) -> float:
+        return factor**2 * (layer.stride if layer.transposed else 1) / max(layer.block[0], layer.fan_in)
+
+    if fans == "effective":
+        return Rule(fill, dimensions=WEIGHTS, variance=of_groups)
+    return Rule(fill, dimensions=WEIGHTS, variance=of_torch, effective=of_groups, whole=True, revised=once_if_packed)
 
 
 @SCHEMES.register()
@@ -220,7 +260,7 @@ def sparse(sparsity: Share, std: NonNegative = 0.01) -> Rule:
     """
 
     def fill(tensor: Tensor, layer: Layer, generator: torch.Generator) -> None:
-        if sparsity < 1 and variance(tensor.shape) == 0 < std:
+        if sparsity < 1 and variance(layer) == 0 < std:
             raise UsageError(
                 f"sparse({sparsity:g}) would zero all of the layer '{layer.name}' (outputs: {tensor.shape[0]}): "
                 "give that layer a part of its own."
@@ -231,10 +271,10 @@ def sparse(sparsity: Share, std: NonNegative = 0.01) -> Rule:
         with isolated(mask_seed):
             nn.init.sparse_(tensor.flatten(1), sparsity, std, generator=generator)
 
-    def variance(shape: Shape) -> float:
-        return std**2 * (1 - math.ceil(sparsity * shape[0]) / shape[0])
+    def variance(layer: Layer) -> float:
+        return std**2 * (1 - math.ceil(sparsity * layer.shape[0]) / layer.shape[0])
 
-    return Rule(fill, dimensions=WEIGHTS, variance=variance)
+    return Rule(fill, dimensions=WEIGHTS, variance=variance, whole=True, revised=once_if_packed)
 
 
 def gain_of(gain: Gain) -> float:
@@ -252,16 +292,17 @@ def truncated_normal_law(low: float, high: float) -> tuple[float, float]:
 
 
 def _one_value(fill: Fill, value: float) -> Rule:
-    return Rule(fill, mean=value, variance=lambda _shape: 0.0, deterministic=True, degenerate=True)
+    return Rule(fill, mean=value, variance=lambda _layer: 0.0, deterministic=True, degenerate=True)
 
 
 def _density(x: float) -> float:
     return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
 
-def _kaiming(fill: Fill, a: float, mode: Mode, nonlinearity: Nonlinearity) -> Rule:
+def kaiming_std(a: float = 0.0, mode: Mode = "fan_in", nonlinearity: Nonlinearity = "leaky_relu") -> Std:
+    """Return gain/√fan as a function of the fans."""
     gain = nn.init.calculate_gain(nonlinearity, a)
-    return Rule(fill, dimensions=WEIGHTS, variance=lambda shape: gain**2 / fans(shape)[0 if mode == "fan_in" else 1])
+    return lambda fan_in, fan_out: gain / math.sqrt(fan_in if mode == "fan_in" else fan_out)
 
 
 def _ordered(name: str, a: float, b: float) -> None:

@@ -18,7 +18,7 @@ from initbench.core.generators import held, own_generators
 from initbench.core.randomness import generator, isolated
 from initbench.errors import UsageError
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
-from initbench.schemes import Assignment, Rule
+from initbench.schemes import Assignment
 from initbench.signals import measures, propagation, theory
 from initbench.signals.batch import Batch
 from initbench.signals.listening import Listener, tensors_of
@@ -106,18 +106,12 @@ def weight_moments(model: nn.Module, assignments: Sequence[Assignment]) -> dict[
     if any(parameter.is_meta for parameter in model.parameters()):
         raise UsageError(f"{type(model).__name__} is on the meta device and has no data: move the model first.")
     declared = {
-        item.parameter: WeightMoments(
-            item.rule.mean, _variance(item.rule, item.layer.block[:1] if item.is_bias else item.layer.block)
-        )
+        item.parameter: WeightMoments(item.rule.mean, item.rule.variance(item.layer) if item.rule.variance else UNKNOWN)
         for item in assignments
         if not item.adjusted
     }
     others = {name: p for name, p in model.named_parameters() if name not in declared and p.is_floating_point()}
     return declared | {name: as_drawn(parameter.detach().double()) for name, parameter in others.items()}
-
-
-def _variance(rule: Rule, shape: Sequence[int]) -> float:
-    return rule.variance(shape) if rule.variance else UNKNOWN
 
 
 def _forward(model: nn.Module, batch: Batch, listener: Listener) -> list[Tensor]:
