@@ -534,7 +534,7 @@ def test_the_command_exits_with_4_and_names_what_failed(monkeypatch):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("kaimin", "did you mean 'kaiming'"), ("name:nowhere.*=zeros", "matches no weight"), ("last=", "")],
+    [("kaimin", "did you mean 'kaiming'"), ("name:nowhere.*=zeros", "matches no parameter"), ("last=", "")],
 )
 def test_a_scheme_that_does_not_exist_or_fits_nothing_is_a_mistake(text, words):
     result = check(text, code=2)

@@ -195,7 +195,7 @@ def test_an_exception_is_the_trials_outcome(digits):
     trial = trial_of(digits, scheme="name:nowhere*=zeros")
     record = train_group((trial,), digits)[0]
     assert record.outcome.status == "failed"
-    assert "matches no weight" in record.outcome.reason
+    assert "matches no parameter" in record.outcome.reason
     assert "compose.py" in record.outcome.reason
 
 

@@ -60,6 +60,7 @@ OTHERS = {
     "code": (("mine.py:init", "f00e"),),
     "draws": 1,
     "revision": 1,
+    "traced": 1,
 }
 
 

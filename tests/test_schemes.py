@@ -386,7 +386,7 @@ MISTAKES = {
     "zeros;": "empty part",
     "zeros; ones": "'weight' twice",
     "conv=eye": "does not fit the conv layer 'conv1'",
-    "name:cnov*=zeros": "matches no weight or bias",
+    "name:cnov*=zeros": "matches no parameter",
     "name:*.bias=xavier": "cannot fill the bias",
     "__import__('os').system('true')": "not of the form",
     "kaiming(": "not of the form",

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from initbench.core.generators import held, own_generators
-from initbench.core.randomness import isolated
 from initbench.errors import UsageError
+from initbench.networks.coverage import why_no_layers
+from initbench.networks.execution import execution
+from initbench.networks.wrappers import modules_of, parameters_of, unwrapped
 
 Kind = Literal["linear", "conv"]
 
@@ -56,7 +56,7 @@ class Layer:
     is a convolution of its own: fan_in = in·|kernel| and fan_out = out·|kernel| of one block. (`schemes.fans` has the
     fans that torch.nn.init counts, and those that take the stride into account.) `stride` is the product of the strides
     of all axes. `nonlinearity` is the activation after the layer, `linear` if there is none. `branch` is None outside
-    residual branches.
+    residual branches. `runs` is False if a traced forward pass did not use the layer.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Layer:
     first: bool = False
     head: bool = False
     branch: Branch | None = None
+    runs: bool = True
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -97,8 +98,9 @@ class Layer:
 def weighted_layers(model: nn.Module, batch: tuple[Tensor, ...] | None = None) -> list[Layer]:
     """List the Linear and convolution layers of a model in forward order.
 
-    The order is that of registration or, if a `batch` of inputs is given, that of a forward pass. Tied weights appear
-    once; layers with a frozen weight are omitted.
+    The order, and with it `first`, `head` and `nonlinearity`, is that of registration or, if a `batch` of inputs is
+    given, that of a forward pass; layers that do not run in it come last. Tied weights appear once; layers with a
+    frozen weight are omitted. Names are those inside wrappers (`networks.wrappers`).
 
     >>> [layer.name for layer in weighted_layers(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))]
     ['0', '2']
@@ -117,24 +119,39 @@ def weighted_layers(model: nn.Module, batch: tuple[Tensor, ...] | None = None) -
     A submodule with several layers stands for all of them. In nested branches, a layer belongs to the innermost.
 
     Raises:
-        UsageError: the model has no weighted layer to fill, its parameters have no data yet, or a `residual_branch`
-            returns something else.
+        UsageError: the model has no weighted layer to fill, its parameters have no data yet, it cannot take the batch,
+            or a `residual_branch` returns something else.
     """
-    modules = dict(model.named_modules())
+    modules = modules_of(model)
     branches = _branches(model)
-    names = _execution_order(model, batch) if batch is not None else list(modules)
+    described = {name: layer for name, module in modules.items() if (layer := _describe(name, module)) is not None}
+    weights = {name: w for name in described if isinstance(w := modules[name].weight, Tensor) and w.requires_grad}
+    on_meta = any(weight.is_meta for weight in weights.values())
+    ran = execution(model, batch, weights.values()) if batch is not None and not on_meta else {}
+    place = {weight: i for i, weight in enumerate(ran)}
+
+    def order(name: str) -> tuple[int, bool]:  # of a tied weight's modules, the one that ran is the layer
+        weight = id(weights[name])
+        return place.get(weight, len(place)), weight in ran and ran[weight].module is not modules[name]
+
     layers, seen = [], set[int]()
-    for name in names:
-        layer = _describe(name, modules[name])
-        if layer is None or id(modules[name].weight) in seen or not modules[name].weight.requires_grad:
+    for name in sorted(weights, key=order):
+        weight = id(weights[name])
+        if weight in seen:
             continue
-        seen.add(id(modules[name].weight))
-        nonlinearity = _following(list(modules.values()), modules[name])
-        layers.append(replace(layer, nonlinearity=nonlinearity, branch=branches.get(modules[name])))
+        seen.add(weight)
+        after = ran[weight].activation if weight in ran else _following(list(modules.values()), modules[name])
+        branch = branches.get(modules[name])
+        layers.append(replace(described[name], nonlinearity=after, branch=branch, runs=not ran or weight in ran))
     if not layers:
-        raise UsageError(f"{type(model).__name__} has no trainable Linear or Conv layer to fill.")
+        others = why_no_layers(model)
+        raise UsageError(
+            f"{type(unwrapped(model)).__name__} has no trainable Linear or Conv layer to fill"
+            + (f", only parameters that no scheme fills: {others}." if others else ".")
+        )
     layers[0] = replace(layers[0], first=True)
-    layers[-1] = replace(layers[-1], head=True)
+    last = max(i for i, layer in enumerate(layers) if layer.runs)
+    layers[last] = replace(layers[last], head=True)
     return layers
 
 
@@ -147,11 +164,11 @@ def _branches(model: nn.Module) -> dict[nn.Module, Branch]:
     """Return the position of each weighted module of a declared branch."""
     declared = {
         name: _declared(module)
-        for name, module in model.named_modules()
+        for name, module in modules_of(model).items()
         if callable(getattr(type(module), "residual_branch", None))
     }
     weighted = {name: layers for name, parts in declared.items() if (layers := _weighted(parts))}
-    names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    names = {id(parameter): name for name, parameter in parameters_of(model).items() if parameter.requires_grad}
     branches: dict[nn.Module, Branch] = {}
     for name, layers in weighted.items():
         scales = tuple(names[id(part)] for part in declared[name] if id(part) in names)
@@ -202,25 +219,6 @@ def _describe(name: str, module: nn.Module) -> Layer | None:
         transposed=transposed,
         stride=math.prod(getattr(module, "stride", ())),
     )
-
-
-def _execution_order(model: nn.Module, batch: tuple[Tensor, ...]) -> list[str]:
-    """Return the order of modules in a forward pass without gradients; mode, buffers and random state do not change."""
-    order: dict[str, None] = {}
-    hooks = [
-        module.register_forward_pre_hook(lambda _module, _inputs, name=name: order.setdefault(name))
-        for name, module in model.named_modules()
-    ]
-    training = {module: module.training for module in model.modules()}
-    try:
-        with torch.no_grad(), isolated(0), held(0, own_generators(model)):
-            model.eval()(*batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, mode in training.items():
-            module.training = mode
-    return list(order)
 
 
 def _following(modules: list[nn.Module], layer: nn.Module) -> str:

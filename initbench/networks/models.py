@@ -11,10 +11,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from initbench.core import usercode
 from initbench.core.randomness import derive, isolated
 from initbench.core.registry import Registry
 from initbench.errors import UsageError
+from initbench.networks.layers import Layer, weighted_layers
 from initbench.networks.user_model import ImageShape, adopt_model
+from initbench.networks.wrappers import unwrapped
 
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "selu", "gelu", "silu", "elu", "identity"]
 Norm = Literal["none", "batch", "layer"]
@@ -154,7 +157,7 @@ def resnet(
 
 
 def build_model(text: str, shape: ImageShape | None, classes: int, device: str = "cpu", seed: int = 0) -> nn.Module:
-    """Build the model that `text` names, without changing the global random state.
+    """Build the model that `text` names, without its wrappers and without changing the global random state.
 
     On the "meta" device no memory is allocated and nothing is computed. `seed` seeds what the model draws while it is
     built and a scheme may not fill, such as an embedding. `shape` is None if inputs are not images.
@@ -163,7 +166,19 @@ def build_model(text: str, shape: ImageShape | None, classes: int, device: str =
         UsageError: an unknown model or parameter, or a model that does not fit such images.
     """
     with isolated(derive(seed, "build")), torch.device(device):
-        return MODELS.build(text, shape, classes)
+        return unwrapped(MODELS.build(text, shape, classes))
+
+
+def layers_in_order(text: str, model: nn.Module, shape: ImageShape) -> list[Layer]:
+    """Return the layers of a model in the order of execution: that of a black image, for the user's own models.
+
+    Built-in models register their layers in this order.
+
+    Raises:
+        UsageError: see `weighted_layers`.
+    """
+    own = bool(usercode.code_hashes((text,), MODELS.group))
+    return weighted_layers(model, (torch.zeros(2, *shape, dtype=torch.float32),) if own else None)
 
 
 class _Residual(nn.Module):

@@ -226,6 +226,8 @@ class Trial(Frozen):
     not to be mixed with what can. Other trials leave the field out, so that their ids stay.
     `revision` counts the releases that changed the weights which this scheme gives this model
     (`schemes.rule.Rule.revised`), where there was one.
+    `traced` is 1 where the order of execution gave the scheme's parts to other layers than that of registration did
+    before; likewise left out.
     """
 
     model: str
@@ -244,6 +246,7 @@ class Trial(Frozen):
     code: tuple[tuple[str, str], ...] | None = None
     draws: Literal[1] | None = None
     revision: int | None = None
+    traced: Literal[1] | None = None
 
     @property
     def data_seed(self) -> int:

@@ -7,16 +7,18 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from initbench import datasets
+from initbench.core import usercode
 from initbench.core.spec import is_reference, parse
 from initbench.datasets import Dataset
 from initbench.errors import ConfigurationError, InitbenchError, UsageError
-from initbench.networks.layers import Layer, weighted_layers
-from initbench.networks.models import MODELS, build_model
+from initbench.networks.layers import Layer
+from initbench.networks.models import MODELS, build_model, layers_in_order
 from initbench.records.recipe import DEFAULT_BASELINE, Claim, Draft, Mistake, Recipe, check
 from initbench.running.trying import try_step
-from initbench.schemes import assign, parse_scheme
+from initbench.schemes import notices_of, parse_scheme, planned
 from initbench.training.environment import check_precision, choose_device
 from initbench.training.optimizers import OPTIMIZERS
 
@@ -214,14 +216,21 @@ def _require_logits(model: str, dataset: Dataset) -> None:
 
 def _notices_of(model: str, scheme: str, dataset: Dataset) -> list[str]:
     """Return sentences about the layers of a model that a scheme does not fit."""
-    assignments = assign(parse_scheme(scheme), layers_of(model, dataset))
-    return [f"{model}: {notice}" for notice in dict.fromkeys(item.notice for item in assignments) if notice]
+    built = _built(model, dataset)
+    parsed = parse_scheme(scheme)
+    assignments = planned(built, parsed, layers_in_order(model, built, dataset.shape))
+    return [f"{model}: {notice}" for notice in notices_of(built, parsed, assignments)]
 
 
 def layers_of(model: str, dataset: Dataset) -> list[Layer]:
-    """Return the layers of a model for a dataset; a built-in one is built without memory."""
-    where = "cpu" if names_code(model) else "meta"  # the user's code may not support meta tensors
-    return weighted_layers(build_model(model, dataset.shape, dataset.classes, device=where))
+    """Return the layers of a model for a dataset in the order of execution."""
+    return layers_in_order(model, _built(model, dataset), dataset.shape)
+
+
+def _built(model: str, dataset: Dataset) -> nn.Module:
+    """Build a model; a built-in one without memory, which the user's code may not support."""
+    own = usercode.code_hashes((model,), MODELS.group)
+    return build_model(model, dataset.shape, dataset.classes, device="cpu" if own else "meta")
 
 
 def model_notices(recipe: Recipe, prepared: list[Dataset]) -> list[str]:

@@ -1,6 +1,5 @@
 """From flags to an inspection: its models, batch and schemes are checked, then every network is observed."""
 
-import copy
 import hashlib
 import itertools
 import json
@@ -21,18 +20,19 @@ from torch import Tensor, nn
 
 from initbench import datasets
 from initbench.analysis.step_zero.inspection import AS_BUILT, Inspection, Observed
-from initbench.core import usercode
 from initbench.core.randomness import generator, one_thread
 from initbench.core.spec import is_reference
 from initbench.datasets import Dataset
 from initbench.datasets.batches import resident
 from initbench.errors import ConfigurationError, InitbenchWarning, UsageError
-from initbench.networks.layers import weighted_layers
+from initbench.networks.copies import NotCopiedError, copied, private
+from initbench.networks.layers import Layer, weighted_layers
 from initbench.networks.models import MODELS, build_model
+from initbench.networks.wrappers import unwrapped
 from initbench.records.manifest import refuse_foreign, write_stamp
 from initbench.records.recipe import DEFAULT_SCHEMES
 from initbench.running.workers import processes
-from initbench.schemes import Sample, assign, fill_scheme, parse_scheme
+from initbench.schemes import Sample, fill_scheme, notices_of, parse_scheme, planned
 from initbench.schemes.fans import fans_notice
 from initbench.signals import Batch, batch_of, batch_size, observe, weight_moments
 from initbench.training.environment import cores
@@ -69,8 +69,19 @@ class InspectionPlan:
 
     @cached_property
     def first(self) -> dict[str, nn.Module]:
-        """One model per text, to be filled repeatedly: a copy, since a builder may keep what it returned."""
-        return {text: _copied(build(0)) for text, build in self.builds.items()}
+        """One model per text, to be filled repeatedly: a copy if possible, since a builder may keep its own."""
+        return {text: _apart(build(0)) for text, build in self.builds.items()}
+
+    @cached_property
+    def layers(self) -> dict[str, list[Layer]]:
+        """The layers of each model that was filled, in the order in which the batch passes through them."""
+        return {}
+
+    def layers_of(self, text: str) -> list[Layer]:
+        """Return the layers of a model in the order of execution."""
+        if text not in self.layers:
+            self.layers[text] = weighted_layers(self.first[text], self.batch.inputs)
+        return self.layers[text]
 
 
 def inspect(
@@ -108,8 +119,8 @@ def inspect(
     """
     inputs = batch if isinstance(batch, tuple) else (batch,)
     plan = InspectionPlan(
-        models=(type(model).__name__,),
-        builds={type(model).__name__: lambda _seed: model},
+        models=(type(unwrapped(model)).__name__,),
+        builds={type(unwrapped(model)).__name__: lambda _seed: model},
         schemes=tuple(map(_canonical, (schemes,) if isinstance(schemes, str) else schemes or (AS_BUILT,))),
         seeds=(0,) if schemes is None else _seeds(seeds),
         batch=Batch(inputs, labels),
@@ -272,30 +283,32 @@ def _identity(plan: InspectionPlan) -> dict[str, Any]:
 
 
 def _inspect_cell(plan: InspectionPlan, text: str, scheme: str, seed: int) -> tuple[Observed, list[str]]:
+    first = plan.seeds[0]
     if scheme == AS_BUILT:
-        model = _copied(plan.builds[text](seed))
-        assignments = []
-        weighted_layers(model)  # raises where there is nothing to inspect
-    else:
-        model = _copied(plan.first[text])  # a scheme may set more than the next one does
-        parsed = parse_scheme(scheme)
-        assignments = assign(parsed, weighted_layers(model))
+        with private(unwrapped(plan.builds[text](seed))) as model, one_thread():
+            step_zero = observe(
+                model, plan.batch, weight_moments(model, []), seed=seed, histograms=seed == first, own=True
+            )
+        return Observed(text, scheme, seed, step_zero), []
+    parsed = parse_scheme(scheme)
+    with private(plan.first[text]) as model:  # a scheme may set more than the next one does
+        assignments = planned(model, parsed, plan.layers_of(text))
         fill_scheme(model, parsed, assignments, seed, Sample(plan.batch.inputs, plan.batch.labels))
-    with one_thread():
-        laws = weight_moments(model, assignments)
-        step_zero = observe(model, plan.batch, laws, seed=seed, histograms=seed == plan.seeds[0], own=True)
-    notices = [f"{text}: {item.notice}" for item in assignments if item.notice]
-    drawn = [(item.layer, item.rule) for item in assignments if not (item.is_bias or item.adjusted)]
-    if fans := fans_notice(scheme, drawn):
-        notices.append(f"{text}: {fans}")
+        with one_thread():
+            laws = weight_moments(model, assignments)
+            step_zero = observe(model, plan.batch, laws, seed=seed, histograms=seed == first, own=True)
+        notices = [f"{text}: {notice}" for notice in notices_of(model, parsed, assignments)]
+        drawn = [(item.layer, item.rule) for item in assignments if not (item.is_bias or item.adjusted)]
+        if fans := fans_notice(scheme, drawn):
+            notices.append(f"{text}: {fans}")
     return Observed(text, scheme, seed, step_zero), notices
 
 
-def _copied(model: nn.Module) -> nn.Module:
+def _apart(model: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(model)
-    except Exception as error:
-        raise UsageError(f"{type(model).__name__} cannot be copied: {usercode.describe_error(error)}.") from error
+        return copied(unwrapped(model))
+    except NotCopiedError:
+        return unwrapped(model)
 
 
 def _canonical(scheme: str) -> str:

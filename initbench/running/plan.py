@@ -28,6 +28,7 @@ from initbench.running.checking import (
     require_fit,
 )
 from initbench.running.foreseen import undecidable
+from initbench.running.revised import revised_by_execution
 from initbench.running.study import Study
 from initbench.running.trying import try_step
 from initbench.schemes import SCHEMES, parse_scheme, revision_of
@@ -220,6 +221,13 @@ class _Layout:
             for scheme in recipe.schemes
         }
 
+    @cached_property
+    def traced(self) -> Mapping[tuple[str, str, str], bool]:
+        """Whether execution changed the weights of a (model, scheme, fingerprint) when it came to decide them."""
+        recipe, data = self.study.recipe, self.study.datasets.values()
+        triples = itertools.product(recipe.model, recipe.schemes, data)
+        return {(model, scheme, d.fingerprint): revised_by_execution(model, scheme, d) for model, scheme, d in triples}
+
     def trial(self, dataset: Dataset, model: str, optimizer: str, **rest: Any) -> Trial:  # noqa: ANN401 - Trial checks
         """Return one cell."""
         recipe = self.study.recipe
@@ -230,6 +238,7 @@ class _Layout:
             dataset=dataset.name,
             fingerprint=dataset.fingerprint,
             draws=1 if self.draws[model, dataset.fingerprint] else None,
+            traced=1 if self.traced[model, rest["scheme"], dataset.fingerprint] else None,
             optimizer=optimizer,
             batch_size=recipe.batch_size,
             steps=steps_of(recipe, dataset),

@@ -16,7 +16,7 @@ from initbench.schemes import analytic as analytic
 from initbench.schemes import learned as learned
 from initbench.schemes import user_scheme as user_scheme
 from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme, revision_of
-from initbench.schemes.fill import fill_model, fill_scheme, initialize
+from initbench.schemes.fill import draw, fill_model, fill_scheme, initialize, notices_of, planned
 from initbench.schemes.rule import SCHEMES, Passes, Preset, Procedure, Rule, Sample, where_it_fits
 
 __all__ = [
@@ -29,10 +29,13 @@ __all__ = [
     "Sample",
     "Scheme",
     "assign",
+    "draw",
     "fill_model",
     "fill_scheme",
     "initialize",
+    "notices_of",
     "parse_scheme",
+    "planned",
     "revision_of",
     "where_it_fits",
 ]

@@ -11,6 +11,7 @@ the `bias` part or a preset (`torch_default`, …) says otherwise. A weight that
 torch_default.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -96,8 +97,8 @@ def parse_scheme(text: str) -> Scheme:
     return scheme
 
 
-def assign(scheme: Scheme, layers: list[Layer]) -> list[Assignment]:
-    """Choose the rule of every tensor of `layers`.
+def assign(scheme: Scheme, layers: list[Layer], others: Mapping[str, str] | None = None) -> list[Assignment]:
+    """Choose the rule of every tensor of `layers`; `others` has the kind of each parameter that no scheme fills.
 
     If the weight part does not fit a layer (`eye` on a convolution, `dirac` on a Linear), torch_default fills that
     layer's weight, and the assignment has a notice.
@@ -110,7 +111,7 @@ def assign(scheme: Scheme, layers: list[Layer]) -> list[Assignment]:
     assignments = [_weight(scheme, layer) for layer in layers]
     assignments += [_bias(scheme, layer) for layer in layers if layer.bias is not None]
     _require_some_fit(scheme, assignments)
-    _require_matches(scheme, [item.parameter for item in assignments])
+    _require_matches(scheme, [item.parameter for item in assignments], others or {})
     return assignments
 
 
@@ -212,7 +213,15 @@ def _require_some_fit(scheme: Scheme, assignments: list[Assignment]) -> None:
         raise UsageError(f"The scheme '{scheme}' fits no layer of this model: {weights[0].notice}")
 
 
-def _require_matches(scheme: Scheme, parameters: list[str]) -> None:
+def _require_matches(scheme: Scheme, parameters: list[str], others: Mapping[str, str]) -> None:
     for part in scheme.fillers:
-        if part.startswith(GLOB) and not any(fnmatchcase(name, part.removeprefix(GLOB)) for name in parameters):
-            raise UsageError(f"'{part}' matches no weight or bias of this model (it has {', '.join(parameters)}).")
+        glob = part.removeprefix(GLOB)
+        if not part.startswith(GLOB) or any(fnmatchcase(name, glob) for name in parameters):
+            continue
+        found = [f"{name} ({kind})" for name, kind in others.items() if fnmatchcase(name, glob)]
+        if found:
+            raise UsageError(
+                f"'{part}' matches only parameters that exist but that no scheme fills: {', '.join(found)}. "
+                "Schemes fill the weights and biases of Linear and convolution layers."
+            )
+        raise UsageError(f"'{part}' matches no parameter of this model (schemes fill {', '.join(parameters)}).")

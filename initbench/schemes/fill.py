@@ -1,7 +1,7 @@
 """Fill a model: each tensor from its own keyed generator, on the CPU, whatever the model's device."""
 
-import copy
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from initbench.core.randomness import generator, isolated, one_thread
 from initbench.errors import InitbenchWarning, UsageError
+from initbench.networks.copies import copied
+from initbench.networks.coverage import coverage_notice, unfilled
 from initbench.networks.layers import Layer, branch_scales, weighted_layers
+from initbench.networks.wrappers import eager, parameters_of, unwrapped
 from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme
 from initbench.schemes.rule import NO_PASSES, Passes, Procedure, Rule, Sample
 
@@ -25,8 +28,9 @@ def initialize(
 
     Weights depend only on (scheme, seed, parameter name, shape): not on the device, the order of layers, other schemes
     or the global random state, which is not changed. Schemes that use the model and its data (`lsuv`, …) depend on both
-    as well. Frozen parameters, embeddings, normalization layers and weights computed by a parametrization are not
-    changed; a tied weight is filled once.
+    as well. Frozen parameters, embeddings, recurrent and normalization layers and weights computed by a parametrization
+    are not changed, and a warning names them with their share; a tied weight is filled once. Names are those inside
+    wrappers such as `torch.compile`'s.
 
     Args:
         model: any module with at least one Linear or Conv layer, on any device, in any floating dtype.
@@ -53,11 +57,30 @@ def initialize(
     """
     parsed = parse_scheme(scheme)
     inputs = () if batch is None else batch if isinstance(batch, tuple) else (batch,)
-    assignments = assign(parsed, weighted_layers(model, inputs or None))
+    assignments = planned(model, parsed, weighted_layers(model, inputs or None))
     fill_scheme(model, parsed, assignments, seed, Sample(inputs, labels))
-    for notice in dict.fromkeys(item.notice for item in assignments if item.notice):
+    for notice in notices_of(model, parsed, assignments):
         warnings.warn(notice, InitbenchWarning, stacklevel=2)
     return model
+
+
+def planned(model: nn.Module, scheme: Scheme, layers: list[Layer]) -> list[Assignment]:
+    """Choose the rule of every tensor of a model's layers (`assign`); a glob may miss for a reason that is told.
+
+    Raises:
+        UsageError: see `assign`.
+    """
+    left = unfilled(model, [name for layer in layers for name in (layer.weight, layer.bias) if name])
+    return assign(scheme, layers, {item.name: item.kind for item in left})
+
+
+def notices_of(model: nn.Module, scheme: Scheme, assignments: Sequence[Assignment]) -> list[str]:
+    """Return sentences on the layers that a scheme does not fit and on the share of the model that none fills."""
+    notices = dict.fromkeys(item.notice for item in assignments if item.notice)
+    filled = {item.parameter for item in assignments} | {*branch_scales([item.layer for item in assignments])}
+    whole = scheme.procedure is not None and scheme.procedure.whole
+    coverage = "" if whole else coverage_notice(model, filled)
+    return [*notices, *([coverage] if coverage else [])]
 
 
 def fill_scheme(model: nn.Module, scheme: Scheme, assignments: list[Assignment], seed: int, sample: Sample) -> Passes:
@@ -79,29 +102,29 @@ def _adjust(
     model: nn.Module, procedure: Procedure, assignments: list[Assignment], keyed: torch.Generator, sample: Sample
 ) -> Passes:
     """Run a procedure on a float32 CPU copy and copy back the parameters, so that nothing else can change."""
-    working = copy.deepcopy(model).cpu().float()
+    working = copied(unwrapped(model)).cpu().float()
     working.zero_grad(set_to_none=True)
     inputs = tuple(t.detach().cpu().float() if t.is_floating_point() else t.cpu() for t in sample.inputs)
     labels = sample.labels.cpu() if sample.labels is not None else None
     # By id: the name of a tied weight is that of the first layer, which depends on the order of listing.
-    tensors = dict(working.named_parameters(remove_duplicate=False))
+    tensors = parameters_of(working, aliases=True)
     own = {id(tensors[item.parameter]) for item in assignments if item.adjusted}
     layers = [
         replace(layer, bias=layer.bias if layer.bias is not None and id(tensors[layer.bias]) in own else None)
         for layer in weighted_layers(working, inputs or None)
-        if id(tensors[layer.weight]) in own
+        if layer.runs and id(tensors[layer.weight]) in own
     ]
-    with one_thread(), isolated(int(torch.randint(2**62, (), generator=keyed))):
+    with one_thread(), isolated(int(torch.randint(2**62, (), generator=keyed))), eager():
         passes = procedure.adjust(working, layers, Sample(inputs, labels), keyed)
     adjusted = {item.parameter for item in assignments if item.adjusted}
     if procedure.whole:
         assigned = {item.parameter for item in assignments if not item.adjusted}
-        adjusted = {name for name, parameter in model.named_parameters() if parameter.requires_grad} - assigned
+        adjusted = {name for name, parameter in parameters_of(model).items() if parameter.requires_grad} - assigned
     if procedure.scales:
         adjusted.update(branch_scales([item.layer for item in assignments]))
-    parameters = dict(model.named_parameters(remove_duplicate=False))
+    parameters = parameters_of(model, aliases=True)
     with torch.no_grad():
-        for name, value in working.named_parameters(remove_duplicate=False):
+        for name, value in parameters_of(working, aliases=True).items():
             if name in adjusted:
                 parameters[name].copy_(value)
     return passes
@@ -110,7 +133,7 @@ def _adjust(
 @torch.no_grad()
 def fill_model(model: nn.Module, assignments: list[Assignment], seed: int) -> None:
     """Fill the assigned tensors of a model in place."""
-    parameters = dict(model.named_parameters(remove_duplicate=False))
+    parameters = parameters_of(model, aliases=True)
     with one_thread():
         for item in assignments:
             parameter = parameters[item.parameter]

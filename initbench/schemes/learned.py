@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from initbench.errors import UsageError
 from initbench.networks.layers import Layer
+from initbench.networks.wrappers import parameters_of
 from initbench.schemes.procedures import Base, filling, layer_weights, prepared, require_tensor, warn
 from initbench.schemes.rule import SCHEMES, Passes, Procedure, Sample
 from initbench.schemes.scaling import Positive
@@ -158,9 +159,9 @@ class _GradInit:
 
     def __init__(self, model: nn.Module, names: Sequence[str], eta: float, gamma: float) -> None:
         self.model, self.eta, self.gamma = model, eta, gamma
-        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.parameters = {name: p for name, p in parameters_of(model).items() if p.requires_grad}
         first_name = {id(p): name for name, p in self.parameters.items()}  # of a tied tensor, which has several
-        aliases = dict(model.named_parameters(remove_duplicate=False))
+        aliases = parameters_of(model, aliases=True)
         self.names = [first_name[id(aliases[name])] for name in names]
         self.scales = torch.ones(len(self.names), requires_grad=True)
 

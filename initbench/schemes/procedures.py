@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from initbench.errors import InitbenchWarning, UsageError
 from initbench.networks.layers import Layer
+from initbench.networks.wrappers import modules_of
 from initbench.schemes.rule import SCHEMES, Preset, Procedure, Rule, Sample
 
 LEAST_SPREAD = 1e-6  # a spread below this share of the root mean square is rounding error
@@ -86,7 +87,7 @@ def weight_of(module: nn.Module) -> Tensor:
 
 def layer_weights(model: nn.Module, layers: Sequence[Layer]) -> list[Tensor]:
     """Return the weights of some layers of a model."""
-    modules = dict(model.named_modules())
+    modules = modules_of(model)
     return [weight_of(modules[layer.name]) for layer in layers]
 
 
@@ -99,7 +100,7 @@ def visit(
     A layer called several times (or with a tied weight) is changed only at its first call; one called with a single
     vector or image instead of a batch is not changed.
     """
-    modules = dict(model.named_modules())
+    modules = modules_of(model)
     met = set[str]()
 
     def watch(layer: Layer) -> torch.utils.hooks.RemovableHandle:
@@ -112,7 +113,7 @@ def visit(
             given = args[0] if args else next(iter(kwargs.values()))
             return change(Call(layer, module, given, lambda: module.forward(*args, **kwargs)), output)
 
-        return module.register_forward_hook(hook, with_kwargs=True)  # type: ignore[no-any-return] # torch's is untyped
+        return module.register_forward_hook(hook, with_kwargs=True)
 
     handles = [watch(layer) for layer in layers]
     try:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from initbench.errors import UsageError
 from initbench.networks.layers import Layer, branch_scales, weighted_layers
+from initbench.networks.wrappers import parameters_of
 from initbench.schemes.rule import NO_PASSES, SCHEMES, Law, Passes, Preset, Procedure, Rule, Sample
 from initbench.schemes.torch_init import kaiming_normal, zeros
 
@@ -69,7 +70,7 @@ def _fixup_weight(layer: Layer) -> Rule:
 
 
 def _close_branches(model: nn.Module, _layers: Sequence[Layer], _sample: Sample, _generator: torch.Generator) -> Passes:
-    parameters = dict(model.named_parameters(remove_duplicate=False))
+    parameters = parameters_of(model, aliases=True)
     # All layers, also those with another part in the scheme's text: parts apply to weights, not to scales.
     for name in branch_scales(weighted_layers(model)):
         nn.init.zeros_(parameters[name])

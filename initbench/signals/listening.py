@@ -15,6 +15,7 @@ from torch._C._functorch import peek_interpreter_stack
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
+from initbench.networks.wrappers import parameters_of
 from initbench.signals import measures, propagation
 from initbench.signals.carrying import ACTIVATIONS, LINEAR, MOVES, PROPAGATIONS, Call, carried
 from initbench.signals.propagation import ExpectedMoments, WeightMoments
@@ -92,7 +93,7 @@ class Listener(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.model = model
-        self.names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self.names = {id(parameter): name for name, parameter in parameters_of(model).items()}
         self.weights = weights
         self.images = images
         self.histograms = histograms

@@ -4,7 +4,6 @@ The model is copied first, so its weights, buffers, training mode, hooks and gra
 from a separate generator.
 """
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +16,8 @@ from initbench.core import usercode
 from initbench.core.generators import held, own_generators
 from initbench.core.randomness import generator, isolated
 from initbench.errors import UsageError
+from initbench.networks.copies import copied
+from initbench.networks.wrappers import eager, parameters_of, unwrapped
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 from initbench.schemes import Assignment
 from initbench.signals import measures, propagation, theory
@@ -52,13 +53,13 @@ def observe(
     Raises:
         UsageError: the model raises on the batch, or uses no parameter.
     """
-    with isolated(seed), held(seed, own_generators(model)):
+    with isolated(seed), held(seed, own_generators(model)), eager():
         return _observed(model, batch, Listener(_working(model, own=own), weights, batch.size, histograms=histograms))
 
 
 def _working(model: nn.Module, *, own: bool) -> nn.Module:
     """Return the model to measure: a copy, unless the model may be changed."""
-    working = (model if own else copy.deepcopy(model)).cpu().train()
+    working = (unwrapped(model) if own else copied(unwrapped(model))).cpu().train()
     working.zero_grad(set_to_none=True)
     return working
 
@@ -70,7 +71,7 @@ def _observed(model: nn.Module, batch: Batch, listener: Listener) -> StepZero:
     loss = _objective(outputs, batch, classes, listener)
     _backward(loss, model)
     _predict_backward(listener)
-    parameters = dict(working.named_parameters(remove_duplicate=False))
+    parameters = parameters_of(working, aliases=True)
     shut, asked = still_shut(working, listener.sites, batch.more, batch.size)
     measured = {id(known.expected) for known in listener.starts}
     rows = [
@@ -92,7 +93,7 @@ def _observed(model: nn.Module, batch: Batch, listener: Listener) -> StepZero:
 
 def _without_gradient(listener: Listener) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the parameters that neither the forward pass nor a gradient reached, and those without a gradient."""
-    parameters = {name: p for name, p in listener.model.named_parameters() if p.grad is None}
+    parameters = {name: p for name, p in parameters_of(listener.model).items() if p.grad is None}
     untouched = tuple(name for name in parameters if name not in listener.used)
     return untouched, tuple(name for name, p in parameters.items() if p.requires_grad and name in listener.used)
 
@@ -101,16 +102,19 @@ def weight_moments(model: nn.Module, assignments: Sequence[Assignment]) -> dict[
     """Return the moments of each tensor by name: from its rule if assigned, else from its values.
 
     Raises:
-        UsageError: the model is on the meta device and has no values.
+        UsageError: the model is on the meta device or lazy and has no values.
     """
     if any(parameter.is_meta for parameter in model.parameters()):
         raise UsageError(f"{type(model).__name__} is on the meta device and has no data: move the model first.")
+    lazy = next((name for name, p in parameters_of(model).items() if isinstance(p, nn.UninitializedParameter)), None)
+    if lazy is not None:
+        raise UsageError(f"The parameter '{lazy}' has no shape yet: run the model once on a batch first.")
     declared = {
         item.parameter: WeightMoments(item.rule.mean, item.rule.variance(item.layer) if item.rule.variance else UNKNOWN)
         for item in assignments
         if not item.adjusted
     }
-    others = {name: p for name, p in model.named_parameters() if name not in declared and p.is_floating_point()}
+    others = {name: p for name, p in parameters_of(model).items() if name not in declared and p.is_floating_point()}
     return declared | {name: as_drawn(parameter.detach().double()) for name, parameter in others.items()}
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from initbench.networks.wrappers import parameters_of
 from initbench.signals.listening import plain_name, tensors_of
 from initbench.signals.sites import Gate, GateOrder, Site
 
@@ -55,7 +56,7 @@ class _Gates(TorchFunctionMode):
     def __init__(self, model: nn.Module, axes: Mapping[Gate, int]) -> None:
         super().__init__()
         self.axes = axes
-        self.order = GateOrder({id(parameter): name for name, parameter in model.named_parameters()})
+        self.order = GateOrder({id(parameter): name for name, parameter in parameters_of(model).items()})
         self.open: dict[Gate, Tensor] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - torch's signature
@@ -105,7 +106,7 @@ class _Touched(TorchFunctionMode):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self.names = {id(parameter): name for name, parameter in parameters_of(model).items()}
         self.touched: set[str] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - torch's signature

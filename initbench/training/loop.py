@@ -13,11 +13,11 @@ from initbench.core.randomness import derive, isolated, one_thread
 from initbench.core.spec import parse
 from initbench.datasets import Dataset
 from initbench.datasets.batches import resident
-from initbench.networks.layers import weighted_layers
-from initbench.networks.models import MODELS, build_model
+from initbench.networks.copies import NotCopiedError
+from initbench.networks.models import MODELS, build_model, layers_in_order
 from initbench.records.recipe import Trial
 from initbench.records.record import DataFacts, Early, Final, Outcome, Record, StepZero, Timings
-from initbench.schemes import Assignment, Passes, Sample, Scheme, assign, fill_scheme, parse_scheme
+from initbench.schemes import Assignment, Passes, Sample, Scheme, fill_scheme, notices_of, parse_scheme, planned
 from initbench.training import cuda
 from initbench.training.engine import Engine, Trainer
 from initbench.training.environment import denormals, describe, reproducible
@@ -72,7 +72,11 @@ def _start(trial: Trial, dataset: Dataset) -> Start:
         model, assignments, passes = initialized(trial, dataset)
         seconds = time.perf_counter() - started
         batch = signals.batch_of(resident(dataset, "train", "cpu"))
-        step_zero = signals.observe(model, batch, signals.weight_moments(model, assignments), seed=trial.seed)
+        laws = signals.weight_moments(model, assignments)
+        try:
+            step_zero = signals.observe(model, batch, laws, seed=trial.seed)
+        except NotCopiedError:  # build another
+            step_zero = signals.observe(initialized(trial, dataset)[0], batch, laws, seed=trial.seed, own=True)
     return Start(trial, model.to(trial.device), assignments, passes, step_zero, seconds)
 
 
@@ -80,7 +84,7 @@ def initialized(trial: Trial, dataset: Dataset) -> tuple[nn.Module, list[Assignm
     """Build and initialize the trial's model on the CPU; the passes are the cost of initialization besides drawing."""
     model = build_model(trial.model, dataset.shape, dataset.classes, seed=trial.seed)
     scheme = parse_scheme(trial.scheme)
-    assignments = assign(scheme, weighted_layers(model))
+    assignments = planned(model, scheme, layers_in_order(trial.model, model, dataset.shape))
     passes = fill_scheme(model, scheme, assignments, trial.seed, sample_for(scheme, dataset, trial.seed))
     return model, assignments, passes
 
@@ -133,7 +137,7 @@ def _record(
         early=early,
         initialization_steps=(start.passes.forward + 2 * start.passes.backward) / (3 * start.trial.batch_size),
         environment=describe(start.trial.device, engine),
-        notices=tuple(dict.fromkeys(item.notice for item in start.assignments if item.notice)),
+        notices=tuple(notices_of(start.model, parse_scheme(start.trial.scheme), start.assignments)),
         timings=Timings(seconds_init=start.seconds, seconds_train=seconds),
     )
 

@@ -1,0 +1,91 @@
+"""Modules that wrap another and compute what it computes: names without them, and the module inside.
+
+`torch.compile`, data parallelism, checkpointing, sharding and weight averaging put a network under a prefix
+(`_orig_mod.`, `module.`, …). A tensor keeps the name that it has inside, so the wrapper changes no draw and no glob.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+# Children by names that only wrappers use.
+INSIDE = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module"))
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the module inside all wrappers, the model itself if there are none.
+
+    >>> unwrapped(nn.DataParallel(nn.Linear(3, 2)))
+    Linear(in_features=3, out_features=2, bias=True)
+    """
+    while (inside := _inside(model, outermost=True)) is not None:
+        model = inside
+    return model
+
+
+def modules_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules of a model by name like `named_modules`, without wrappers.
+
+    >>> list(modules_of(nn.Sequential(nn.DataParallel(nn.Sequential(nn.Linear(3, 2))))))
+    ['', '0', '0.0']
+    """
+    return dict(_modules(unwrapped(model), "", set()))
+
+
+def parameters_of(model: nn.Module, *, aliases: bool = False) -> dict[str, nn.Parameter]:
+    """Return the parameters of a model by name like `named_parameters`, without wrappers.
+
+    A tensor with several names has the first one, and with `aliases` all.
+    """
+    found: dict[str, nn.Parameter] = {}
+    seen = set[int]()
+    for prefix, module in _modules(unwrapped(model), "", None):
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            if aliases or id(parameter) not in seen:
+                found[f"{prefix}.{name}" if prefix else name] = parameter
+                seen.add(id(parameter))
+    return found
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Run what `torch.compile` has wrapped, inside a model too, as it is written: compiled code is not listened to."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and its import takes a second
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def _modules(module: nn.Module, prefix: str, seen: set[int] | None) -> Iterator[tuple[str, nn.Module]]:
+    while (inside := _inside(module)) is not None:
+        module = inside
+    if seen is not None:
+        if id(module) in seen:
+            return
+        seen.add(id(module))
+    yield prefix, module
+    for name, child in _children(module).items():
+        if child is not None:
+            yield from _modules(child, f"{prefix}.{name}" if prefix else name, seen)
+
+
+def _inside(module: nn.Module, *, outermost: bool = False) -> nn.Module | None:
+    """Return what a wrapper wraps; the `outermost` module also is one if it holds nothing but a `module`."""
+    children = _children(module)
+    hidden = next((child for name, child in children.items() if name in INSIDE), None)
+    if hidden is not None:
+        return hidden
+    by_torch = isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel)
+    averaged = type(module).__module__ == "torch.optim.swa_utils"
+    alone = outermost and children.keys() == {"module"} and not [*module.parameters(recurse=False)]
+    return children.get("module") if by_torch or averaged or alone else None
+
+
+def _children(module: nn.Module) -> dict[str, nn.Module | None]:
+    """Return the children of a module, one with two names twice, which `named_children` gives once."""
+    children: dict[str, nn.Module | None] = vars(module).get("_modules") or dict(module.named_children())
+    return children
