@@ -1,7 +1,10 @@
 """Data as people bring it: read as it is meant, or told in a sentence at the entrance."""
 
+import os
 import re
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +126,19 @@ def test_damaged_metadata_is_no_damage_to_an_image(tmp_path):
     assert told(tmp_path / "p")[1] == ""
 
 
+def test_sixteen_bits_a_colour_are_said_to_lose_their_lower_eight(tmp_path):
+    def save(pixels, path, _number):
+        def chunk(kind, content):
+            return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+        rows = b"".join(b"\0" + np.repeat(row, 3).astype(">u2").tobytes() for row in pixels)  # 0 to 255 of 65535
+        header = chunk(b"IHDR", struct.pack(">2I5B", 6, 6, 16, 2, 0, 0, 0))
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+    a_folder(tmp_path / "p", save)
+    assert told(tmp_path / "p")[1].startswith("48 images with 16 bits a colour: only the upper 8 are read.")
+
+
 # ---- folders as people lay them
 
 
@@ -151,6 +167,15 @@ def test_what_is_skipped_is_said_with_its_names_escaped(tmp_path):
     _, said = told(tmp_path / "p")
     assert "5 entries of its folders are skipped" in said
     assert "._00.png, Thumbs\\n.db, __MACOSX, extra, more" in said
+
+
+def test_a_name_that_is_not_utf8_is_kept_escaped(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    a_folder(folder)
+    for split in ("train", "test"):
+        (folder / split / "a").rename(folder / split / os.fsdecode(b"\xe9"))
+    dataset, said = told(folder)
+    assert (dataset.name, dataset.classes, said) == ("caf\\udce9", 2, "")
 
 
 def test_names_in_an_error_are_escaped(tmp_path):

@@ -31,9 +31,11 @@ def find(path: Path, alternatives: str) -> OwnData:
     try:
         if path.is_dir():
             listing = list_images(path)
-            return OwnData(path.resolve().name, _hash_images(listing), lambda: read_images(listing), listing.notices)
+            return OwnData(
+                _named(path.resolve().name), _hash_images(listing), lambda: read_images(listing), listing.notices
+            )
         if path.is_file() and path.suffix.lower() == ".npz":
-            return OwnData(path.stem, _hash(path), lambda: read_npz(path))
+            return OwnData(_named(path.stem), _hash(path), lambda: read_npz(path))
     except OSError as error:
         raise DataError(f"Cannot read {path} ({error.strerror}): fix its permissions or give another path.") from None
     fault = "is neither an .npz file nor a folder" if path.exists() else "does not exist"
@@ -41,6 +43,11 @@ def find(path: Path, alternatives: str) -> OwnData:
         f"The dataset {path} {fault}: give the path of an .npz file with {', '.join(KEYS)}, of a folder with "
         f"train/<class>/* and test/<class>/*, or one of {alternatives}."
     )
+
+
+def _named(name: str) -> str:
+    """Return a name as records can keep it: bytes that are not UTF-8, which Linux allows, are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _hash(path: Path) -> str:

@@ -18,6 +18,7 @@ Mask = NDArray[np.bool_]
 UNLIKE_SPREAD = 3.0
 UNLIKE_MEAN = 2.0
 NARROW = 64  # of the 256 values of a byte
+MOST_COMPARED = 2_000_000  # a few seconds and 300 MB: rows of a table can be many more
 LEAST_DUPLICATES = 0.01  # of validation: large collections hold a few identical images
 
 
@@ -103,6 +104,9 @@ def _unlike(split: str, train: _Extent, other: _Extent) -> Iterator[str]:
 
 def _known(arrays: Arrays, drawn: Mask, extents: dict[str, _Extent]) -> Iterator[str]:
     """Yield a sentence for each split with images that are also trained on; flat images are told of by `_flat`."""
+    if (most := max(len(arrays.train_images), *(len(images) for _, images, _ in arrays.held_out))) > MOST_COMPARED:
+        yield f"its {most} images were not searched for identical ones, being more than {MOST_COMPARED}."
+        return
     keys = np.array(_keys(arrays.train_images))
     shown = ~extents["training"].flat
     if drawn.any():

@@ -94,7 +94,9 @@ def _list_split(folder: Path, split: str, skipped: list[Path]) -> Iterator[Label
     classes = [path for path in entries if path.is_dir() and not _is_litter(path)]
     skipped += [path for path in entries if path not in classes]
     if not classes:
-        raise DataError(f"The folder {folder} has no folders with images: make one for each class.")
+        raise DataError(
+            f"The folder {folder} has no folders of classes{_found(folder)}: make one with images for each class."
+        )
     for path in classes:
         entries = _sorted(path)
         files = [

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from initbench.analysis.statistics.intervals import LEARNED_ALPHA, images_to_beat_guessing
 from initbench.analysis.statistics.paired import ALPHA, least_seeds
+from initbench.core.text import printable
 from initbench.core.words import counted
 from initbench.datasets import Dataset
 from initbench.records.recipe import Recipe
@@ -14,9 +15,10 @@ def undecidable(recipe: Recipe, prepared: Sequence[Dataset]) -> Iterator[str]:
     """Yield a sentence for each question of a recipe that no result could answer, with what would."""
     for dataset in prepared:
         yield from _learning(dataset)
+        name = printable(dataset.name)
         if recipe.target is not None and recipe.target <= dataset.guess:
             yield (
-                f"{dataset.name}: the target {recipe.target:g} is reached without learning: always answering the most "
+                f"{name}: the target {recipe.target:g} is reached without learning: always answering the most "
                 f"frequent class has a validation accuracy of {dataset.guess:.3f}. Give a higher --target."
             )
     if len(recipe.seeds) < (needed := least_seeds(len(recipe.claims))):
@@ -38,16 +40,16 @@ def too_few_seeds(recipe: Recipe) -> Iterator[str]:
 
 
 def _learning(dataset: Dataset) -> Iterator[str]:
-    needed, size = images_to_beat_guessing(dataset.guess), dataset.val_size
+    needed, size, name = images_to_beat_guessing(dataset.guess), dataset.val_size, printable(dataset.name)
     if needed is None:
         yield (
-            f"{dataset.name}: all {counted(size, 'validation image')} are of one class, so no scheme can be shown to "
+            f"{name}: all {counted(size, 'validation image')} are of one class, so no scheme can be shown to "
             f"learn: give more images of the other classes."
         )
     elif size < needed:
         total = math.ceil((dataset.train_size + size) * needed / size)
         yield (
-            f"{dataset.name}: {counted(size, 'validation image')} cannot show that a scheme learns: even a perfect "
+            f"{name}: {counted(size, 'validation image')} cannot show that a scheme learns: even a perfect "
             f"score has p = {dataset.guess**size:.2g} against always answering the most frequent class "
             f"({dataset.guess:.1%} of them), and p < {LEARNED_ALPHA:g} is needed. {needed} would do: about {total} "
             f"training images instead of {dataset.train_size + size}."

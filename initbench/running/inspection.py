@@ -22,6 +22,7 @@ from initbench import datasets
 from initbench.analysis.step_zero.inspection import AS_BUILT, Inspection, Observed
 from initbench.core.randomness import generator, one_thread
 from initbench.core.spec import is_reference
+from initbench.core.text import printable
 from initbench.datasets import Dataset
 from initbench.datasets.batches import resident
 from initbench.errors import ConfigurationError, InitbenchWarning, UsageError
@@ -171,7 +172,7 @@ def plan_inspection(
         seeds=seeds,
         batch=batch,
         source=source,
-        notices=tuple(f"{images.name}: {notice}" for notice in images.notices) if images else (),
+        notices=tuple(f"{printable(images.name)}: {notice}" for notice in images.notices) if images else (),
         axis=axis,
         places=dict(zip(named, places.values(), strict=True)) if axis else None,
         rebuild=partial(

@@ -14,6 +14,7 @@ from typing import Any
 from initbench import datasets
 from initbench.analysis.tuning import TunedRates, extended_grid, tune_rates
 from initbench.core import usercode
+from initbench.core.text import printable
 from initbench.datasets import Dataset
 from initbench.networks.models import MODELS
 from initbench.records.manifest import read_earlier
@@ -100,7 +101,7 @@ def plan_study(
 def _notices(recipe: Recipe, prepared: Sequence[Dataset]) -> Iterator[str]:
     """Yield what a user should know before anything is trained: of the data, the question, the layers."""
     for dataset in prepared:
-        yield from (f"{dataset.name}: {notice}" for notice in dataset.notices)
+        yield from (f"{printable(dataset.name)}: {notice}" for notice in dataset.notices)
     yield from undecidable(recipe, prepared)
     yield from model_notices(recipe, list(prepared))
 
