@@ -144,7 +144,11 @@ def test_a_model_that_deepcopy_refuses_is_measured_and_given_back():
         normed = nn.Sequential(nn.Flatten(), weight_norm(nn.Linear(64, 16)), nn.BatchNorm1d(16), nn.Linear(16, 10))
     locked = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Linear(16, 10))
     locked[1].lock = threading.Lock()
-    for model in (normed, locked):
+    closed = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Linear(16, 10))
+    closed[1].register_forward_hook(
+        lambda *_: closed[1].weight.sum() and None
+    )  # a copy of it would still refer to this one
+    for model in (normed, locked, closed):
         model.eval()
         before = {name: value.clone() for name, value in model.state_dict().items()}
         with warnings.catch_warnings():

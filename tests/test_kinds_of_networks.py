@@ -256,8 +256,8 @@ KINDS = {
     "series": (Series, (drawn(N, 8, T),)),
     "perceiver": (Perceiver, (IMAGE,)),
 }
-MEASURED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.BatchNorm2d,
-            nn.GRU, nn.LSTMCell, nn.MultiheadAttention)  # fmt: skip
+LAYERS = nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm, nn.BatchNorm2d
+MEASURED = (*LAYERS, nn.Embedding, nn.EmbeddingBag, nn.GRU, nn.LSTMCell, nn.MultiheadAttention)
 
 
 def flat(nest):

@@ -3,6 +3,8 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import getclosurevars
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ def copied(model: nn.Module) -> nn.Module:
         NotCopiedError: the model cannot be copied; the module that prevents it is named.
     """
     try:
+        _require_apart(model)
         return _copy(model)
     except Exception as error:
         name, culprit = next(_preventing(model), ("", model))
@@ -70,6 +73,17 @@ def _given_back(model: nn.Module) -> Iterator[None]:
             setattr(module, name, tensor)
 
 
+def _require_apart(model: nn.Module) -> None:
+    """Raise if a module keeps a function that holds part of the model: its copy would run the original's layers."""
+    own = {id(part) for part in (*model.modules(), *model.parameters())}
+    for module in model.modules():
+        for kept in vars(module).values():
+            for function in kept.values() if isinstance(kept, dict) else (kept,):  # hooks are kept in dictionaries
+                held = getclosurevars(function).nonlocals if isinstance(function, FunctionType) else {}
+                if not own.isdisjoint(map(id, held.values())):
+                    raise TypeError("a function that it keeps refers to the model itself")
+
+
 def _copy(model: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {}
     for module in model.modules():
@@ -83,6 +97,7 @@ def _preventing(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the innermost modules that cannot be copied."""
     for name, module in reversed(list(model.named_modules())):
         try:
+            _require_apart(module)
             _copy(module)
         except Exception:  # noqa: BLE001 - whatever prevents it
             yield name, module

@@ -5,11 +5,13 @@
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import CheckpointFunction
 
 # Children by names that only wrappers use.
 INSIDE = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module"))
@@ -52,12 +54,32 @@ def parameters_of(model: nn.Module, *, aliases: bool = False) -> dict[str, nn.Pa
 
 @contextmanager
 def eager() -> Iterator[None]:
-    """Run what `torch.compile` has wrapped, inside a model too, as it is written: compiled code is not listened to."""
-    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and its import takes a second
+    """Run a model as it is written: compiled code, and checkpoints that run without a graph, are not listened to."""
+    with _checkpoints_open():
+        if "torch._dynamo" not in sys.modules:  # nothing is compiled, and its import takes a second
+            yield
+            return
+        with torch.compiler.set_stance("force_eager"):
+            yield
+
+
+@contextmanager
+def _checkpoints_open() -> Iterator[None]:
+    """Run reentrant checkpoints as plain calls, but for those in which torch computes no gradient either."""
+    closed, replaced = getattr(CheckpointFunction, "apply"), vars(CheckpointFunction).get("apply")  # noqa: B009 - untyped
+
+    def opened(run: Callable[..., Any], preserve: bool, *args: Any) -> Any:  # noqa: ANN401 - as torch calls it
+        differentiable = any(isinstance(x, torch.Tensor) and x.requires_grad for x in args)
+        return run(*args) if differentiable or not torch.is_grad_enabled() else closed(run, preserve, *args)
+
+    setattr(CheckpointFunction, "apply", staticmethod(opened))  # noqa: B010 - torch declares it a method
+    try:
         yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
+    finally:
+        if replaced is None:  # it is inherited
+            del CheckpointFunction.apply
+        else:
+            setattr(CheckpointFunction, "apply", replaced)  # noqa: B010
 
 
 def _modules(module: nn.Module, prefix: str, seen: set[int] | None) -> Iterator[tuple[str, nn.Module]]:

@@ -182,7 +182,10 @@ def _predict_backward(listener: Listener) -> None:
     terms = [
         _started(known.expected, known.gradient.value)
         for known in listener.starts
-        if known.expected is not None and known.gradient is not None and known.gradient.value is not None
+        if known.expected is not None
+        and known.gradient is not None
+        and known.gradient.value is not None
+        and known.expected.kernel.requires_grad
     ]
     if terms:
         torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call] # Tensor.backward
