@@ -78,4 +78,5 @@ def comparison_of(manifest: Manifest, records: Mapping[str, Record], damaged: tu
         looks=manifest.looks,
         asked_rates=tuple(manifest.recipe["lr"].value),
         damaged=damaged,
+        notices=manifest.notices,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+from analysis_data import DATA, a_comparison, a_trial, finished
 from typer.testing import CliRunner
 
 from initbench.analysis.statistics.intervals import beats_guessing, images_to_beat_guessing
@@ -13,6 +14,7 @@ from initbench.analysis.statistics.paired import sign_flip
 from initbench.cli import app
 from initbench.datasets import Dataset
 from initbench.records.recipe import Claim, Recipe, default_target
+from initbench.report.document import document_of
 from initbench.running.foreseen import too_few_seeds, undecidable
 
 BALANCED = Dataset("d", "f", Path(), (1, 8, 8), 10, 900, 100, 100, (0.0,), (1.0,), 0.1)
@@ -75,3 +77,21 @@ def test_a_comparison_says_on_stderr_what_its_seeds_cannot_decide(tmp_path):
     assert "(--seeds 9)" in few.stderr
     assert not list(too_few_seeds(Recipe(seeds=tuple(range(9)))))
     assert not list(too_few_seeds(Recipe(schemes=("orthogonal",), seeds=(0,))))
+
+
+def test_a_perfect_score_on_too_few_images_is_never_called_not_learning():
+    data = DATA.model_copy(update={"classes": 2, "val_size": 120, "guess": 0.97})
+    sides = [("orthogonal", 0.999), ("torch_default", 0.97)]
+    records = [finished(a_trial(s, seed), val=1.0, test=t, data=data) for s, t in sides for seed in range(7)]
+    few = a_comparison(records, baseline="torch_default", notices=("d: few images.",))
+    [verdict] = few.verdicts.itertuples()
+    assert verdict.accuracy_verdict == "too few images"
+    document = document_of(few)
+    told = " ".join([*document.tables[0].lines, *(f.verdict + f.more for f in document.findings), *document.caveats])
+    assert "too few validation images to tell who learns (measured +2.9 points" in told
+    assert "d: few images." in told
+    assert "highest mean test accuracy: orthogonal" in told
+    assert not {"not learn", "No trial learned"} & {part for part in ("not learn", "No trial learned") if part in told}
+    assert document.tables[0].rows[0][1] == "–/7"
+    enough = DATA.model_copy(update={"classes": 2, "val_size": 300, "guess": 0.97})
+    assert not a_comparison([finished(a_trial(), data=enough)]).too_small

@@ -111,6 +111,12 @@ def learned_trials(records: Iterable[Record]) -> frozenset[str]:
     return frozenset(record.trial.id for record in records if _learned(record))
 
 
+def can_show_learning(record: Record) -> bool:
+    """Return whether a perfect score on the validation split would beat the constant guess by more than chance."""
+    size = record.data.val_size
+    return beats_guessing(size, size, record.data.guess)
+
+
 def table(rows: list[dict[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
     """Return rows as a frame of exactly these columns and types, even without rows."""
     return pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))

@@ -14,7 +14,14 @@ from initbench.analysis.statistics.intervals import Estimate
 from initbench.analysis.statistics.paired import Measure, Paired, compare_pairs, compare_shares
 from initbench.analysis.statistics.survival import SpeedComparison, Survival, compare_steps, estimate_survival
 from initbench.analysis.summary import in_order
-from initbench.analysis.verdicts import AccuracyComparison, Verdict, judge_accuracy, judge_speed, tests_learning
+from initbench.analysis.verdicts import (
+    AccuracyComparison,
+    Verdict,
+    judge_accuracy,
+    judge_speed,
+    tests_learning,
+    without_learning,
+)
 
 # One point of accuracy: the smallest difference that readers look for; seeds alone often cause more.
 INTERESTING_ACCURACY = 0.01
@@ -88,6 +95,11 @@ def judge(trials: pd.DataFrame, schemes: Sequence[str], baseline: str) -> tuple[
 def judge_all_pairs(trials: pd.DataFrame, schemes: Sequence[str]) -> tuple[Judgement, ...]:
     """Return one judgement per pair of schemes, the later against the earlier; Holm's family is all pairs."""
     return _judge(trials, [(later, earlier) for earlier, later in combinations(in_order(trials["scheme"], schemes), 2)])
+
+
+def judged_without_learning(judged: Sequence[Judgement]) -> tuple[Judgement, ...]:
+    """Return judgements on a validation split that is too small to show that anything learns."""
+    return tuple(replace(each, accuracy=without_learning(each.accuracy, each.accuracy_comparison)) for each in judged)
 
 
 def survival_of(trials: pd.DataFrame, scheme: str, budget: float) -> Survival:

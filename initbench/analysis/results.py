@@ -7,8 +7,16 @@ import pandas as pd
 
 from initbench.analysis.across import Across, across
 from initbench.analysis.claims import ClaimVerdict, judge_claims
-from initbench.analysis.frames import curves_frame, layers_frame, learned_trials, trials_frame
-from initbench.analysis.judgements import Judgement, budget_of, judge, judge_all_pairs, survival_of, verdicts_frame
+from initbench.analysis.frames import can_show_learning, curves_frame, layers_frame, learned_trials, trials_frame
+from initbench.analysis.judgements import (
+    Judgement,
+    budget_of,
+    judge,
+    judge_all_pairs,
+    judged_without_learning,
+    survival_of,
+    verdicts_frame,
+)
 from initbench.analysis.panels import Panel, panels_of, settings_of
 from initbench.analysis.stability import Stability, loss_instability, stability
 from initbench.analysis.statistics.survival import Survival
@@ -29,7 +37,7 @@ class Results:
     stored, `damaged` names those of their files that are damaged; `command` reproduces the comparison. `tuning` are the
     records from which each scheme's lr was chosen, of seeds that no scoring record has: no table but their own shows
     them. `asked_rates` is the grid before it was extended. `crossed` are the trials off the diagonal of init seeds ×
-    order seeds; `looks` the seeds of earlier runs under this name.
+    order seeds; `looks` the seeds of earlier runs under this name; `notices` what was said before training.
     """
 
     name: str
@@ -46,6 +54,7 @@ class Results:
     looks: tuple[tuple[int, ...], ...] = ()
     asked_rates: tuple[float, ...] = ()
     damaged: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -74,6 +83,11 @@ class Results:
         return learned_trials(self.records)
 
     @cached_property
+    def too_small(self) -> frozenset[str]:
+        """The datasets whose validation split is too small to show that a trial learned, whatever its score."""
+        return frozenset(record.trial.dataset for record in self.records if not can_show_learning(record))
+
+    @cached_property
     def summary(self) -> pd.DataFrame:
         """One row per setting and scheme (`summary.SUMMARY_COLUMNS`)."""
         return summarize(self.trials, self.learned, self.schemes)
@@ -96,7 +110,11 @@ class Results:
     @cached_property
     def judgements(self) -> dict[Panel, tuple[Judgement, ...]]:
         """Every scheme against the baseline, per panel; Holm's family is the schemes of a panel."""
-        return {panel: judge(panel.rows(self.marked), self.schemes, self.baseline) for panel in self.panels}
+        judged = {panel: judge(panel.rows(self.marked), self.schemes, self.baseline) for panel in self.panels}
+        return {
+            panel: judged_without_learning(each) if panel.dataset in self.too_small else each
+            for panel, each in judged.items()
+        }
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:

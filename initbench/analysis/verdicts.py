@@ -40,6 +40,7 @@ Kind = Literal[
     "does not reach",
     "no difference",
     "too few seeds",
+    "too few images",
     "nothing to compare",
 ]
 
@@ -129,6 +130,14 @@ def judge_speed(comparisons: Sequence[SpeedComparison]) -> tuple[Verdict, ...]:
     steps = [each.restricted for each in comparisons]
     tests = _family([pairs.p for pairs in steps], [each.reached for each in comparisons], [pairs.n for pairs in steps])
     return tuple(map(_speed, comparisons, tests))
+
+
+def without_learning(verdict: Verdict, accuracy: AccuracyComparison) -> Verdict:
+    """Return a verdict where no score on the validation split is significant: that none learns is no finding there."""
+    if verdict.kind in {"nothing to compare", "too few seeds", "better", "worse", "no difference"}:
+        return verdict
+    text = f"too few validation images to tell who learns ({measured_points(accuracy)})"
+    return Verdict("too few images", text, None, verdict.n, None)
 
 
 def measured_points(accuracy: AccuracyComparison) -> str:

@@ -24,6 +24,7 @@ _LEARNED = (
     "learned: finished, and significantly better on validation than always predicting the most frequent class (exact "
     "binomial test, p < 0.001)."
 )
+_TOO_SMALL = "Too few validation images to tell who learned: not even a perfect score would be significant."
 _STEPS = (
     "steps to target: Kaplan-Meier median (trials that reached it / trials that did not fail); a trial that did not "
     "reach it is censored at its budget of steps."
@@ -47,7 +48,13 @@ def introduction(comparison: Results) -> str:
 def caveats(comparison: Results) -> tuple[str, ...]:
     """Return what limits the tables: missing and failed trials, notices, mixed machines, a single lr."""
     records = comparison.records
-    lines = (*_missing(comparison), *_failures(records), *_notices(records), *_machines(records))
+    lines = (
+        *_missing(comparison),
+        *_failures(records),
+        *_said_before(comparison),
+        *_notices(records),
+        *_machines(records),
+    )
     return tuple(map(printable, (*lines, *_given_rates(comparison))))
 
 
@@ -124,6 +131,14 @@ def _failures(records: tuple[Record, ...]) -> Iterable[str]:
         yield f"{counted(len(failed), 'trial')} of {scheme} failed ({where}): {reason or 'no reason was recorded'}"
 
 
+def _said_before(comparison: Results) -> Iterable[str]:
+    """Yield what was said before training but of layers, which `_notices` tells with the schemes that it concerns."""
+    of_layers = {notice for record in comparison.records for notice in record.notices}
+    for notice in comparison.notices:
+        if not any(notice.endswith(f": {each}") for each in of_layers):
+            yield notice
+
+
 def _notices(records: tuple[Record, ...]) -> Iterable[str]:
     schemes: dict[str, dict[str, None]] = defaultdict(dict)
     for record in records:
@@ -171,7 +186,9 @@ def _finding(comparison: Results, panel: Panel) -> Finding:
     rows = panel.rows(comparison.summary)
     where = f"{panel}: " if len(comparison.panels) > 1 else ""
     verdict = overview(comparison.judgements[panel], comparison.baseline)
-    return Finding(printable(where + verdict), printable(" ".join([*_who_learned(rows), _highest(rows)])))
+    small = panel.dataset in comparison.too_small
+    learned = [_TOO_SMALL] if small else _who_learned(rows)
+    return Finding(printable(where + verdict), printable(" ".join([*learned, _highest(rows, small=small)])))
 
 
 def _who_learned(rows: pd.DataFrame) -> Iterable[str]:
@@ -185,11 +202,16 @@ def _who_learned(rows: pd.DataFrame) -> Iterable[str]:
         yield f"No trial learned with {listed(rows.loc[none, 'scheme'])}."
 
 
-def _highest(rows: pd.DataFrame) -> str:
-    """Name the highest mean among schemes that learned and lost no trial: means over survivors are not comparable."""
-    whole = rows[(rows["test_n"] == rows["n"]) & (rows["learned"] > 0) & rows["test_accuracy"].notna()]
+def _highest(rows: pd.DataFrame, *, small: bool) -> str:
+    """Name the highest mean among schemes that learned and lost no trial: means over survivors are not comparable.
+
+    Where the validation split is too `small` to tell who learned, those that lost no trial.
+    """
+    learned = (rows["learned"] > 0) | small
+    whole = rows[(rows["test_n"] == rows["n"]) & learned & rows["test_accuracy"].notna()]
     if whole.empty:
-        return "No scheme learned and finished all of its trials, so no highest test accuracy is named."
+        did = "finished" if small else "learned and finished"
+        return f"No scheme {did} all of its trials, so no highest test accuracy is named."
     top = whole[whole["test_accuracy"] == whole["test_accuracy"].max()]
     first = top.iloc[0]
     interval = f"95 % interval {first['test_accuracy_low']:.4f} to {first['test_accuracy_high']:.4f}"

@@ -57,7 +57,8 @@ def _display(comparison: Results, panel: Panel) -> PanelTable:
     failed = any(row["failed"] for row in rows)
     rates = panel.rule == "own lr"
     costly = any(row["initialization_steps"] > 0 for row in rows)
-    columns = [_cells(row, comparison.baseline, survivals[row["scheme"]], costly=costly) for row in rows]
+    small = panel.dataset in comparison.too_small
+    columns = [_cells(row, comparison.baseline, survivals[row["scheme"]], costly=costly, small=small) for row in rows]
     return PanelTable(
         setting=printable(str(panel)),
         headers=("scheme", *["lr"] * rates, *_headers(comparison, panel, costly=costly), *["failed"] * failed),
@@ -77,10 +78,10 @@ def _headers(comparison: Results, panel: Panel, *, costly: bool) -> tuple[str, .
     return "learned", "steps to target", *[WITH_INITIALIZATION] * costly, "test accuracy", loss, "diverged"
 
 
-def _cells(row: dict[Any, Any], baseline: str, survival: Survival, *, costly: bool) -> tuple[str, ...]:
+def _cells(row: dict[Any, Any], baseline: str, survival: Survival, *, costly: bool, small: bool) -> tuple[str, ...]:
     return (
         printable(row["scheme"]) + (" (baseline)" if row["scheme"] == baseline else ""),
-        f"{row['learned']}/{row['n']}",
+        f"{NOTHING if small else row['learned']}/{row['n']}",
         _steps_cell(row, survival),
         *[_whole_cost_cell(row)] * costly,
         _mean_of(row, "test_accuracy"),

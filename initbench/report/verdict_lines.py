@@ -20,6 +20,7 @@ _GROUPS: tuple[tuple[Kind, str], ...] = (
     ("does not learn", "not learning"),
     ("no difference", "no detectable difference"),
     ("too few seeds", "too few seeds"),
+    ("too few images", "too few images to tell who learns"),
     ("nothing to compare", "nothing to compare"),
 )
 
