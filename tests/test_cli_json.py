@@ -68,12 +68,14 @@ VERDICTS = rows(
     **estimates("restricted_mean reached_share expected_running_time"),
     **each("accuracy_bootstrap_low accuracy_bootstrap_high steps_bootstrap_low steps_bootstrap_high", MAYBE),
     **each("accuracy_p learned_p accuracy_p_holm speed_p speed_p_holm logrank_p first_p", MAYBE),
+    **each("accuracy_confidence steps_confidence", NUMBER),
     **each("accuracy_n accuracy_dropped speed_n speed_dropped reached watched", COUNT),
     **each("accuracy_seeds_needed speed_seeds_needed", MAYBE_COUNT),
 )
 CLAIMS = rows(
-    **each("claim metric better than text", TEXT),
+    **each("claim metric better than text rates", TEXT),
     status=ANY_STATUS,
+    confidence=NUMBER,
     **each("effect low high p", MAYBE),
     n=COUNT,
 )

@@ -17,7 +17,8 @@ from matplotlib.collections import LineCollection
 from typer.testing import CliRunner
 
 from initbench.analysis import frames
-from initbench.analysis.statistics.paired import FLIPS, bootstrap_t, drawn_signs, drawn_sums, studentized
+from initbench.analysis.statistics.flips import FLIPS, drawn_signs, drawn_sums
+from initbench.analysis.statistics.paired import bootstrap_t, studentized
 from initbench.cli import app
 from initbench.cli.console import gc_frozen
 from initbench.core.gc_pause import collector_paused

@@ -9,19 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from initbench.analysis.statistics.paired import (
+from initbench.analysis.statistics.families import adjust, least_seeds
+from initbench.analysis.statistics.flips import (
     EXACT_PAIRS,
+    ChoiceTest,
+    choice_test,
+    least_p,
+    sign_flip,
+    sign_flip_interval,
+)
+from initbench.analysis.statistics.paired import (
     bootstrap_t,
     clopper_pearson,
     compare_pairs,
     compare_shares,
-    holm,
-    least_p,
-    least_seeds,
+    exact_differences,
     paired_t_power,
     seeds_needed,
     share,
-    sign_flip,
     sign_test,
     studentized,
 )
@@ -41,10 +46,8 @@ def test_the_difference_and_its_p_are_those_of_scipy(n):
     rng = np.random.default_rng(n)
     scheme, baseline = rng.normal(0.3, size=n), rng.normal(size=n)
     found = pairs(scheme, baseline)
-    student = stats.ttest_rel(scheme, baseline).confidence_interval(0.95)
     exact = stats.permutation_test((scheme - baseline,), np.mean, permutation_type="samples", n_resamples=np.inf)
-    assert (found.difference.low, found.difference.high) == pytest.approx((student.low, student.high))
-    assert found.difference.mean == pytest.approx((scheme - baseline).mean())
+    assert found.difference.value == pytest.approx((scheme - baseline).mean())
     assert found.p == pytest.approx(exact.pvalue, abs=1e-12)
     assert found.n == found.difference.n == n
 
@@ -74,15 +77,15 @@ def test_beyond_twenty_pairs_drawn_signs_agree_with_the_t_test_and_never_give_ze
 
 def test_no_pair_and_one_pair_say_what_they_can():
     none, one = pairs([], []), pairs([0.9], [0.8], dropped=4)
-    assert (none.n, none.difference.mean, none.p, none.p_least, none.improvement.value) == (0, None, None, None, None)
-    assert (one.difference.mean, one.difference.half) == (pytest.approx(0.1), None)
+    assert (none.n, none.difference.value, none.p, none.p_least, none.improvement.value) == (0, None, None, None, None)
+    assert (one.difference.value, one.difference.interval) == (pytest.approx(0.1), None)
     assert (one.p, one.p_least, one.dropped, one.deviation, one.seeds_needed) == (1, 1, 4, None, None)
     assert (one.bootstrap, one.correlation.value, one.improvement.value) == (None, None, 1)
 
 
-def test_two_pairs_have_the_interval_of_student_and_no_correlation():
+def test_two_pairs_have_extremes_but_neither_interval_nor_correlation():
     two = pairs([1.0, 2.0], [0.0, 0.0])
-    assert two.difference.half == pytest.approx(12.7062 / 2, rel=1e-5)
+    assert (two.difference.interval, two.extremes) == (None, (1, 2))
     assert (two.p, two.p_least, two.correlation.value, two.correlation.n) == (0.5, 0.5, None, 2)
 
 
@@ -91,7 +94,8 @@ def test_identical_differences_are_called_so_although_rounding_tells_them_apart(
     assert len(set(np.subtract(scheme, baseline))) > 1
     found = pairs(scheme, baseline)
     assert found.identical
-    assert (found.difference.mean, found.difference.half) == (pytest.approx(0.05, abs=1e-12), 0)
+    ends = found.difference.interval
+    assert (found.difference.value, ends.high - ends.low) == (pytest.approx(0.05, abs=1e-12), 0)
     assert (found.bootstrap, found.deviation, found.seeds_needed) == (None, 0, None)
     assert found.p == 2 / 2**6
     assert found.correlation.value == pytest.approx(1)
@@ -99,7 +103,8 @@ def test_identical_differences_are_called_so_although_rounding_tells_them_apart(
 
 def test_identical_values_differ_by_nothing():
     found = pairs([0.5] * 10, [0.5] * 10)
-    assert (found.difference.mean, found.difference.half, found.p, found.identical) == (0, 0, 1, True)
+    assert (found.difference.value, found.p, found.identical) == (0, 1, True)
+    assert (found.difference.interval.low, found.difference.interval.high) == (0, 0)
     assert (found.improvement.value, found.improvement.interval.low, found.improvement.interval.high) == (0.5, 0, 1)
     assert found.correlation.value is None
 
@@ -192,6 +197,11 @@ def test_bootstrap_t_refuses_where_resamples_of_one_value_reach_an_end():
     assert studentized(flat, 1.0).tolist() == [np.inf, -np.inf, 0, 0]
 
 
+def holm(p):
+    """Adjust tests of values alone, which is Holm's method as published."""
+    return tuple(each.values_p for each in adjust([ChoiceTest(None, value) for value in p]))
+
+
 def test_holm_is_the_published_example_and_leaves_untested_ones_out():
     # Step by step: 4 x .005, 3 x .01, then 2 x .03 over 1 x .04.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
@@ -204,6 +214,9 @@ def test_holm_is_the_published_example_and_leaves_untested_ones_out():
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
 def test_holm_is_monotone_and_between_raw_and_bonferroni(p):
     adjusted = holm(p)
+    # The level of a test is what its raw p is held against.
+    for raw, each in zip(p, adjust([ChoiceTest(None, value) for value in p]), strict=True):
+        assert (raw <= each.values_level) == each.values_differ
     assert all(raw <= new <= min(1, len(p) * raw) for raw, new in zip(p, adjusted, strict=True))
     assert [adjusted[i] for i in np.argsort(p)] == sorted(adjusted)
 
@@ -233,3 +246,70 @@ def test_power_of_the_paired_t_test_is_the_simulated_one():
     rng = np.random.default_rng(0)
     found = (stats.ttest_1samp(rng.normal(0.8, size=(20_000, 10)), 0, axis=1).pvalue < 0.05).mean()
     assert paired_t_power(10, 0.8) == pytest.approx(found, abs=0.01)
+
+
+WHOLE = st.lists(st.tuples(st.integers(-9, 9), st.integers(-1, 1)), min_size=6, max_size=10)
+
+
+def by_hand(differences, shift):
+    """The p of the sign-flip test of a shift, over every sign vector, in whole numbers."""
+    moved = [d - shift for d in differences]
+    sums = [abs(sum(s * d for s, d in zip(signs, moved, strict=True)))
+            for signs in itertools.product((-1, 1), repeat=len(moved))]  # fmt: skip
+    return sum(total >= abs(sum(moved)) - 1e-9 for total in sums) / len(sums)
+
+
+@given(st.lists(st.integers(-9, 9), min_size=6, max_size=9), st.sampled_from([0.05, 0.025, 0.05 / 3]))
+def test_an_interval_holds_the_shifts_that_the_test_does_not_reject(differences, alpha):
+    ends = sign_flip_interval(np.array(differences, dtype=float), alpha)
+    if ends is None:
+        assert least_p(len(differences)) > alpha
+        return
+    for end, outwards in zip(ends, (-1, 1), strict=True):
+        assert by_hand(differences, end + outwards * 1e-6) <= alpha < by_hand(differences, end)
+
+
+@pytest.mark.parametrize("n", [8, 20, 21, 60])
+def test_an_interval_excludes_zero_exactly_where_the_test_rejects(n):
+    rng = np.random.default_rng(n)
+    for effect in np.linspace(0, 4 / np.sqrt(n), 5):
+        differences = exact_differences(rng.normal(effect, size=n), np.zeros(n))
+        for alpha in (0.05, 0.01):
+            low, high = sign_flip_interval(differences, alpha) or (-1, 1)
+            assert (low > 0 or high < 0) == (sign_flip(differences) <= alpha)
+
+
+@given(WHOLE)
+def test_the_choice_between_two_tests_is_counted_over_every_swap(pairs_of_two):
+    values, shares = np.array(pairs_of_two, dtype=float).T
+    found = choice_test(shares, values)
+    raw = (sign_flip(shares), sign_flip(values))
+    if found.shares_p is None or found.values_p is None:
+        able = [np.count_nonzero(each) >= 6 for each in (shares, values)]
+        assert not all(able)
+        assert (found.shares_p if able[0] else found.values_p) in raw
+        return
+    assert (found.shares_p, found.values_p) == pytest.approx(raw)
+    swaps = [np.array(signs) for signs in itertools.product((-1, 1), repeat=len(values))]
+    every = np.array([[sign_flip(shares * swap), sign_flip(values * swap)] for swap in swaps[::2][:128]]).min(axis=1)
+    if len(swaps[::2]) <= 128:  # up to 8 pairs, half of the swaps are all there are but for mirroring
+        for p in raw:
+            assert found.chosen[p] == pytest.approx((every <= p + 1e-9).mean())
+        critical = found.critical(0.05)
+        assert (every <= critical + 1e-9).mean() <= 0.05
+        assert [(p <= critical) for p in raw] == [found.chosen[p] <= 0.05 for p in raw]
+
+
+def test_a_choice_costs_nothing_where_all_pairs_agree_and_something_where_they_do_not():
+    agreed = choice_test(np.ones(6), np.arange(1.0, 7))
+    assert (agreed.shares_p, agreed.values_p, agreed.chosen[2 / 2**6]) == (2 / 2**6,) * 3
+    apart = choice_test(np.array([1.0] * 9 + [-1]), np.array([3.0, -2, 1, -3, 2, -1, 3, -2, 1, -1]))
+    assert apart.shares_p < apart.chosen[apart.shares_p] <= 2 * apart.shares_p
+
+
+def test_a_scheme_that_is_open_in_one_of_its_tests_stays_in_the_family():
+    # Shares of the first settled at .01 over two, its values open: the second is held against .05 over two still.
+    first = ChoiceTest(0.01, 0.9, {0.01: 0.01, 0.9: 0.95}, np.array([0.01]), 64)
+    found = adjust([first, ChoiceTest(None, 0.03)])
+    assert (found[0].shares_p, found[1].values_p, found[1].values_differ) == (0.02, 0.06, False)
+    assert found[1].values_level == found[0].values_level == 0.025

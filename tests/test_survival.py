@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from initbench.analysis.statistics.flips import sign_flip_interval
 from initbench.analysis.statistics.paired import clopper_pearson
 from initbench.analysis.statistics.survival import compare_steps, estimate_survival, expected_running_time, logrank
 
@@ -142,19 +143,25 @@ def test_who_is_first_is_decided_by_arrivals_only(arrivals, random):
 def test_arriving_with_the_last_step_is_before_never():
     found = raced([BUDGET] * 6, [None] * 6)
     assert (found.first, found.second, found.first_p) == (6, 0, 2 / 2**6)
-    assert (found.restricted.p, found.reached.p, found.restricted.difference.mean) == (1, 2 / 2**6, 0)
+    assert (found.restricted.p, found.reached.p, found.restricted.difference.value) == (1, 2 / 2**6, 0)
 
 
 def test_the_factor_is_the_geometric_mean_and_needs_all_to_arrive():
     scheme, baseline = [10, 20, 40, 10], [20, 40, 80, 30]
     ratios = np.log(np.divide(baseline, scheme))
-    found = raced(scheme, baseline).factor
-    low, high = stats.t.interval(0.95, 3, loc=ratios.mean(), scale=stats.sem(ratios))
+    found = raced(scheme * 2, baseline * 2).factor
+    low, high = sign_flip_interval(np.tile(ratios, 2), 0.05)
     assert found.value == pytest.approx(stats.gmean(np.divide(baseline, scheme)))
     assert (found.interval.low, found.interval.high) == pytest.approx((np.exp(low), np.exp(high)))
     assert raced([*scheme, None], [*baseline, 50]).factor.value is None
     assert raced([0, 10], [20, 30]).factor.value is None
     assert (raced([10], [20]).factor.value, raced([10], [20]).factor.interval) == (pytest.approx(2), None)
+
+
+def test_two_sides_that_never_arrive_have_no_difference_in_steps():
+    found = raced([None] * 8, [None] * 8).restricted
+    assert (found.difference.value, found.difference.interval, found.bootstrap) == (None, None, None)
+    assert (found.n, found.p) == (8, 1)
 
 
 def test_logrank_is_that_of_scipy_and_none_where_nothing_varies():

@@ -14,7 +14,9 @@ from test_analysis_folder import Page, contents
 
 from initbench.analysis.judgements import VERDICT_COLUMNS
 from initbench.analysis.statistics.aggregate import interquartile_mean, probability_of_improvement
-from initbench.analysis.statistics.paired import compare_pairs, holm
+from initbench.analysis.statistics.families import adjust
+from initbench.analysis.statistics.flips import ChoiceTest
+from initbench.analysis.statistics.paired import compare_pairs
 from initbench.analysis.statistics.survival import compare_steps, estimate_survival
 from initbench.analysis.tuning import tune_rates
 from initbench.cli.present import show_comparison, summary_document
@@ -33,10 +35,11 @@ LONG = "conv=kaiming_uniform(nonlinearity='relu', mode='fan_out'); linear=xavier
 COLUMNS = (
     "dataset, model, optimizer, panel, lr, scheme, baseline, baseline_lr, "
     "accuracy_verdict, accuracy_text, accuracy_difference, accuracy_difference_low, accuracy_difference_high, "
-    "accuracy_bootstrap_low, accuracy_bootstrap_high, accuracy_p, learned_p, accuracy_tested, accuracy_p_holm, "
+    "accuracy_confidence, accuracy_bootstrap_low, accuracy_bootstrap_high, accuracy_p, learned_p, "
+    "accuracy_tested, accuracy_p_holm, "
     "accuracy_n, accuracy_dropped, improvement, improvement_low, improvement_high, "
     "correlation, correlation_low, correlation_high, accuracy_seeds_needed, "
-    "speed_verdict, speed_text, steps_difference, steps_difference_low, steps_difference_high, "
+    "speed_verdict, speed_text, steps_difference, steps_difference_low, steps_difference_high, steps_confidence, "
     "steps_bootstrap_low, steps_bootstrap_high, speed_factor, speed_factor_low, speed_factor_high, "
     "speed_p, speed_p_holm, logrank_p, first_p, speed_n, speed_dropped, speed_seeds_needed, "
     "budget, median_steps, median_steps_low, median_steps_high, "
@@ -44,6 +47,10 @@ COLUMNS = (
     "reached_share, reached_share_low, reached_share_high, "
     "expected_running_time, expected_running_time_low, expected_running_time_high"
 )
+
+
+def holm(p):
+    return tuple(each.values_p for each in adjust([ChoiceTest(None, value) for value in p]))
 
 
 def trials_of(scheme, tests, *, seeds=None, arrives=6, **fields):
@@ -92,11 +99,13 @@ def test_shown_numbers_are_those_of_the_statistics_called_by_hand():
         column(comparison, "good", "test_accuracy"),
         column(comparison, BASE, "test_accuracy"),
         smallest_interesting=0.01,
+        alpha=0.05 / 2,
     )
-    assert row["accuracy_difference"] == by_hand.difference.mean
+    assert row["accuracy_confidence"] == 1 - 0.05 / 2
+    assert row["accuracy_difference"] == by_hand.difference.value
     assert (row["accuracy_difference_low"], row["accuracy_difference_high"]) == (
-        by_hand.difference.low,
-        by_hand.difference.high,
+        by_hand.difference.interval.low,
+        by_hand.difference.interval.high,
     )
     assert row["accuracy_bootstrap_low"] == by_hand.bootstrap.low
     assert (row["accuracy_p"], row["improvement"], row["correlation"]) == (
@@ -109,7 +118,7 @@ def test_shown_numbers_are_those_of_the_statistics_called_by_hand():
     speed = compare_steps(steps["good"], everyone, steps[BASE], everyone, budget=200, smallest_interesting=20)
     alone = estimate_survival(steps["good"], everyone, budget=200)
     assert (row["steps_difference"], row["speed_p"], row["logrank_p"], row["first_p"]) == (
-        speed.restricted.difference.mean,
+        speed.restricted.difference.value,
         speed.restricted.p,
         speed.logrank_p,
         speed.first_p,

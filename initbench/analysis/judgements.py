@@ -8,20 +8,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from initbench.analysis.comparing import (
+    AccuracyComparison,
+    Sides,
+    StepsComparison,
+    compare_accuracies,
+    compare_speeds,
+)
 from initbench.analysis.frames import table
 from initbench.analysis.panels import Panel
+from initbench.analysis.statistics.families import Adjusted
 from initbench.analysis.statistics.intervals import Estimate
-from initbench.analysis.statistics.paired import Measure, Paired, compare_pairs, compare_shares
-from initbench.analysis.statistics.survival import SpeedComparison, Survival, compare_steps, estimate_survival
+from initbench.analysis.statistics.paired import Measure, Paired
+from initbench.analysis.statistics.survival import SpeedComparison, Survival, estimate_survival
 from initbench.analysis.summary import in_order
-from initbench.analysis.verdicts import (
-    AccuracyComparison,
-    Verdict,
-    judge_accuracy,
-    judge_speed,
-    tests_learning,
-    without_learning,
-)
+from initbench.analysis.verdicts import Verdict, accuracy_decision, judge_accuracy, judge_speed, without_learning
 
 # One point of accuracy: the smallest difference that readers look for; seeds alone often cause more.
 INTERESTING_ACCURACY = 0.01
@@ -41,7 +42,7 @@ VERDICT_COLUMNS = {
     "baseline_lr": "float64",
     "accuracy_verdict": "str",
     "accuracy_text": "str",
-    **dict.fromkeys(_ends("accuracy_difference"), "float64"),
+    **dict.fromkeys((*_ends("accuracy_difference"), "accuracy_confidence"), "float64"),
     **dict.fromkeys(("accuracy_bootstrap_low", "accuracy_bootstrap_high"), "float64"),
     **dict.fromkeys(("accuracy_p", "learned_p"), "float64"),
     "accuracy_tested": "str",
@@ -51,7 +52,7 @@ VERDICT_COLUMNS = {
     "accuracy_seeds_needed": "Int64",
     "speed_verdict": "str",
     "speed_text": "str",
-    **dict.fromkeys(_ends("steps_difference"), "float64"),
+    **dict.fromkeys((*_ends("steps_difference"), "steps_confidence"), "float64"),
     **dict.fromkeys(("steps_bootstrap_low", "steps_bootstrap_high"), "float64"),
     **dict.fromkeys(_ends("speed_factor"), "float64"),
     **dict.fromkeys(("speed_p", "speed_p_holm", "logrank_p", "first_p"), "float64"),
@@ -79,9 +80,18 @@ class Judgement:
     accuracy: Verdict
     speed: Verdict
     accuracy_comparison: AccuracyComparison
-    speed_comparison: SpeedComparison
+    steps_comparison: StepsComparison
     survival: Survival
     absent: bool
+
+    @property
+    def speed_comparison(self) -> SpeedComparison:
+        """The steps to the target against the baseline's."""
+        return self.steps_comparison.speed
+
+    def tests(self, metric: str) -> Adjusted:
+        """Return the adjusted tests in `test_accuracy` or `steps_to_target`."""
+        return (self.accuracy_comparison if metric == "test_accuracy" else self.steps_comparison).tests
 
 
 def judge(trials: pd.DataFrame, schemes: Sequence[str], baseline: str) -> tuple[Judgement, ...]:
@@ -127,8 +137,10 @@ def _judge(trials: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> tuple[Judg
     }
     empty = trials.iloc[:0].set_index("seed")
     sides = [(by_scheme.get(left, empty), by_scheme.get(right, empty)) for left, right in pairs]
-    accuracies = [_accuracy(*_shared(*both)) for both in sides]
-    speeds = [_speed(*_shared(*both), budget) for both in sides]
+    shared = [_shared(*both) for both in sides]
+    accuracies = compare_accuracies([_accuracy_sides(*each) for each in shared], INTERESTING_ACCURACY)
+    interesting = max(INTERESTING_STEPS * budget, 1.0)
+    speeds = compare_speeds([_step_sides(*each, budget) for each in shared], budget, interesting)
     verdicts = zip(judge_accuracy(accuracies), judge_speed(speeds), strict=True)
     return tuple(
         Judgement(
@@ -137,11 +149,11 @@ def _judge(trials: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> tuple[Judg
             accuracy=_explained(accuracy, baseline, both),
             speed=_explained(speed, baseline, both),
             accuracy_comparison=accuracy_comparison,
-            speed_comparison=speed_comparison,
+            steps_comparison=steps_comparison,
             survival=survival_of(trials, scheme, budget),
             absent=both[1].empty,
         )
-        for (scheme, baseline), both, (accuracy, speed), accuracy_comparison, speed_comparison in zip(
+        for (scheme, baseline), both, (accuracy, speed), accuracy_comparison, steps_comparison in zip(
             pairs, sides, verdicts, accuracies, speeds, strict=True
         )
     )
@@ -158,27 +170,15 @@ def _shared(scheme: pd.DataFrame, baseline: pd.DataFrame) -> tuple[pd.DataFrame,
     return scheme[ran], baseline[ran], int((~ran).sum())
 
 
-def _accuracy(scheme: pd.DataFrame, baseline: pd.DataFrame, failed: int) -> AccuracyComparison:
-    values, others = (side["test_accuracy"].to_numpy(dtype=np.float64) for side in (scheme, baseline))
-    both = np.isfinite(values) & np.isfinite(others)
-    pairs = compare_pairs(
-        values[both],
-        others[both],
-        smallest_interesting=INTERESTING_ACCURACY,
-        dropped=failed + int((~both).sum()),
-    )
-    learned = compare_shares(scheme["learned"].to_numpy(dtype=bool), baseline["learned"].to_numpy(dtype=bool))
-    return AccuracyComparison(pairs, learned)
+def _accuracy_sides(scheme: pd.DataFrame, baseline: pd.DataFrame, failed: int) -> Sides:
+    values = [side["test_accuracy"].to_numpy(dtype=np.float64) for side in (scheme, baseline)]
+    learned = [side["learned"].to_numpy(dtype=bool) for side in (scheme, baseline)]
+    return Sides(values[0], values[1], learned[0], learned[1], failed)
 
 
-def _speed(scheme: pd.DataFrame, baseline: pd.DataFrame, failed: int, budget: float) -> SpeedComparison:
-    return compare_steps(
-        *_steps(scheme),
-        *_steps(baseline),
-        budget=budget,
-        smallest_interesting=max(INTERESTING_STEPS * budget, 1.0),
-        dropped=failed,
-    )
+def _step_sides(scheme: pd.DataFrame, baseline: pd.DataFrame, failed: int, budget: float) -> Sides:
+    (steps, reached), (others, also) = _steps(scheme), _steps(baseline)
+    return Sides(np.where(reached, steps, budget), np.where(also, others, budget), reached, also, failed)
 
 
 def _steps(trials: pd.DataFrame) -> tuple[Any, Any]:
@@ -218,11 +218,12 @@ def _accuracy_cells(judgement: Judgement) -> dict[str, Any]:
     return {
         "accuracy_verdict": judgement.accuracy.kind,
         "accuracy_text": judgement.accuracy.text,
-        **_estimate("accuracy_difference", pairs.difference),
+        **_measure("accuracy_difference", pairs.difference),
+        "accuracy_confidence": 1 - pairs.alpha,
         **_bootstrap("accuracy", pairs),
         "accuracy_p": pairs.p,
         "learned_p": learned.p,
-        "accuracy_tested": "learned" if tests_learning(judgement.accuracy_comparison) else "accuracy",
+        "accuracy_tested": _tested(judgement.accuracy_comparison),
         "accuracy_p_holm": judgement.accuracy.p,
         "accuracy_n": pairs.n,
         "accuracy_dropped": pairs.dropped,
@@ -232,12 +233,19 @@ def _accuracy_cells(judgement: Judgement) -> dict[str, Any]:
     }
 
 
+def _tested(accuracy: AccuracyComparison) -> str:
+    """Return the test that the verdict follows: of who learned where that decides, or where no other is possible."""
+    decided = accuracy_decision(accuracy).outcome == "shares"
+    return "learned" if decided or accuracy.tests.values_p is None else "accuracy"
+
+
 def _speed_cells(judgement: Judgement) -> dict[str, Any]:
     speed = judgement.speed_comparison
     return {
         "speed_verdict": judgement.speed.kind,
         "speed_text": judgement.speed.text,
-        **_estimate("steps_difference", speed.restricted.difference),
+        **_measure("steps_difference", speed.restricted.difference),
+        "steps_confidence": 1 - speed.restricted.alpha,
         **_bootstrap("steps", speed.restricted),
         **_measure("speed_factor", speed.factor),
         "speed_p": speed.restricted.p,

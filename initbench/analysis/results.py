@@ -19,6 +19,7 @@ from initbench.analysis.judgements import (
 )
 from initbench.analysis.panels import Panel, panels_of, settings_of
 from initbench.analysis.stability import Stability, loss_instability, stability
+from initbench.analysis.statistics.families import Adjusted
 from initbench.analysis.statistics.survival import Survival
 from initbench.analysis.step_zero.agreement import withhold
 from initbench.analysis.step_zero.checks import Check, diagnose
@@ -157,10 +158,10 @@ class Results:
         early = {record.trial.id: loss_instability(record).value for record in self.records}
         trials = self.marked.assign(instability=self.trials["trial"].map(early).astype("float64"))
         if not self.tuned_rates:
-            return judge_claims(self.claims, trials)
+            return judge_claims(self.claims, trials, decided=self._decided)
         own = [panel.rows(trials).index for panel in self.panels if panel.rule == "own lr"]
         kept = trials.loc[[row for index in own for row in index]]
-        return judge_claims(self.claims, kept, pair_on=SETTING[:3])
+        return judge_claims(self.claims, kept, pair_on=SETTING[:3], decided=self._decided)
 
     def all_pairs(self) -> pd.DataFrame:
         """Return every scheme against every other (`judgements.VERDICT_COLUMNS`), Holm's family being a panel's pairs.
@@ -177,6 +178,21 @@ class Results:
     def target_of(self, record: Record) -> float:
         """Return the target of a record: the requested one, or the default for its classes and their shares."""
         return default_target(record.data.classes, record.data.guess) if self.target is None else self.target
+
+    def _decided(self, claim: Claim, trials: pd.DataFrame) -> Adjusted | None:
+        """Return the tests of a claim that a table decides: of a scheme against the baseline, on the same trials."""
+        others = {claim.better, claim.than} - {self.baseline}
+        if len(others) != 1 or claim.metric not in {"test_accuracy", "steps_to_target"}:
+            return None
+        (other,) = others
+        of_claim = trials[trials["scheme"].isin([other, self.baseline])]
+        for panel, judged in self.judgements.items():
+            rows = panel.rows(self.trials)
+            same = set(rows.loc[rows["scheme"].isin([other, self.baseline]), "trial"]) == set(of_claim["trial"])
+            if same and panel.rule != "common lr":
+                tests = [each for each in judged if each.scheme == other]
+                return tests[0].tests(claim.metric) if tests else None
+        return None
 
     def _survivals(self, trials: pd.DataFrame) -> dict[str, Survival]:
         schemes = in_order(trials["scheme"], self.schemes)

@@ -1,32 +1,20 @@
 """Verdicts: per scheme, a kind and a sentence on how it compares with the baseline, and how sure that is.
 
-The kind is decided in this order:
-
-1. *nothing to compare*: the scheme shares no seed with the baseline.
-2. *does not learn* (*does not reach*): fewer than half of the scheme's trials did, a count, not a test.
-3. *too few seeds*: the exact test cannot reach .05 after Holm, whatever the values.
-4. Holm-adjusted p <= .05: *learns* (*reaches*) where fewer than half of the baseline's trials do and the exact test of
-   the shares, adjusted by itself, says so too; else *better* or *worse*, *faster* or *slower*.
-5. *no difference*: none was detected; given with the seeds that would detect the smallest interesting one.
-
-Each comparison has one p, so Holm's family is the schemes. The test does not depend on which side is better: it is of
-the accuracies of the pairs that finished or, where more pairs differ in who learned than finished, of who learned.
+What is decided, and in which order, is in `decisions`; here are the words. Who learns (reaches the target) is tested
+at any share: *learns where the baseline does not* where the interval of the scheme's share is above one half and that
+of the baseline's below, *does not learn* the other way round, else *learns more often* or *less often*. Accuracies
+(steps) decide *better* or *worse* (*faster* or *slower*). A comparison counts once in Holm's family of the schemes,
+whichever of its two tests decides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from initbench.analysis.statistics.paired import (
-    ALPHA,
-    Measure,
-    Paired,
-    Share,
-    Shares,
-    holm,
-    least_seeds,
-    seeds_needed,
-)
+from initbench.analysis.comparing import AccuracyComparison, StepsComparison
+from initbench.analysis.decisions import Decision, Outcome, decide
+from initbench.analysis.statistics.families import Adjusted, least_seeds
+from initbench.analysis.statistics.paired import Measure, Paired, Share, Shares, seeds_needed
 from initbench.analysis.statistics.survival import SpeedComparison
 
 Kind = Literal[
@@ -35,9 +23,16 @@ Kind = Literal[
     "faster",
     "slower",
     "learns",
+    "learns more often",
+    "learns less often",
     "does not learn",
+    "too few learn",
     "reaches",
+    "reaches more often",
+    "reaches less often",
     "does not reach",
+    "too few reach",
+    "undecided",
     "no difference",
     "too few seeds",
     "too few images",
@@ -46,21 +41,11 @@ Kind = Literal[
 
 
 @dataclass(frozen=True)
-class AccuracyComparison:
-    """A scheme's accuracies against the baseline's, as shares: `pairs` that finished on both sides, and who `learned`.
-
-    `learned` is over all pairs of seeds; a diverged trial did not learn.
-    """
-
-    pairs: Paired
-    learned: Shares
-
-
-@dataclass(frozen=True)
 class Verdict:
     """How one scheme compares with the baseline: `kind` for programs, `text` for people.
 
-    `p` is adjusted by Holm over the schemes compared, None where nothing was tested; `n` counts the pairs tested;
+    `ahead` is 1 where the scheme is found better, -1 where it is worse, else 0. `p` is that of the test that the words
+    follow, adjusted by Holm over the schemes compared, None where nothing was tested; `n` counts the pairs tested;
     `seeds_needed` would decide an open question, None where it is decided or cannot be planned.
     """
 
@@ -69,6 +54,7 @@ class Verdict:
     p: float | None
     n: int
     seeds_needed: int | None
+    ahead: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,46 +81,67 @@ class _Unit:
         return f"{number} {self.name}" + ("" if number == "1" else "s")
 
 
+@dataclass(frozen=True)
+class _Success:
+    """The words of who succeeds, of the values that are compared, and the kinds of verdict."""
+
+    does: str
+    do: str
+    values: str
+    only: Kind
+    never: Kind
+    more: Kind
+    less: Kind
+    few: Kind
+
+
 _POINTS = _Unit("point", scale=100, decimals=1)
 _STEPS = _Unit("step", scale=1, decimals=0)
-
-
-@dataclass(frozen=True)
-class _Test:
-    """The test of one comparison: its adjusted p, that of its shares, its pairs and the size of the family."""
-
-    p: float | None
-    shares_p: float | None
-    n: int
-    family: int
-
-    @property
-    def different(self) -> bool:
-        return self.p is not None and self.p <= ALPHA
-
-    @property
-    def shares_differ(self) -> bool:
-        return self.different and self.shares_p is not None and self.shares_p <= ALPHA
+_LEARN = _Success(
+    "learns",
+    "learn",
+    "accuracies",
+    only="learns",
+    never="does not learn",
+    more="learns more often",
+    less="learns less often",
+    few="too few learn",
+)
+_REACH = _Success(
+    "reaches the target",
+    "reach the target",
+    "steps",
+    only="reaches",
+    never="does not reach",
+    more="reaches more often",
+    less="reaches less often",
+    few="too few reach",
+)
+_UNDECIDED: Mapping[Outcome, str] = {
+    "survivors": "the side ahead lost more trials to divergence, so its lead is among survivors only",
+    "opposed": "the mean and most pairs point in opposite directions",
+}
 
 
 def judge_accuracy(comparisons: Sequence[AccuracyComparison]) -> tuple[Verdict, ...]:
     """Return one verdict per scheme, all against the same baseline, in points (hundredths of accuracy)."""
-    raw = [each.learned.p if tests_learning(each) else each.pairs.p for each in comparisons]
-    counts = [each.learned.scheme.n if tests_learning(each) else each.pairs.n for each in comparisons]
-    tests = _family(raw, [each.learned for each in comparisons], counts)
-    return tuple(map(_accuracy, comparisons, tests))
+    return tuple(map(_accuracy, comparisons))
 
 
-def judge_speed(comparisons: Sequence[SpeedComparison]) -> tuple[Verdict, ...]:
+def judge_speed(comparisons: Sequence[StepsComparison]) -> tuple[Verdict, ...]:
     """Return one verdict per scheme, all against the same baseline, in steps to the target."""
-    steps = [each.restricted for each in comparisons]
-    tests = _family([pairs.p for pairs in steps], [each.reached for each in comparisons], [pairs.n for pairs in steps])
-    return tuple(map(_speed, comparisons, tests))
+    return tuple(map(_speed, comparisons))
+
+
+def accuracy_decision(accuracy: AccuracyComparison) -> Decision:
+    """Return what the tests of a comparison in accuracy decide."""
+    learned = accuracy.learned
+    return decide(accuracy.tests, learned, accuracy.pairs, learned.scheme.n, accuracy.missing)
 
 
 def without_learning(verdict: Verdict, accuracy: AccuracyComparison) -> Verdict:
     """Return a verdict where no score on the validation split is significant: that none learns is no finding there."""
-    if verdict.kind in {"nothing to compare", "too few seeds", "better", "worse", "no difference"}:
+    if verdict.kind in {"nothing to compare", "too few seeds", "better", "worse", "undecided", "no difference"}:
         return verdict
     text = f"too few validation images to tell who learns ({measured_points(accuracy)})"
     return Verdict("too few images", text, None, verdict.n, None)
@@ -145,107 +152,113 @@ def measured_points(accuracy: AccuracyComparison) -> str:
     return _measured(accuracy.pairs, _POINTS)
 
 
-def tests_learning(accuracy: AccuracyComparison) -> bool:
-    """Return whether the verdict tests who learned rather than the accuracies of the pairs that finished."""
-    return accuracy.learned.gained + accuracy.learned.lost > accuracy.pairs.n
+def measured_steps(speed: SpeedComparison) -> str:
+    """Return `measured −120 steps, 95 % interval −150 to −90, n = 10`, or that there is none."""
+    return _measured(speed.restricted, _STEPS)
 
 
-def _family(raw: Sequence[float | None], shares: Sequence[Shares], counts: Sequence[int]) -> list[_Test]:
-    family = sum(p is not None for p in raw)
-    each = zip(holm(raw), holm([share.p for share in shares]), counts, strict=True)
-    return [_Test(p, shares_p, n, family) for p, shares_p, n in each]
+def _accuracy(accuracy: AccuracyComparison) -> Verdict:
+    decision, learned = accuracy_decision(accuracy), accuracy.learned
+    if decision.outcome == "values":
+        return _better_or_worse(accuracy, decision.ahead)
+    known = "; ".join([_measured(accuracy.pairs, _POINTS), *_learned(learned)])
+    return _other(decision, accuracy.tests, learned, accuracy.pairs, known, _LEARN, _POINTS)
 
 
-def _accuracy(accuracy: AccuracyComparison, test: _Test) -> Verdict:
-    scheme, baseline = accuracy.learned.scheme, accuracy.learned.baseline
-    if scheme.n == 0:
-        return _nothing()
-    if scheme.minority:
-        return _verdict("does not learn", _too_rarely(accuracy.learned, "learn"), test)
-    known = "; ".join([_measured(accuracy.pairs, _POINTS), *_learned(accuracy.learned)])
-    if test.n < least_seeds(test.family):
-        return _too_few(test, known)
-    if test.shares_differ and baseline.minority:
-        return _verdict("learns", f"learns where the baseline does not ({_against(accuracy.learned)})", test)
-    if test.different:
-        by_learning = tests_learning(accuracy)
-        return _more_or_less_often(accuracy.learned, test) if by_learning else _better_or_worse(accuracy, test)
-    return _no_difference(accuracy.pairs, test, known, _POINTS)
-
-
-def _speed(speed: SpeedComparison, test: _Test) -> Verdict:
-    scheme, baseline = speed.reached.scheme, speed.reached.baseline
-    if scheme.n == 0:
-        return _nothing()
-    if scheme.minority:
-        return _verdict("does not reach", _too_rarely(speed.reached, "reach the target"), test)
+def _speed(steps: StepsComparison) -> Verdict:
+    speed = steps.speed
+    decision = decide(steps.tests, speed.reached, speed.restricted, speed.reached.scheme.n)
+    if decision.outcome == "values":
+        return _faster_or_slower(speed, steps.tests, decision.ahead)
     known = "; ".join([_measured(speed.restricted, _STEPS), *_misses(speed)])
-    if test.n < least_seeds(test.family):
-        return _too_few(test, known)
-    if test.shares_differ and baseline.minority:
-        return _verdict("reaches", f"reaches the target where the baseline does not ({_against(speed.reached)})", test)
-    if test.different:
-        return _faster_or_slower(speed, test)
-    return _no_difference(speed.restricted, test, known, _STEPS)
+    return _other(decision, steps.tests, speed.reached, speed.restricted, known, _REACH, _STEPS)
 
 
-def _nothing() -> Verdict:
-    return Verdict("nothing to compare", "nothing to compare: no seed is shared with the baseline", None, 0, None)
+def _other(
+    decision: Decision, tests: Adjusted, shares: Shares, pairs: Paired, known: str, success: _Success, unit: _Unit
+) -> Verdict:
+    """Return the verdict of every outcome but that the values differ."""
+    if decision.outcome == "nothing":
+        return Verdict("nothing to compare", "nothing to compare: no seed is shared with the baseline", None, 0, None)
+    if decision.outcome == "shares":
+        return _by_shares(decision.ahead, tests, shares, success)
+    if decision.outcome in {"none succeed", "too few succeed"}:
+        return _too_rarely(shares, success)
+    if decision.outcome == "too few seeds":
+        return _too_few(tests, pairs, shares, known)
+    if decision.outcome in _UNDECIDED:
+        return Verdict(
+            "undecided", f"undecided: {_UNDECIDED[decision.outcome]} ({known})", tests.values_p, pairs.n, None
+        )
+    return _no_difference(pairs, tests, shares.scheme.n, known, unit)
 
 
-def _verdict(kind: Kind, text: str, test: _Test, needed: int | None = None) -> Verdict:
-    return Verdict(kind, text, test.p, test.n, needed)
+def _by_shares(ahead: int, tests: Adjusted, shares: Shares, success: _Success) -> Verdict:
+    """Return the words of a test of who succeeds: does and does not only where the shares are beyond one half."""
+    scheme, baseline = shares.scheme, shares.baseline
+    more, fewer = (scheme, baseline) if ahead > 0 else (baseline, scheme)
+    if more.above_half and fewer.below_half:
+        kind = success.only if ahead > 0 else success.never
+        where = f"{success.does} where the baseline does not ({_against(shares)})"
+        not_there = f"does not {success.do} ({_ratio(scheme)}); the baseline does ({_ratio(baseline)})"
+        return Verdict(kind, where if ahead > 0 else not_there, tests.shares_p, scheme.n, None, ahead)
+    kind, how = (success.more, "more") if ahead > 0 else (success.less, "less")
+    text = f"{success.does} {how} often than the baseline ({_against(shares)})"
+    return Verdict(kind, text, tests.shares_p, scheme.n, None, ahead)
 
 
-def _too_rarely(shares: Shares, did: str) -> str:
-    other = "nor does the baseline" if shares.baseline.minority else "the baseline does"
-    return f"does not {did} ({_ratio(shares.scheme)}); {other} ({_ratio(shares.baseline)})"
+def _too_rarely(shares: Shares, success: _Success) -> Verdict:
+    own, other = _ratio(shares.scheme), _ratio(shares.baseline)
+    if shares.either:
+        text = f"too few {success.do} to compare {success.values} ({own}; of the baseline {other})"
+        return Verdict(success.few, text, None, shares.scheme.n, None)
+    text = f"does not {success.do} ({own}); nor does the baseline ({other})"
+    return Verdict(success.never, text, None, shares.scheme.n, None)
 
 
-def _too_few(test: _Test, known: str) -> Verdict:
-    least = least_seeds(test.family)
-    text = f"too few seeds to tell: at least {least} needed, {test.n} compared ({known})"
-    return _verdict("too few seeds", text, test, least)
+def _too_few(tests: Adjusted, pairs: Paired, shares: Shares, known: str) -> Verdict:
+    least = least_seeds(tests.family)
+    compared = pairs.n if shares.scheme.n >= least else shares.scheme.n
+    text = f"too few seeds to tell: at least {least} needed, {compared} compared ({known})"
+    return Verdict("too few seeds", text, tests.p, compared, least)
 
 
-def _more_or_less_often(learned: Shares, test: _Test) -> Verdict:
-    kind: Kind = "better" if learned.gained > learned.lost else "worse"
-    how = "more" if kind == "better" else "less"
-    return _verdict(kind, f"{kind}: learns {how} often than the baseline ({_against(learned)})", test)
+def _better_or_worse(accuracy: AccuracyComparison, ahead: int) -> Verdict:
+    mean = accuracy.pairs.difference.value or 0.0
+    kind: Kind = "better" if ahead > 0 else "worse"
+    rest = "; ".join([_interval(accuracy.pairs, _POINTS, mirrored=ahead < 0), *_learned(accuracy.learned)])
+    text = f"{kind} by {_POINTS.amount(abs(mean))} ({rest})"
+    return Verdict(kind, text, accuracy.tests.values_p, accuracy.pairs.n, None, ahead)
 
 
-def _better_or_worse(accuracy: AccuracyComparison, test: _Test) -> Verdict:
-    mean = accuracy.pairs.difference.mean or 0.0
-    kind: Kind = "better" if mean > 0 else "worse"
-    rest = "; ".join([_interval(accuracy.pairs, _POINTS, mirrored=mean < 0), *_learned(accuracy.learned)])
-    return _verdict(kind, f"{kind} by {_POINTS.amount(abs(mean))} ({rest})", test)
-
-
-def _faster_or_slower(speed: SpeedComparison, test: _Test) -> Verdict:
-    mean = speed.restricted.difference.mean or 0.0
-    kind: Kind = "faster" if mean < 0 else "slower"
-    interval = _interval(speed.restricted, _STEPS, mirrored=mean < 0)
+def _faster_or_slower(speed: SpeedComparison, tests: Adjusted, more: int) -> Verdict:
+    mean = speed.restricted.difference.value or 0.0
+    kind: Kind = "faster" if more < 0 else "slower"
+    interval = _interval(speed.restricted, _STEPS, mirrored=more < 0)
     rest = "; ".join([interval, *_times(speed.factor, kind == "faster"), *_misses(speed)])
-    return _verdict(kind, f"{kind} by {_STEPS.amount(abs(mean))} ({rest})", test)
+    text = f"{kind} by {_STEPS.amount(abs(mean))} ({rest})"
+    return Verdict(kind, text, tests.values_p, speed.restricted.n, None, -more)
 
 
-def _no_difference(pairs: Paired, test: _Test, known: str, unit: _Unit) -> Verdict:
-    # Holm may require alpha / m of this comparison: plan for that.
-    needed = seeds_needed(pairs.deviation, pairs.smallest_interesting, ALPHA / test.family)
-    # No spread to plan with, or the test was of who learned.
-    if needed is None or test.n != pairs.n:
-        return _verdict("no difference", f"no detectable difference ({known})", test)
+def _no_difference(pairs: Paired, tests: Adjusted, seeds: int, known: str, unit: _Unit) -> Verdict:
+    # The level that the family left this comparison: plan for that.
+    needed = (
+        seeds_needed(pairs.deviation, pairs.smallest_interesting, tests.values_level) if tests.values_level else None
+    )
+    n = seeds if tests.values_p is None else pairs.n
+    # No spread to plan with, or only who succeeds could be tested.
+    if needed is None or tests.values_p is None:
+        return Verdict("no difference", f"no detectable difference ({known})", tests.p, n, None)
     interesting = unit.threshold(pairs.smallest_interesting)
     if needed <= pairs.n:
         enough = f"{pairs.n} seeds would detect one of {interesting} at least 4 times in 5"
-        return _verdict("no difference", f"no detectable difference ({enough}; {known})", test)
+        return Verdict("no difference", f"no detectable difference ({enough}; {known})", tests.p, n, None)
     more = f"about {needed} seeds would detect a difference of {interesting}"
-    return _verdict("no difference", f"no detectable difference ({more}; {known})", test, needed)
+    return Verdict("no difference", f"no detectable difference ({more}; {known})", tests.p, n, needed)
 
 
 def _measured(pairs: Paired, unit: _Unit) -> str:
-    """Return `measured +0.3 points, 95 % interval −0.6 to 1.2, n = 10`, or that there is none."""
-    mean = pairs.difference.mean
+    mean = pairs.difference.value
     if mean is None:
         return "no pair has both values"
     return f"measured {unit.amount(mean, '+')}, {_interval(pairs, unit)}"
@@ -253,15 +266,22 @@ def _measured(pairs: Paired, unit: _Unit) -> str:
 
 def _interval(pairs: Paired, unit: _Unit, *, mirrored: bool = False) -> str:
     """Return the interval of the difference (of baseline minus scheme if `mirrored`), n and the pairs left out."""
-    low, high = pairs.difference.low, pairs.difference.high
     left_out = f", {pairs.dropped} of {pairs.n + pairs.dropped} pairs left out: one side did not finish"
     lost = left_out if pairs.dropped else ""
-    if low is None or high is None:
+    if pairs.n == 1:
         return f"no interval from one pair{lost}"
     if pairs.identical:
         return f"the same in all {pairs.n} pairs{lost}"
-    ends = (-high, -low) if mirrored else (low, high)
-    return f"95 % interval {unit.number(ends[0])} to {unit.number(ends[1])}, n = {pairs.n}{lost}"
+    found = pairs.difference.interval
+    ends = pairs.extremes if found is None or found.high is None else (found.low, found.high)
+    low, high = (-ends[1], -ends[0]) if mirrored else ends
+    span = "single pairs" if found is None else f"{confidence(pairs.alpha)} interval"
+    return f"{span} {unit.number(low)} to {unit.number(high)}, n = {pairs.n}{lost}"
+
+
+def confidence(alpha: float) -> str:
+    """Return the level of an interval, rounded down where it would read as 100: `95 %`, `99.3 %`."""
+    return f"{min(100 * (1 - alpha), 99.99):.3g} %" if alpha >= 0.001 else f"{min(100 * (1 - alpha), 99.999):.5g} %"
 
 
 def _times(factor: Measure, faster: bool) -> list[str]:

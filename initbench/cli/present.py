@@ -76,8 +76,10 @@ def _claim(verdict: ClaimVerdict) -> dict[str, Any]:
         "effect": verdict.effect,
         "low": verdict.interval.low if verdict.interval else None,
         "high": verdict.interval.high if verdict.interval else None,
+        "confidence": verdict.confidence,
         "p": verdict.p,
         "n": verdict.n,
+        "rates": verdict.rates,
         "text": verdict.text,
     }
 

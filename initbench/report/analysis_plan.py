@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from initbench.analysis.results import Results
-from initbench.analysis.statistics.paired import ALPHA
+from initbench.analysis.statistics.intervals import ALPHA
 from initbench.analysis.tuning import COMMON_RULE, OWN_RULE
 from initbench.core.text import printable
 from initbench.core.words import counted, listed, seed_range

@@ -65,13 +65,15 @@ def estimate_cell(estimate: Estimate, decimals: int, scale: int = 1) -> str:
     return f"{mean} {interval(scale * estimate.low, scale * estimate.high, decimals)}"
 
 
-def measure_cell(measure: Measure, decimals: int) -> str:
-    """Return a figure with its interval and, without one, its n."""
+def measure_cell(measure: Measure, decimals: int, scale: int = 1) -> str:
+    """Return a figure with its interval and, without one, its n; both multiplied by `scale`."""
     if measure.value is None:
         return NOTHING
+    value = number(scale * measure.value, decimals)
     if measure.interval is None:
-        return f"{number(measure.value, decimals)} (n = {measure.n})"
-    return f"{number(measure.value, decimals)} {interval(measure.interval.low, measure.interval.high, decimals)}"
+        return f"{value} (n = {measure.n})"
+    low, high = measure.interval.low, measure.interval.high
+    return f"{value} {interval(scale * low, None if high is None else scale * high, decimals)}"
 
 
 def p_value(p: float | None) -> str:

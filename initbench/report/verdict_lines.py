@@ -4,21 +4,31 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from initbench.analysis.judgements import Judgement
-from initbench.analysis.verdicts import Kind, Verdict, measured_points
+from initbench.analysis.verdicts import Kind, Verdict, measured_points, measured_steps
 from initbench.core.text import printable
 from initbench.core.words import counted, listed, quoted
 from initbench.report.cells import p_value
 
 # The kinds whose word follows from a test: their p is said beside them.
-TESTED = frozenset({"better", "worse", "faster", "slower", "learns", "reaches", "no difference"})
+TESTED = frozenset(
+    {"better", "worse", "faster", "slower", "learns", "learns more often", "learns less often", "does not learn"}
+    | {"reaches", "reaches more often", "reaches less often", "does not reach", "no difference"}
+)
 # Kinds that would read of accuracy and of steps alike.
-_AMBIGUOUS = frozenset({"no difference", "too few seeds", "nothing to compare"})
+_AMBIGUOUS = frozenset({"no difference", "too few seeds", "undecided", "nothing to compare"})
+# Kinds that say who succeeds, and not by how much.
+_BY_LEARNING = frozenset({"learns", "learns more often", "learns less often"})
+_BY_REACHING = frozenset({"reaches more often", "reaches less often"})
 _GROUPS: tuple[tuple[Kind, str], ...] = (
     ("learns", "learning where the baseline does not"),
+    ("learns more often", "learning more often"),
     ("better", "better"),
     ("worse", "worse"),
+    ("learns less often", "learning less often"),
     ("does not learn", "not learning"),
     ("no difference", "no detectable difference"),
+    ("undecided", "undecided"),
+    ("too few learn", "too few learn to compare"),
     ("too few seeds", "too few seeds"),
     ("too few images", "too few images to tell who learns"),
     ("nothing to compare", "nothing to compare"),
@@ -31,7 +41,7 @@ def verdict_head(judged: Sequence[Judgement], baseline: str) -> str:
         return f"No verdict: {printable(baseline)} is the baseline, and there is no other scheme to compare with it."
     if judged[0].absent:
         return f"No verdict: the baseline {printable(baseline)} has no trial here."
-    family = sum(judgement.accuracy.p is not None for judgement in judged)
+    family = judged[0].accuracy_comparison.tests.family
     adjusted = f"; p adjusted by Holm over {family} schemes" if family > 1 else ""
     return f"Against {printable(baseline)}, paired by seed{adjusted}:"
 
@@ -54,8 +64,10 @@ def overview(judged: Sequence[Judgement], baseline: str) -> str:
 
 def _line(judgement: Judgement) -> str:
     accuracy, speed = _told(judgement.accuracy), _told(judgement.speed)
-    if judgement.accuracy.kind == "learns":
+    if judgement.accuracy.kind in _BY_LEARNING:
         accuracy += f"; {measured_points(judgement.accuracy_comparison)}"
+    if judgement.speed.kind in _BY_REACHING:
+        speed += f"; {measured_steps(judgement.speed_comparison)}"
     if judgement.accuracy.kind == judgement.speed.kind == "nothing to compare":
         return f"{quoted(judgement.scheme)}: {accuracy}."
     second = f"In steps: {speed}" if judgement.speed.kind in _AMBIGUOUS else speed[0].upper() + speed[1:]

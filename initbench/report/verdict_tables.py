@@ -7,6 +7,7 @@ from initbench.analysis.judgements import Judgement
 from initbench.analysis.statistics.aggregate import LEAST_SEEDS, simulated_coverage
 from initbench.analysis.statistics.paired import Paired
 from initbench.analysis.statistics.survival import Survival
+from initbench.analysis.verdicts import confidence
 from initbench.core.text import printable
 from initbench.report.cells import NOTHING, Table, estimate_cell, interval, measure_cell, p_cell
 
@@ -14,6 +15,7 @@ _ACCURACY_HEADERS = (
     "scheme",
     "pairs",
     "difference (points)",
+    "level",
     "bootstrap-t",
     "p",
     "p (Holm)",
@@ -24,6 +26,7 @@ _STEPS_HEADERS = (
     "scheme",
     "pairs",
     "difference (steps)",
+    "level",
     "bootstrap-t",
     "times as fast",
     "p",
@@ -81,7 +84,8 @@ def _accuracy_row(judgement: Judgement) -> tuple[str, ...]:
     return (
         printable(judgement.scheme),
         _count(pairs),
-        estimate_cell(pairs.difference, 1, scale=100),
+        measure_cell(pairs.difference, 1, scale=100),
+        confidence(pairs.alpha),
         _bootstrap(pairs, 100, 1),
         p_cell(pairs.p),
         p_cell(judgement.accuracy.p),
@@ -95,7 +99,8 @@ def _steps_row(judgement: Judgement) -> tuple[str, ...]:
     return (
         printable(judgement.scheme),
         _count(speed.restricted),
-        estimate_cell(speed.restricted.difference, 0),
+        measure_cell(speed.restricted.difference, 0),
+        confidence(speed.restricted.alpha),
         _bootstrap(speed.restricted, 1, 0),
         measure_cell(speed.factor, 2),
         p_cell(speed.restricted.p),

@@ -10,25 +10,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from initbench.analysis.comparing import Sides, compare_accuracies, compare_speeds
 from initbench.analysis.statistics.aggregate import interquartile_mean, performance_profile, probability_of_improvement
+from initbench.analysis.statistics.families import adjust, least_seeds
+from initbench.analysis.statistics.flips import ChoiceTest, sign_flip
 from initbench.analysis.statistics.intervals import mean_band
-from initbench.analysis.statistics.paired import (
-    bootstrap_t,
-    compare_pairs,
-    compare_shares,
-    holm,
-    least_seeds,
-    sign_flip,
-)
-from initbench.analysis.statistics.survival import compare_steps, estimate_survival
-from initbench.analysis.verdicts import AccuracyComparison, judge_accuracy, judge_speed
+from initbench.analysis.statistics.paired import bootstrap_t, compare_pairs
+from initbench.analysis.statistics.survival import estimate_survival
+from initbench.analysis.verdicts import judge_accuracy, judge_speed
+from tests import whole_verdicts
 
 pytestmark = [pytest.mark.simulation, pytest.mark.long]
 SCALE = int(os.environ.get("INITBENCH_LONG", "1"))
 DRAWS = {"normal": np.random.Generator.normal, "lognormal": np.random.Generator.lognormal}
 MEANS = {"normal": 0.0, "lognormal": np.exp(0.5)}
 SEEDS = (5, 10, 20)
-CLAIMS = {"better", "worse", "faster", "slower", "learns", "reaches"}
 
 
 def long(*values):
@@ -162,12 +158,9 @@ def accuracies(rng, kind, size):
 
 def judged(schemes, baseline):
     """Return the verdicts on (m, n) accuracies, NaN where a trial diverged."""
-    comparisons = []
-    for scheme in schemes:
-        kept = np.isfinite(scheme) & np.isfinite(baseline)
-        pairs = compare_pairs(scheme[kept], baseline[kept], smallest_interesting=0.01, dropped=int((~kept).sum()))
-        comparisons.append(AccuracyComparison(pairs, compare_shares(scheme > 0.5, baseline > 0.5)))
-    return judge_accuracy(comparisons)
+    return judge_accuracy(
+        compare_accuracies([Sides(scheme, baseline, scheme > 0.5, baseline > 0.5) for scheme in schemes], 0.01)
+    )
 
 
 @pytest.mark.parametrize("kind", [long("learning"), long("split"), "diverging"])
@@ -176,11 +169,22 @@ def test_the_same_scheme_twice_is_rarely_called_different(schemes, n, kind):
     rng = np.random.default_rng((schemes, n, len(kind)))
     families = (1000 if schemes == 1 else 60) * SCALE
     false = [
-        any(v.kind in CLAIMS for v in judged(accuracies(rng, kind, (schemes, n)), accuracies(rng, kind, n)))
+        any(v.ahead for v in judged(accuracies(rng, kind, (schemes, n)), accuracies(rng, kind, n)))
         for _ in range(families)
     ]
     told("A/A accuracy", kind, f"schemes {schemes}", f"n = {n}", f"{sum(false)} of {families}", rate(false))
     assert rate(false) <= 0.05 + 3 * sqrt(0.05 * 0.95 / families)
+
+
+@pytest.mark.parametrize(("schemes", "n", "families"), [(1, 8, 2000), (1, 20, 300), (4, 10, 800)])
+@pytest.mark.parametrize("name", [*whole_verdicts.WORLDS, *whole_verdicts.UNLIKE])
+def test_the_whole_verdict_is_rarely_wrong_whatever_learns(name, schemes, n, families):
+    families *= SCALE
+    world = (whole_verdicts.WORLDS | whole_verdicts.UNLIKE)[name]
+    found = whole_verdicts.errors(world, n, schemes, families, np.random.default_rng((schemes, n)))
+    told(whole_verdicts.row(name, n, schemes, families, found))
+    if name in whole_verdicts.WORLDS:
+        assert found[0] / families <= 0.05 + 3 * sqrt(0.05 * 0.95 / families)
 
 
 @pytest.mark.parametrize(("schemes", "n"), [(1, 10), long(7, 10)])
@@ -190,11 +194,9 @@ def test_the_same_scheme_twice_is_rarely_called_faster(schemes, n):
     false = []
     for _ in range(families):
         steps = np.round(100 * rng.lognormal(0, 0.7, size=(schemes + 1, n)))
-        races = [
-            compare_steps(scheme, scheme <= 200, steps[0], steps[0] <= 200, budget=200, smallest_interesting=10)
-            for scheme in steps[1:]
-        ]
-        false.append(any(v.kind in CLAIMS for v in judge_speed(races)))
+        held, reached = np.minimum(steps, 200), steps <= 200
+        sides = [Sides(held[i], held[0], reached[i], reached[0]) for i in range(1, schemes + 1)]
+        false.append(any(v.ahead for v in judge_speed(compare_speeds(sides, 200, 10))))
     told("A/A speed", f"schemes {schemes}", f"n = {n}", f"{sum(false)} of {families}", rate(false))
     assert rate(false) <= 0.05 + 3 * sqrt(0.05 * 0.95 / families)
 
@@ -207,7 +209,8 @@ def test_the_exact_test_keeps_its_level_over_ten_thousand_families(schemes, law)
     false = []
     for _ in range(repeats):
         values = DRAWS[law](rng, size=(schemes + 1, 10))
-        false.append(min(holm([sign_flip(values[0] - scheme) for scheme in values[1:]])) <= 0.05)
+        tests = [ChoiceTest(None, sign_flip(values[0] - scheme)) for scheme in values[1:]]
+        false.append(any(each.values_differ for each in adjust(tests)))
     told("A/A test alone", law, f"schemes {schemes}", "n = 10", f"{sum(false)} of {repeats}", rate(false))
     assert rate(false) <= 0.05 + 3 * sqrt(0.05 * 0.95 / repeats)
 

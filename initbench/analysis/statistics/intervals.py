@@ -11,11 +11,13 @@ import numpy as np
 import scipy  # its parts load when they are first used: scipy.stats takes half a second
 from numpy.typing import NDArray
 
+ALPHA = 0.05
 CONFIDENCE = 0.95
 # The chance of calling a network that only guesses "learned": about one in a thousand trials.
 LEARNED_ALPHA = 0.001
 
 Floats = NDArray[np.floating[Any]]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

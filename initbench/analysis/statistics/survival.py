@@ -7,14 +7,22 @@ budget; comparing them in pairs is exact and imputes nothing.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy  # its parts load when they are first used: scipy.stats takes half a second
 
-from initbench.analysis.statistics.intervals import CONFIDENCE, Estimate, Floats, censored_median, mean_interval
-from initbench.analysis.statistics.paired import (
+from initbench.analysis.statistics.flips import sign_flip_interval
+from initbench.analysis.statistics.intervals import (
+    ALPHA,
+    CONFIDENCE,
     Bools,
+    Estimate,
+    Floats,
+    censored_median,
+    mean_interval,
+)
+from initbench.analysis.statistics.paired import (
     Interval,
     Measure,
     Paired,
@@ -47,7 +55,9 @@ class SpeedComparison:
     """Steps to target of a scheme against the baseline, in pairs of one seed.
 
     `restricted` holds scheme minus baseline of min(steps, budget), negative where the scheme is faster; its p is exact.
-    `factor` is the geometric mean of baseline steps over scheme steps, None unless both of every pair reached it after
+    Where no trial of either side reached the target it has neither difference nor intervals: budgets are not steps.
+    `factor` is the geometric mean of baseline steps over scheme steps, its interval that of the sign-flip test of the
+    logarithms; None unless both of every pair reached it after
     step 0. The scheme was first in `first` pairs, the baseline in `second`, the others are ties; `first_p` is the exact
     sign test of that. `logrank_p` ignores the pairing and is asymptotic: read it with the exact tests, not instead.
     """
@@ -110,26 +120,34 @@ def compare_steps(
     *,
     budget: float,
     smallest_interesting: float,
+    alpha: float = ALPHA,
+    shares_alpha: float = ALPHA,
     dropped: int = 0,
 ) -> SpeedComparison:
     """Return how a scheme's steps to target differ from the baseline's, all (n,), entry i of both being of one seed.
 
-    `smallest_interesting` is in steps; `dropped` counts the pairs left out because a side failed.
+    `smallest_interesting` is in steps; `alpha` and `shares_alpha` are the levels of the adjusted tests of steps and of
+    who reached the target; `dropped` counts the pairs left out because a side failed.
     """
     scheme, baseline = _arrivals(steps, reached, budget), _arrivals(baseline_steps, baseline_reached, budget)
     # If the sides of a pair are exchangeable, who is first is a fair coin, whatever the censoring. Both censored or
     # both at one step are ties.
     first, second = int((scheme < baseline).sum()), int((baseline < scheme).sum())
+    restricted = compare_pairs(
+        np.minimum(scheme, budget),
+        np.minimum(baseline, budget),
+        smallest_interesting=smallest_interesting,
+        alpha=alpha,
+        dropped=dropped,
+    )
+    if not np.isfinite([scheme, baseline]).any():
+        unknown = Measure(None, None, restricted.n)
+        restricted = replace(restricted, difference=unknown, bootstrap=None, improvement=unknown)
     return SpeedComparison(
         budget=budget,
-        reached=compare_shares(reached, baseline_reached),
-        restricted=compare_pairs(
-            np.minimum(scheme, budget),
-            np.minimum(baseline, budget),
-            smallest_interesting=smallest_interesting,
-            dropped=dropped,
-        ),
-        factor=_factor(scheme, baseline),
+        reached=compare_shares(reached, baseline_reached, shares_alpha),
+        restricted=restricted,
+        factor=_factor(scheme, baseline, alpha),
         first=first,
         second=second,
         first_p=sign_test(first, second) if len(steps) else None,
@@ -194,17 +212,14 @@ def _restricted_mean(arrivals: Floats, budget: float) -> Estimate:
     return estimate if np.isfinite(arrivals).any() else Estimate(estimate.mean, None, estimate.n)
 
 
-def _factor(scheme: Floats, baseline: Floats) -> Measure:
+def _factor(scheme: Floats, baseline: Floats, alpha: float) -> Measure:
     n = len(scheme)
     both = np.concatenate((scheme, baseline))
     if n == 0 or not np.isfinite(both).all() or (both <= 0).any():
         return Measure(None, None, n)
-    ratio = mean_interval(np.log(baseline) - np.log(scheme))
-    if ratio.mean is None or ratio.half is None:
-        return Measure(None if ratio.mean is None else math.exp(ratio.mean), None, n)
-    return Measure(
-        math.exp(ratio.mean), Interval(math.exp(ratio.mean - ratio.half), math.exp(ratio.mean + ratio.half)), n
-    )
+    ratios = np.log(baseline) - np.log(scheme)
+    ends = sign_flip_interval(ratios, alpha)
+    return Measure(math.exp(ratios.mean()), None if ends is None else Interval(math.exp(ends[0]), math.exp(ends[1])), n)
 
 
 def _fieller(top: Floats, bottom: Floats) -> Interval | None:

@@ -1,0 +1,90 @@
+"""Claims in words: the sentence after a claim's status, from what was decided and measured."""
+
+from initbench.analysis.decisions import Decision, Outcome
+from initbench.analysis.metrics import Measured
+from initbench.analysis.statistics.families import Adjusted, least_seeds
+from initbench.analysis.statistics.paired import Paired, Shares, seeds_needed
+from initbench.analysis.verdicts import confidence
+from initbench.core.words import counted, true_minus
+
+_DOES = {"learned": "learns", "reached": "reaches the target", "": ""}
+_DO = {"learned": "learn", "reached": "reach the target", "": ""}
+_SAID: dict[Outcome, str] = {
+    "nothing": "no seed has {name} for both schemes{left_out}",
+    "shares": "{side} in who {does}: {known}",
+    "values": "{known}",
+    "none succeed": "neither scheme {does} ({counts})",
+    "too few succeed": "too few {do} to compare {name} ({counts})",
+    "too few seeds": "too few seeds, at least {least} needed: {known}",
+    "seldom": "the side ahead {does} in fewer than half of its trials: {known}",
+    "survivors": "the side ahead lost more trials, so its lead is among survivors only: {known}",
+    "opposed": "the mean and most pairs point in opposite directions: {known}",
+}
+
+
+def describe_claim(
+    decision: Decision, p: float | None, metric: Measured, tests: Adjusted, shares: Shares, pairs: Paired, family: str
+) -> tuple[int | None, str]:
+    """Return the seeds that would decide a claim, and the sentence after its status.
+
+    `p` is that of the test that the decision follows; `family` names what is counted in it.
+    """
+    counts = f"{shares.scheme.count} of {shares.scheme.n} against {shares.baseline.count} of {shares.baseline.n}"
+    known = [_effect(pairs, metric)]
+    if metric.success and shares.scheme.count + shares.baseline.count < 2 * shares.scheme.n:
+        known.append(f"{metric.success} {counts}")
+    if p is not None:
+        known.append(f"p = {p:.2g} after Holm over {counted(tests.family, family)}")
+    if decision.outcome == "no difference":
+        return _no_difference(pairs, metric, ", ".join(known), tests)
+    least = least_seeds(tests.family)
+    text = _SAID[decision.outcome].format(
+        name=metric.name,
+        side="ahead" if decision.ahead > 0 else "behind",
+        does=_DOES[metric.success],
+        do=_DO[metric.success],
+        counts=counts,
+        least=least,
+        known=", ".join(known),
+        left_out=_left_out(pairs),
+    )
+    return least if decision.outcome == "too few seeds" else None, text
+
+
+def _no_difference(pairs: Paired, metric: Measured, known: str, tests: Adjusted) -> tuple[int | None, str]:
+    planned = tests.values_p is not None and tests.values_level > 0
+    needed = seeds_needed(pairs.deviation, pairs.smallest_interesting, tests.values_level) if planned else None
+    if needed is None:
+        return None, known
+    smallest = _number(pairs.smallest_interesting, metric)
+    if needed <= pairs.n:
+        return None, f"no detectable difference; one of {smallest} would be detected 4 times in 5: {known}"
+    return needed, f"about {needed} seeds would detect a difference of {smallest}: {known}"
+
+
+def _effect(pairs: Paired, metric: Measured) -> str:
+    mean, found = pairs.difference.value, pairs.difference.interval
+    if mean is None:
+        return f"no seed has {metric.name} for both schemes{_left_out(pairs)}"
+    side = "ahead" if mean >= 0 else "behind"
+    effect = f"{side} by {_number(abs(mean), metric)} in {metric.name}"
+    if pairs.identical and pairs.n > 1:
+        return f"{effect} (the same in all {pairs.n} pairs{_left_out(pairs)})"
+    if found is None or found.high is None:
+        return f"{effect} (no interval, n = {pairs.n}{_left_out(pairs)})"
+    nearest, farthest = (found.low, found.high) if mean >= 0 else (-found.high, -found.low)
+    ends = f"{confidence(pairs.alpha)} interval {_end(nearest, metric)} to {_end(farthest, metric)}"
+    return f"{effect} ({ends}, n = {pairs.n}{_left_out(pairs)})"
+
+
+def _number(value: float, metric: Measured) -> str:
+    number = _end(value, metric)
+    return f"{number} {metric.unit.removesuffix('s') if number == '1' else metric.unit}"
+
+
+def _end(value: float, metric: Measured) -> str:
+    return true_minus(f"{metric.scale * value:.3g}")
+
+
+def _left_out(pairs: Paired) -> str:
+    return f", {pairs.dropped} of {pairs.n + pairs.dropped} seeds left out: a value is missing" * bool(pairs.dropped)
