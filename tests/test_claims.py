@@ -115,6 +115,83 @@ def test_a_gap_is_compared_between_trials_that_learned():
     assert (found.status, found.n, found.dropped) == ("undecided", 0, 8)
 
 
+def outcomes(better, than, n=8, metric="test_accuracy", **columns):
+    """A frame of two schemes of which so many of n seeds learn, with values of the metric that follow from it."""
+    learned = np.concatenate([np.arange(n) < better, np.arange(n) < than])
+    frame = trials(np.zeros(n), np.zeros(n), metric).assign(learned=learned, **columns)
+    return frame.assign(**{metric: np.where(learned, 0.9, 0.1) + np.resize(HIGH, 2 * n) / 100})
+
+
+@pytest.mark.parametrize(
+    ("better", "than", "n", "status", "said"),
+    [
+        (
+            6,
+            0,
+            6,
+            "supported",
+            "supported: ahead in who learns (6 of 6 against 0 of 6), p = 0.031 after Holm over 1 claim",
+        ),
+        (0, 6, 6, "refuted", "refuted: behind in who learns (0 of 6 against 6 of 6), p = 0.031"),
+        (209, 0, 500, "supported", "supported: ahead in who learns (209 of 500 against 0 of 500)"),
+        (0, 0, 8, "undecided", "undecided: neither scheme learns (0 of 8 against 0 of 8)"),
+        (2, 1, 8, "undecided", "undecided: too few learn to compare test accuracy (2 of 8 against 1 of 8)"),
+    ],
+)
+def test_who_learns_decides_a_claim_as_it_decides_a_verdict(better, than, n, status, said):
+    (found,) = judge(claim(), outcomes(better, than, n))
+    assert found.status == status
+    assert found.text.startswith(said)
+
+
+@pytest.mark.parametrize("metric", ["instability", "generalization_gap", "test_loss", "final_train_loss"])
+def test_what_does_not_learn_wins_nothing(metric):
+    # `a` stays at chance, where nothing moves: every value of it is lower than those of the side that learns.
+    frame = trials([0.01] * 8, LOW[:8], metric).assign(learned=[False] * 8 + [True] * 8)
+    (found,) = judge(claim(metric), frame)
+    assert (found.status, found.n) == ("undecided", 0 if metric in {"instability", "generalization_gap"} else 8)
+    assert "learned 0 of 8 against 8 of 8" in found.text
+    (idle,) = judge(claim(metric), frame.assign(learned=False))
+    assert idle.status == "undecided"
+    assert judge(claim("initial_loss"), trials([0.01] * 8, LOW[:8], "initial_loss"))[0].status == "supported"
+
+
+def test_both_sides_censored_are_ahead_by_nothing():
+    (found,) = judge(
+        claim("steps_to_target"), trials([np.nan] * 8, [np.nan] * 8, "steps_to_target", outcome="finished")
+    )
+    assert found.text == "undecided: neither scheme reaches the target (0 of 8 against 0 of 8); at lr 0.05"
+    assert (found.effect, found.interval, found.p) == (None, None, None)
+    (same,) = judge(claim("steps_to_target"), trials([4.0] * 8, [4.0] * 8, "steps_to_target"))
+    assert "the same in all 8 pairs" in same.text
+    assert "interval" not in same.text
+
+
+def test_a_claim_names_the_rates_that_it_was_judged_at():
+    frame = trials(HIGH, LOW)
+    assert judge(claim(), frame)[0].text.endswith("; at lr 0.05")
+    assert judge(claim(), pd.concat([frame, frame.assign(lr=0.1)]))[0].rates == "lr 0.05, 0.1"
+    frame["lr"] = np.where(frame["scheme"] == "a", 0.1, 0.03)
+    assert judge(claim(), frame, pair_on=SETTING[:3])[0].rates == "lr 0.1 against 0.03"
+
+
+def test_a_claim_that_a_table_decides_agrees_with_it():
+    # Six seeds and two claims: by themselves the claims would need seven, the one comparison of each table six.
+    records = [
+        finished(a_trial(scheme, seed, model=model), test=value + seed / 1000, val=value)
+        for model in ("mlp", "cnn") for scheme, value in (("a", 0.9), ("b", 0.1)) for seed in range(6)
+    ]  # fmt: skip
+    claims = tuple(claim(where={"model": model}) for model in ("mlp", "cnn"))
+    results = a_comparison(records, baseline="b", claims=(*claims, claim("test_loss", where={"model": "cnn"})))
+    for found, verdict in zip(results.claims_judged, results.verdicts.itertuples(), strict=False):
+        assert (found.status, verdict.accuracy_verdict) == ("supported", "learns")
+        assert found.p == verdict.accuracy_p_holm == 2 / 2**6
+        assert "after Holm over 1 scheme" in found.text
+    assert results.claims_judged[2].p == 1
+    (turned,) = a_comparison(records, baseline="a", claims=(claims[0],)).claims_judged
+    assert turned.status == "supported"
+
+
 def test_a_metric_that_was_not_recorded_decides_nothing():
     (found,) = judge(claim("instability"), trials(HIGH, LOW))
     assert (found.status, found.effect, found.n) == ("undecided", None, 0)

@@ -9,8 +9,8 @@ import scipy.stats
 from analysis_data import DATA, a_comparison, a_trial, finished
 from typer.testing import CliRunner
 
+from initbench.analysis.statistics.flips import sign_flip
 from initbench.analysis.statistics.intervals import beats_guessing, images_to_beat_guessing
-from initbench.analysis.statistics.paired import sign_flip
 from initbench.cli import app
 from initbench.datasets import Dataset
 from initbench.records.recipe import Claim, Recipe, default_target
@@ -18,7 +18,7 @@ from initbench.report.document import document_of
 from initbench.running.foreseen import too_few_seeds, undecidable
 
 BALANCED = Dataset("d", "f", Path(), (1, 8, 8), 10, 900, 100, 100, (0.0,), (1.0,), 0.1)
-CLAIM = Claim(text="c", better="orthogonal", than="torch_default", metric="test_accuracy")
+CLAIM = Claim(text="c", better="orthogonal", than="torch_default", metric="test_loss")
 
 
 @pytest.mark.parametrize("guess", [0.01, 0.1, 0.5, 0.967, 0.999])
@@ -52,6 +52,14 @@ def test_claims_that_must_stay_undecided_are_named_with_the_seeds_that_decide_th
     needed = int(sentence.partition("--seeds ")[2].partition(")")[0])
     assert claims * sign_flip(np.ones(needed)) <= 0.05 < claims * sign_flip(np.ones(needed - 1))
     assert not list(undecidable(recipe.model_copy(update={"seeds": tuple(range(needed))}), [BALANCED]))
+
+
+def test_claims_that_a_table_decides_need_the_seeds_of_its_family():
+    in_table = CLAIM.model_copy(update={"metric": "test_accuracy"})
+    [sentence] = undecidable(Recipe(claims=(in_table,), seeds=tuple(range(8))), [BALANCED])
+    assert "(--seeds 9)" in sentence  # seven schemes against the baseline
+    two = Recipe(schemes=("orthogonal", "torch_default"), claims=(in_table,) * 3, seeds=tuple(range(6)))
+    assert not list(undecidable(two, [BALANCED]))
 
 
 def test_a_target_that_the_most_frequent_class_reaches_is_said():
@@ -95,3 +103,15 @@ def test_a_perfect_score_on_too_few_images_is_never_called_not_learning():
     assert document.tables[0].rows[0][1] == "–/7"
     enough = DATA.model_copy(update={"classes": 2, "val_size": 300, "guess": 0.97})
     assert not a_comparison([finished(a_trial(), data=enough)]).too_small
+
+
+def test_a_claim_on_too_few_images_does_not_say_that_none_learns():
+    few = {"data": DATA.model_copy(update={"val_size": 6, "guess": 0.5})}
+    records = [
+        finished(a_trial(scheme, seed), test=test, **few)
+        for scheme, test in (("orthogonal", 0.9), ("torch_default", 0.5)) for seed in range(8)
+    ]  # fmt: skip
+    (found,) = a_comparison(records, claims=(CLAIM,)).claims_judged
+    assert (found.status, found.p) == ("undecided", None)
+    assert "too few validation images to tell who learns" in found.text
+    assert "learned 0 of" not in found.text

@@ -11,11 +11,11 @@ _DOES = {"learned": "learns", "reached": "reaches the target", "": ""}
 _DO = {"learned": "learn", "reached": "reach the target", "": ""}
 _SAID: dict[Outcome, str] = {
     "nothing": "no seed has {name} for both schemes{left_out}",
-    "shares": "{side} in who {does}: {known}",
     "values": "{known}",
     "none succeed": "neither scheme {does} ({counts})",
     "too few succeed": "too few {do} to compare {name} ({counts})",
     "too few seeds": "too few seeds, at least {least} needed: {known}",
+    "too few images": "too few validation images to tell who learns: {known}",
     "seldom": "the side ahead {does} in fewer than half of its trials: {known}",
     "survivors": "the side ahead lost more trials, so its lead is among survivors only: {known}",
     "opposed": "the mean and most pairs point in opposite directions: {known}",
@@ -30,23 +30,24 @@ def describe_claim(
     `p` is that of the test that the decision follows; `family` names what is counted in it.
     """
     counts = f"{shares.scheme.count} of {shares.scheme.n} against {shares.baseline.count} of {shares.baseline.n}"
-    known = [_effect(pairs, metric)]
-    if metric.success and shares.scheme.count + shares.baseline.count < 2 * shares.scheme.n:
-        known.append(f"{metric.success} {counts}")
-    if p is not None:
-        known.append(f"p = {p:.2g} after Holm over {counted(tests.family, family)}")
+    after_holm = [] if p is None else [f"p = {p:.2g} after Holm over {counted(tests.family, family)}"]
+    some_miss = metric.success and shares.scheme.count + shares.baseline.count < 2 * shares.scheme.n
+    missed = [f"{metric.success} {counts}"] if some_miss and decision.outcome != "too few images" else []
+    known = [_effect(pairs, metric), *missed, *after_holm]
+    if decision.outcome == "shares":
+        side = "ahead" if decision.ahead > 0 else "behind"
+        return None, f"{side} in who {_DOES[metric.success]} ({counts}), {after_holm[0]}; {known[0]}"
     if decision.outcome == "no difference":
         return _no_difference(pairs, metric, ", ".join(known), tests)
     least = least_seeds(tests.family)
     text = _SAID[decision.outcome].format(
         name=metric.name,
-        side="ahead" if decision.ahead > 0 else "behind",
         does=_DOES[metric.success],
         do=_DO[metric.success],
         counts=counts,
         least=least,
         known=", ".join(known),
-        left_out=_left_out(pairs),
+        left_out="".join(f" ({each})" for each in missed) + _left_out(pairs),
     )
     return least if decision.outcome == "too few seeds" else None, text
 

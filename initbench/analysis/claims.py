@@ -1,6 +1,6 @@
 """The claims of a recipe put to the test: a verdict for each, by the rule that verdicts follow (`decisions`)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -113,13 +113,14 @@ def judge_claims(
     trials: pd.DataFrame,
     pair_on: Sequence[str] = SETTING,
     decided: Callable[[Claim, pd.DataFrame], Adjusted | None] = lambda _claim, _trials: None,
+    too_small: Collection[str] = (),
 ) -> tuple[ClaimVerdict, ...]:
     """Return one verdict per claim, by CLAIMS_RULE.
 
     `trials` has one row per scored trial (`frames.TRIAL_COLUMNS`, and `instability` and `learned` where known).
     Two trials are a pair if they share a seed and `pair_on`: with each scheme at its own lr, pass those rows and the
     setting without `lr`. `decided` returns the tests of a claim, given the trials of its setting, where a table decides
-    it: each comparison is tested once.
+    it: each comparison is tested once. `too_small` names the datasets whose validation cannot show who learns.
     """
     settings = [_setting(claim, trials) for claim in claims]
     sides = [_claim_pairs(claim, here, pair_on) for claim, here in zip(claims, settings, strict=True)]
@@ -129,7 +130,7 @@ def judge_claims(
         for claim, each, tests in zip(claims, sides, known, strict=True)
     ]
     return tuple(
-        _judge(claim, each, tests or adjusted, "scheme" if tests else "claim")
+        _judge(claim, each, tests or adjusted, "scheme" if tests else "claim", too_small)
         for claim, each, tests, adjusted in zip(claims, sides, known, adjust(raw), strict=True)
     )
 
@@ -185,11 +186,13 @@ def _success(metric: Measured, trials: pd.DataFrame) -> pd.Series:
     return pd.Series(data=True, index=trials.index)
 
 
-def _judge(claim: Claim, sides: _ClaimPairs, tests: Adjusted, family: str) -> ClaimVerdict:
+def _judge(claim: Claim, sides: _ClaimPairs, tests: Adjusted, family: str, too_small: Collection[str]) -> ClaimVerdict:
     metric = METRICS[claim.metric]
     pairs, shares = sides.pairs(metric, tests.values_level), sides.succeeded(tests.shares_level)
     rates = _rates(sides.trials)
     decision = _decision(sides, metric, tests, shares, pairs)
+    if metric.success == "learned" and sides.trials["dataset"].isin(list(too_small)).any():
+        decision = Decision("too few images")
     p = _p(decision, tests)
     needed, text = describe_claim(decision, p, metric, tests, shares, pairs, family)
     status: Status = "undecided" if not decision.ahead else "supported" if decision.ahead > 0 else "refuted"
@@ -227,7 +230,7 @@ def _p(decision: Decision, tests: Adjusted) -> float | None:
             return tests.shares_p
         case "values" | "survivors" | "opposed" | "seldom":
             return tests.values_p
-        case "none succeed" | "too few succeed" | "nothing":
+        case "none succeed" | "too few succeed" | "too few images" | "nothing":
             return None
         case _:
             return tests.p

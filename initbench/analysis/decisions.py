@@ -13,6 +13,7 @@ Outcome = Literal[
     "none succeed",  # no trial of either side succeeds: values compare nothing
     "too few succeed",  # in fewer pairs than a test needs does any side succeed
     "too few seeds",  # no test can reach .05 after Holm, whatever the values
+    "too few images",  # validation cannot show that a trial learns
     "seldom",  # the side ahead succeeds in fewer than half of its trials
     "survivors",  # the side ahead lost more trials, so its lead may be that of those left
     "opposed",  # the mean and the majority of pairs point in different directions

@@ -17,6 +17,7 @@ from initbench.analysis.judgements import (
     survival_of,
     verdicts_frame,
 )
+from initbench.analysis.metrics import METRICS
 from initbench.analysis.panels import Panel, panels_of, settings_of
 from initbench.analysis.stability import Stability, loss_instability, stability
 from initbench.analysis.statistics.families import Adjusted
@@ -158,10 +159,10 @@ class Results:
         early = {record.trial.id: loss_instability(record).value for record in self.records}
         trials = self.marked.assign(instability=self.trials["trial"].map(early).astype("float64"))
         if not self.tuned_rates:
-            return judge_claims(self.claims, trials, decided=self._decided)
+            return judge_claims(self.claims, trials, decided=self._decided, too_small=self.too_small)
         own = [panel.rows(trials).index for panel in self.panels if panel.rule == "own lr"]
         kept = trials.loc[[row for index in own for row in index]]
-        return judge_claims(self.claims, kept, pair_on=SETTING[:3], decided=self._decided)
+        return judge_claims(self.claims, kept, pair_on=SETTING[:3], decided=self._decided, too_small=self.too_small)
 
     def all_pairs(self) -> pd.DataFrame:
         """Return every scheme against every other (`judgements.VERDICT_COLUMNS`), Holm's family being a panel's pairs.
@@ -182,7 +183,7 @@ class Results:
     def _decided(self, claim: Claim, trials: pd.DataFrame) -> Adjusted | None:
         """Return the tests of a claim that a table decides: of a scheme against the baseline, on the same trials."""
         others = {claim.better, claim.than} - {self.baseline}
-        if len(others) != 1 or claim.metric not in {"test_accuracy", "steps_to_target"}:
+        if len(others) != 1 or not METRICS[claim.metric].tested:
             return None
         (other,) = others
         of_claim = trials[trials["scheme"].isin([other, self.baseline])]

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -137,6 +137,10 @@ Metric = Literal[
 ]
 
 
+WhereKey = Literal["dataset", "model", "optimizer", "lr"]
+WHERE_KEYS = list(get_args(WhereKey))
+
+
 class Claim(Frozen):
     """A claim to test: that `better` beats `than` in `metric`.
 
@@ -148,7 +152,7 @@ class Claim(Frozen):
     better: Annotated[Text, Field(description="The scheme claimed to be better; one of `schemes`.")]
     than: Annotated[Text, Field(description="The scheme it is claimed to beat; one of `schemes`.")]
     where: Annotated[
-        dict[Literal["dataset", "model", "optimizer", "lr"], str | float],
+        dict[WhereKey, str | float],
         Field(description="The setting it applies to. Default: every setting."),
     ] = {}
     source: Annotated[str, Field(description="Where the claim was made, for example a paper.")] = ""
@@ -374,14 +378,18 @@ def check(draft: Draft) -> tuple[Recipe | None, list[Mistake]]:
 
 
 def _mistake(draft: Draft, item: Mapping[str, Any]) -> Mistake:
-    key = str(item["loc"][0])[:LONGEST_QUOTE]
-    index = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"][1:])
-    if item["type"] == "extra_forbidden":
-        known = list(Recipe.model_fields)
-        known_keys = ", ".join(known)
-        remedy = did_you_mean(key, known) or f" (known: {known_keys})."
-        return draft.mistake(key, f"unknown key '{key}'{remedy}")
-    return draft.mistake(key, f"{in_words(item['msg'])}, not {_short(item['input'])}.", index)
+    key, *places = item["loc"]
+    said = f"{in_words(item['msg'])}, not {_short(item['input'])}."
+    if item["type"] == "missing":
+        said = "this key is required."
+    elif item["type"] == "extra_forbidden" or "[key]" in places:
+        known = WHERE_KEYS if "[key]" in places else list(Claim.model_fields if places else Recipe.model_fields)
+        places = [place for place in places if place != "[key]"]
+        name = str(places.pop() if places else key)[:LONGEST_QUOTE]
+        said = f"unknown key '{name}'" + (did_you_mean(name, known) or f" (known: {', '.join(known)}).")
+    # A value that may be of several types has the type tried as its last place.
+    below = "".join(f"[{place}]" if isinstance(place, int) else f".{place}" for place in places[:3])
+    return draft.mistake(str(key)[:LONGEST_QUOTE], said, below)
 
 
 def _short(value: object) -> str:

@@ -13,8 +13,8 @@ from initbench.report.sentences import target_rule
 _TESTS = (
     "each scheme is compared with the baseline in pairs, the two trials of one seed: exact two-sided sign-flip test of "
     "the mean difference in test accuracy, and of the mean difference in steps to the target, where a trial that did "
-    "not reach it counts as the whole budget. Where more pairs differ in who learned than finished, McNemar's exact "
-    "test of who learned replaces that of accuracy."
+    "not reach it counts as the whole budget. Who learned (reached the target) is tested with them, and the choice "
+    "between both tests is part of p."
 )
 
 
@@ -81,4 +81,4 @@ def _claims(comparison: Results) -> str:
     if not count:
         return ""
     stated = f"{count} stated in the recipe" if count > 1 else "one stated in the recipe"
-    return f"{stated}; Holm's family is all of them."
+    return f"{stated}; those that a table decides have its p, Holm's family is the others."

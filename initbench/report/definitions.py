@@ -8,25 +8,33 @@ DEFINITIONS = {
     "censored at its budget of steps; unless half of the trials reach the target there is no median. In brackets: the "
     "exact 95 % interval of the median, with 6 trials or more. Resolution: the number of steps between evaluations.",
     "better, worse, faster, slower": "the scheme differs from the baseline in an exact test, p ≤ 0.05 after Holm's "
-    "adjustment over the schemes of the table. One point is 0.01 of accuracy; the interval is Student's t interval of "
-    "the mean difference over pairs. A pair is the two trials of one seed: same batches, same underlying random draws.",
-    "learns, reaches": "fewer than half of the baseline's trials learned (reached the target), and by McNemar's exact "
-    "test over pairs the scheme does so more often. “Does not” is a count, not a test: fewer than half of the scheme's "
-    "own trials did.",
+    "adjustment over the schemes of the table. One point is 0.01 of accuracy. A pair is the two trials of one seed: "
+    "same batches, same underlying random draws. Schemes whose pairs could be swapped are called different with a "
+    "probability of at most 5 %; equal means are less than that: rare collapses that no seed showed are not excluded.",
+    "interval of a difference, level": "the shifts that the exact test does not reject at the level that Holm's step "
+    "left it, 0.05 over the number of comparisons still open: it excludes 0 exactly where the adjusted test rejects. "
+    "The other intervals of the row have the same level. Below the seeds that could reach it there is none.",
+    "learns, reaches; more often, less often": "by the exact test of who learned (reached the target) over pairs, at "
+    "any share. “Learns where the baseline does not”: also, the interval of the scheme's share is above one half, that "
+    "of the baseline's below; “does not learn; the baseline does” is the reverse. “Nor does the baseline” is a count: "
+    "no trial of either did. The test and that of accuracy (steps) count as one comparison: what the choice between "
+    "them costs is part of p.",
+    "undecided; too few learn": "the side ahead lost more trials to divergence, or most pairs point against the mean; "
+    "fewer pairs than a test needs have a trial that learned (reached the target), so only guesses would be compared.",
     "no detectable difference; about k seeds": "the test found no difference, which does not show that there is none. "
     "With about k seeds, the test would detect a true difference of the stated size with a power of 80 %, given the "
     "spread of the differences here.",
     "p": "p value of the exact two-sided sign-flip test: the probability of a mean difference at least this large if "
-    "the sign of each pair's difference were random. With n pairs it is at least 2/2^n. Where more pairs differ in who "
-    "learned than finished, the verdict comes from McNemar's test of who learned instead.",
+    "the sign of each pair's difference were random. With n pairs it is at least 2/2^n.",
     "p (Holm)": "p adjusted for the number of schemes compared with the baseline in this table: the probability of any "
-    "false “better” or “worse” among them is at most 5 %. Accuracy and steps are separate families.",
-    "bootstrap-t": "95 % interval of the same mean from 4,999 studentized resamples of the pairs; its coverage is "
-    "better on skewed values. None with fewer than 5 pairs.",
+    "false difference among them, in who learned or by how much, is at most 5 %. Accuracy and steps are separate "
+    "families.",
+    "bootstrap-t": "interval of the same mean, at the same level, from 4,999 studentized resamples of the pairs; its "
+    "coverage is better on skewed values. None with fewer than 5 pairs.",
     "better in a pair": "share of pairs in which the scheme is above the baseline, ties counted half, with its exact "
-    "95 % interval.",
-    "correlation": "Pearson correlation between the two sides of the pairs, with Fisher's interval: the higher it is, "
-    "the more pairing gains.",
+    "interval.",
+    "correlation": "Pearson correlation between the two sides of the pairs, with Fisher's 95 % interval: the higher it "
+    "is, the more pairing gains.",
     "times as fast": "geometric mean of baseline steps over scheme steps, if both trials of every pair reached the "
     "target.",
     "restricted mean": "mean of the steps to the target, where a trial that did not reach it counts as the whole "
@@ -42,7 +50,7 @@ DEFINITIONS = {
     "probability of a better trial": "across settings: probability that a trial of the scheme is above a trial of the "
     "baseline, ties counted half, averaged over settings; not paired.",
     "±": "half-width of the 95 % interval of the mean (Student t over seeds); none with fewer than 2 values. With few, "
-    "skewed values its coverage is below 95 %.",
+    "skewed values its coverage is below 95 %. It is of one scheme: whether two differ is the verdict's to say.",
     "k/n after a mean": "only k of the n trials have the value, as the others diverged or failed: the mean is over "
     "survivors only.",
     "test accuracy": "share of correct predictions on the test split, evaluated once, at the end of a finished trial.",

@@ -11,12 +11,13 @@ from torch import nn
 
 from initbench import datasets
 from initbench.core import usercode
+from initbench.core.registry import Registry
 from initbench.core.spec import is_reference, parse
 from initbench.datasets import Dataset
 from initbench.errors import ConfigurationError, InitbenchError, UsageError
 from initbench.networks.layers import Layer
 from initbench.networks.models import MODELS, build_model, layers_in_order
-from initbench.records.recipe import DEFAULT_BASELINE, Claim, Draft, Mistake, Recipe, check
+from initbench.records.recipe import DEFAULT_BASELINE, Claim, Draft, Mistake, Recipe, WhereKey, check
 from initbench.running.trying import try_step
 from initbench.schemes import notices_of, parse_scheme, planned
 from initbench.training.environment import check_precision, choose_device
@@ -52,10 +53,9 @@ def canonical_recipe(draft: Draft) -> Recipe:
         if any(map(names_code, (claim.better, claim.than, str(claim.where.get("model", ""))))):
             mistakes.append(draft.mistake("claims", CODE_IN_FILE, f"[{i}]"))
             continue
-        try:
-            canonical.setdefault("claims", []).append(_claim(claim, canonical))
-        except UsageError as error:
-            mistakes.append(draft.mistake("claims", str(error), f"[{i}]"))
+        named, wrong_keys = _claim(claim, canonical)
+        canonical.setdefault("claims", []).append(named)
+        mistakes += [draft.mistake("claims", said, f"[{i}].{key}") for key, said in wrong_keys]
     _raise_all(mistakes)
     assert recipe is not None
     canonical["baseline"] = next(iter(canonical["baseline"]), None)
@@ -68,26 +68,44 @@ def names_code(text: str) -> bool:
     return ".py:" in text or any(is_reference(part.rpartition("=")[2]) for part in text.split(";"))
 
 
-def _claim(claim: Claim, canonical: Mapping[str, Sequence[str]]) -> Claim:
-    """Return a claim with canonical names; it may only be about what the recipe compares."""
-    sides = {"better": str(parse_scheme(claim.better)), "than": str(parse_scheme(claim.than))}
-    for scheme in sides.values():
-        if scheme not in canonical["schemes"]:
-            raise UsageError(f"'{scheme}' is not among the schemes: add it.")
-    where = dict(claim.where)
-    if "model" in where:
-        where["model"] = _one_of("model", str(MODELS.resolve(str(where["model"]))), canonical["model"])
-    if "optimizer" in where:
-        where["optimizer"] = _one_of(
-            "optimizer", str(OPTIMIZERS.resolve(str(where["optimizer"]))), canonical["optimizer"]
-        )
-    return claim.model_copy(update={**sides, "where": where})
+def _claim(claim: Claim, canonical: Mapping[str, Sequence[str]]) -> tuple[Claim, list[tuple[str, str]]]:
+    """Return a claim with canonical names, and what is wrong by key; it may only be about what the recipe compares."""
+    resolvers: dict[str, Callable[[], str | float]] = {
+        "better": partial(_compared, claim.better, canonical["schemes"]),
+        "than": partial(_compared, claim.than, canonical["schemes"]),
+    }
+    for key, registry in (("model", MODELS), ("optimizer", OPTIMIZERS)):
+        if key in claim.where:
+            resolvers[f"where.{key}"] = partial(_named, registry, claim.where[key], canonical[key])
+    found: dict[str, str | float] = {}
+    wrong: list[tuple[str, str]] = []
+    for key, resolve in resolvers.items():
+        try:
+            found[key] = resolve()
+        except UsageError as error:
+            wrong.append((key, str(error)))
+    if not wrong and found["better"] == found["than"]:
+        wrong.append(("than", f"'{found['than']}' is the scheme named as better: name the one that it should beat."))
+    sides = {key: found.get(key, getattr(claim, key)) for key in ("better", "than")}
+    where = {key: found.get(f"where.{key}", value) for key, value in claim.where.items()}
+    return claim.model_copy(update={**sides, "where": where}), wrong
 
 
-def _one_of(key: str, value: str | float, known: Sequence[str | float]) -> str | float:
+def _compared(text: str, schemes: Sequence[str]) -> str:
+    scheme = str(parse_scheme(text))
+    if scheme not in schemes:
+        raise UsageError(f"'{scheme}' is not among the schemes: add it.")
+    return scheme
+
+
+def _named(registry: Registry[Any], value: str | float, known: Sequence[str]) -> str | float:
+    return _one_of(str(registry.resolve(str(value))), known)
+
+
+def _one_of(value: str | float, known: Sequence[str | float]) -> str | float:
     """Return a value that a claim names if anything is trained with it: otherwise it would never be decided."""
     if value not in known:
-        raise UsageError(f"where.{key}: {value!r} is not among the recipe's ({', '.join(map(str, known))}).")
+        raise UsageError(f"{value!r} is not among the recipe's ({', '.join(map(str, known))}).")
     return value
 
 
@@ -153,14 +171,15 @@ def require_fit(draft: Draft, recipe: Recipe, prepared: list[Dataset]) -> None:
         try:
             attempt()
         except (InitbenchError, ValueError) as error:
-            mistakes.setdefault(str(error), draft.mistake(key, str(error)))
+            name, bracket, rest = key.partition("[")
+            mistakes.setdefault(str(error), draft.mistake(name, str(error), bracket + rest))
     _raise_all(mistakes.values())
 
 
 def _attempts(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield a check of each pair that must fit, with the recipe key to blame if it fails."""
     yield "dataset", partial(_require_names, prepared)
-    yield "claims", partial(_require_places, recipe, prepared)
+    yield from _claim_places(recipe, prepared)
     for dataset in prepared:
         yield "batch_size", partial(_require_batch, recipe, dataset)
         for model in recipe.model:
@@ -180,12 +199,11 @@ def _require_names(prepared: list[Dataset]) -> None:
             raise UsageError(f"{count} different datasets are called '{name}': rename a file or folder.")
 
 
-def _require_places(recipe: Recipe, prepared: list[Dataset]) -> None:
-    for claim in recipe.claims:
-        if "dataset" in claim.where:
-            _one_of("dataset", claim.where["dataset"], [dataset.name for dataset in prepared])
-        if "lr" in claim.where:
-            _one_of("lr", claim.where["lr"], recipe.lr)
+def _claim_places(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Callable[[], object]]]:
+    known: dict[WhereKey, Sequence[str | float]] = {"dataset": [dataset.name for dataset in prepared], "lr": recipe.lr}
+    for i, claim in enumerate(recipe.claims):
+        for key in known.keys() & claim.where.keys():
+            yield f"claims[{i}].where.{key}", partial(_one_of, claim.where[key], known[key])
 
 
 def _require_batch(recipe: Recipe, dataset: Dataset) -> None:

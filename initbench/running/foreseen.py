@@ -3,12 +3,14 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from initbench.analysis.statistics.intervals import LEARNED_ALPHA, images_to_beat_guessing
-from initbench.analysis.statistics.paired import ALPHA, least_seeds
+from initbench.analysis.metrics import METRICS
+from initbench.analysis.statistics.families import least_seeds
+from initbench.analysis.statistics.intervals import ALPHA, LEARNED_ALPHA, images_to_beat_guessing
 from initbench.core.text import printable
 from initbench.core.words import counted
 from initbench.datasets import Dataset
-from initbench.records.recipe import Recipe
+from initbench.records.recipe import Claim, Recipe
+from initbench.running.checking import baseline_of
 
 
 def undecidable(recipe: Recipe, prepared: Sequence[Dataset]) -> Iterator[str]:
@@ -21,7 +23,11 @@ def undecidable(recipe: Recipe, prepared: Sequence[Dataset]) -> Iterator[str]:
                 f"{name}: the target {recipe.target:g} is reached without learning: always answering the most "
                 f"frequent class has a validation accuracy of {dataset.guess:.3f}. Give a higher --target."
             )
-    if len(recipe.seeds) < (needed := least_seeds(len(recipe.claims))):
+    others = len(set(recipe.schemes) | {baseline_of(recipe)}) - 1
+    in_tables = [claim for claim in recipe.claims if _in_table(claim, recipe)]
+    families = ((in_tables, others), (own := [each for each in recipe.claims if each not in in_tables], len(own)))
+    needed = max((least_seeds(family) for claims, family in families if claims), default=1)
+    if len(recipe.seeds) < needed:
         yield (
             f"{counted(len(recipe.claims), 'claim')} with {counted(len(recipe.seeds), 'seed')} will stay undecided: "
             f"the exact test, adjusted by Holm, reaches p ≤ {ALPHA:g} from {needed} seeds on (--seeds {needed})."
@@ -37,6 +43,14 @@ def too_few_seeds(recipe: Recipe) -> Iterator[str]:
             f"{counted(len(recipe.seeds), 'seed')} cannot tell {counted(others, 'scheme')} from the baseline: the "
             f"exact test{adjusted} reaches p ≤ {ALPHA:g} from {needed} seeds on (--seeds {needed})."
         )
+
+
+def _in_table(claim: Claim, recipe: Recipe) -> bool:
+    """Return whether a table decides a claim: of a scheme and the baseline, in one setting, in accuracy or steps."""
+    settings = 1 if "lr" not in claim.where or len(recipe.lr) == 1 else 0
+    for key in ("dataset", "model", "optimizer"):
+        settings *= 1 if key in claim.where else len(getattr(recipe, key))
+    return METRICS[claim.metric].tested and baseline_of(recipe) in {claim.better, claim.than} and settings == 1
 
 
 def _learning(dataset: Dataset) -> Iterator[str]:
