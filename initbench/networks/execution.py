@@ -66,10 +66,10 @@ def execution(model: nn.Module, batch: tuple[Any, ...], weights: Iterable[Tensor
     with restored(inside), isolated(0), held(0, own_generators(inside)), eager(), torch.no_grad():
         try:
             return _traced(inside.eval(), batch, weights)
-        except Exception:  # noqa: BLE001 - the model's own code, which has another chance
+        except (Exception, SystemExit):  # noqa: BLE001 - the model's own code, which has another chance
             try:
                 return _traced(inside.train(), batch, weights)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 shapes = ", ".join("×".join(map(str, item.shape)) for item in batch if isinstance(item, Tensor))
                 raise UsageError(
                     f"{type(inside).__name__} cannot take a batch of shape {shapes}: {usercode.describe_error(error)}."
