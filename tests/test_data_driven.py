@@ -9,12 +9,13 @@ import pytest
 import torch
 from long_form import one_in
 from torch import nn
+from torch.func import functional_call
 from torch.nn import functional
 
 import initbench
 from initbench import datasets
 from initbench import training as engines
-from initbench.core.randomness import one_thread
+from initbench.core.randomness import generator, one_thread
 from initbench.datasets.batches import resident
 from initbench.errors import InitbenchWarning, UsageError
 from initbench.networks.layers import weighted_layers
@@ -354,11 +355,20 @@ needs_lsuv = pytest.mark.skipif(
 
 
 @needs_lsuv
-@pytest.mark.parametrize("model", ["mlp(depth=6)", "cnn", "lenet", "resnet(depth=8)"])
-def test_lsuv_agrees_with_the_package_of_its_author(model, sample):
+@pytest.mark.parametrize(
+    ("model", "statistics"),
+    [
+        ("mlp(depth=6)", "batch"),
+        ("cnn", "batch"),
+        ("lenet", "batch"),
+        ("resnet(depth=8)", "batch"),
+        ("cnn(norm='batch')", "running"),
+    ],
+)
+def test_lsuv_agrees_with_the_package_of_its_author(model, statistics, sample):
     import lsuv
 
-    ours = filled(model, "lsuv(tol=1e-5)", sample)
+    ours = filled(model, f"lsuv(tol=1e-5, statistics='{statistics}')", sample)
     theirs = filled(model, "orthogonal", sample)
     lsuv.lsuv_with_singlebatch(
         theirs, sample.inputs[0], std_tol=1e-5, max_attempts=20, do_orthonorm=False, verbose=False
@@ -437,6 +447,17 @@ def test_without_gradients_there_is_nothing_to_balance_and_it_says_so(sample):
         filled("mlp(depth=2)", "data_dependent; head=zeros", sample)
 
 
+@pytest.mark.parametrize("balance", [False, True])
+def test_a_bias_is_the_mean_of_units_in_their_deviations(balance, sample):
+    """magic_init: b ← -μ/σ + 0.1."""
+    network = filled("mlp(depth=4)", f"data_dependent(balance={balance}, bias=0.1)", sample)
+    for output in outputs(network, sample.inputs).values():
+        std, mean = torch.std_mean(units(output), dim=1, correction=0)
+        torch.testing.assert_close(mean / std, torch.full_like(mean, 0.1), atol=1e-4, rtol=0)
+        if not balance:
+            torch.testing.assert_close(std, torch.ones_like(std), atol=1e-4, rtol=0)
+
+
 def test_units_of_constant_output_keep_their_scale(sample):
     with pytest.warns(InitbenchWarning, match="units of constant output in 'head'"):
         network = filled("mlp(depth=1)", "data_dependent(balance=False); name:linear1.weight=zeros", sample)
@@ -476,6 +497,22 @@ class Steps(nn.Module):
 
     def forward(self, x):
         return self.exit(self.between(self.entry(x)))
+
+
+@pytest.mark.parametrize(("pooling", "moment"), [("exact", 1.5460), ("normal", 1.1674)])
+def test_pooling_after_relu_has_the_law_that_is_asked_for(pooling, moment):
+    """E[x²] of the largest of four relu(z), and of four normal values of their mean and variance."""
+    draws = torch.randn(4, 200_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    values = (
+        draws.relu() if pooling == "exact" else math.sqrt(1 / (2 * math.pi)) + draws * math.sqrt(0.5 - 0.5 / math.pi)
+    )
+    assert float(values.amax(0).square().mean()) == pytest.approx(moment, rel=0.01)
+    network = filled(
+        Steps(nn.Sequential(nn.ReLU(), nn.MaxPool2d(2))),
+        f"autoinit(base='normal', pooling='{pooling}')",
+        Sample((torch.zeros(1, 64, 8, 8),)),
+    )
+    assert network.exit.weight.square().mean().item() * 256 == pytest.approx(1 / moment, rel=3e-3)
 
 
 class Residual(nn.Module):
@@ -639,6 +676,53 @@ def test_a_gradient_that_is_too_large_is_brought_down_to_gamma(sample):
         _, after = after_one_step(filled("mlp(depth=4)", scheme, sample), sample)
         assert before > 5
         assert after == pytest.approx(gamma, rel=0.5)
+
+
+def scales_of_the_authors_program(network, sample, steps, lr=0.03, eta=0.1, gamma=1.0):
+    """The scales that GradInit's program learns: parameters are rescaled in place, and Adam is written out."""
+    keyed = generator(0, "adjust")
+    torch.randint(2**62, (), generator=keyed)  # seeds the global generator
+    images, labels = sample.inputs[0], sample.labels
+    size = 2 * len(labels) // 3
+    parameters = list(network.parameters())
+    alpha, first, second = [1.0] * len(parameters), {True: [0.0] * 99, False: [0.0] * 99}, [0.0] * 99
+    count = {True: 0, False: 0}
+    for _ in range(steps):
+        order = torch.randperm(len(labels), generator=keyed)
+        one, other = order[:size], order[size // 2 :][:size]
+        loss = functional.cross_entropy(network(images[one]), labels[one])
+        found = torch.autograd.grad(loss, parameters, create_graph=True)
+        norm = torch.stack([g.square().sum() for g in found]).sum().sqrt()
+        within = float(norm.detach()) <= gamma
+        if within:
+            names = [name for name, _ in network.named_parameters()]
+            moved = {n: p - eta * (g / norm).detach() for n, p, g in zip(names, parameters, found, strict=True)}
+            objective = functional.cross_entropy(functional_call(network, moved, images[other]), labels[other]) / eta
+        else:
+            objective = norm
+        gradients = torch.autograd.grad(objective, parameters)
+        count[within] += 1
+        for i, (p, g) in enumerate(zip(parameters, gradients, strict=True)):
+            slope = max(-1.0, min(1.0, float((g * p.detach()).sum()) / alpha[i]))
+            first[within][i] = 0.9 * first[within][i] + 0.1 * slope
+            second[i] = 0.999 * second[i] + 0.001 * slope**2
+            root = math.sqrt(second[i] / (1 - 0.999 ** sum(count.values())))
+            new = max(alpha[i] - lr * first[within][i] / (1 - 0.9 ** count[within]) / (root + 1e-8), 0.01)
+            with torch.no_grad():
+                p.mul_(new / alpha[i])
+            alpha[i] = new
+    return alpha, count
+
+
+def test_gradinit_in_the_official_form_is_what_the_authors_program_computes(sample):
+    base = "scaled('torch_default', 2.0)"
+    network = filled("mlp(depth=2)", base, sample)
+    before = weights(network)
+    alpha, count = scales_of_the_authors_program(network, sample, steps=12)
+    assert min(count.values()) > 2  # both objectives took part
+    ours = weights(filled("mlp(depth=2)", f'gradinit(base="{base}", steps=12, official=True)', sample))
+    for scale, (name, value) in zip(alpha, before.items(), strict=True):
+        torch.testing.assert_close(ours[name], scale * value, rtol=1e-4, atol=1e-6)
 
 
 def test_gradinit_gives_each_tensor_one_positive_scale(sample):

@@ -145,6 +145,7 @@ def grouped(shape, classes):
 SCHEMES = (
     "torch_default", "kaiming_normal", "keras_default", "conv=orthogonal",
     "flax_default", "timm_goog", "constant(0.1)", "delta_orthogonal", "kaiming_normal(fans='effective')",
+    "looks_linear",
 )  # fmt: skip
 
 
@@ -185,7 +186,9 @@ def test_only_trials_whose_weights_changed_have_another_id(tmp_path):
     given = {"model": (*texts, "resnet(depth=8)"), "schemes": SCHEMES, "seeds": (0,), "steps": 1}
     trials = plan_study(draft_of(None, given, "--"), tmp_path).trials
     revised = [(trial.model.rpartition(":")[2], trial.scheme) for trial in trials if trial.revision]
-    assert revised == [("grouped", scheme) for scheme in SCHEMES[:4]]
+    assert revised == [("grouped", scheme) for scheme in SCHEMES[:4]] + [
+        ("resnet(depth=8, width=16, branch_scale=False)", "looks_linear")
+    ]
     for trial in trials:
         earlier = trial.model_dump(exclude_none=True) | {"revision": None}
         assert (Trial.model_validate(earlier).id == trial.id) == (trial.revision is None)

@@ -218,6 +218,18 @@ def test_the_law_of_fixups_scale(layers, exponent, branches):
     assert not any(block.inner[-1].weight.any() for block in model[1:-1])
 
 
+def test_fixup_as_its_authors_program_draws_it():
+    """Branches N(0, 2/fan_out)·L^(-1/2), shortcuts N(0, 2/fan_out), the first layer as PyTorch has it."""
+    model = "resnet(depth=8, width=8)"
+    weights = filled("fixup(mode='fan_out', stem='torch_default')", model).state_dict()
+    ours, default = filled("fixup", model).state_dict(), filled("torch_default", model).state_dict()
+    assert torch.equal(weights["conv1.weight"], default["conv1.weight"])
+    for name in ("stage2_block1.conv1.weight", "stage2_block1.shortcut.weight"):
+        torch.testing.assert_close(weights[name], ours[name] / math.sqrt(2))  # 8 → 16 channels
+    std = float(weights["stage3_block1.conv1.weight"].square().mean().sqrt())
+    assert std == pytest.approx(math.sqrt(2 / (32 * 9)) * 3**-0.5, rel=0.05)
+
+
 def test_fixup_of_a_branch_of_one_layer_is_zero():
     model = filled("fixup", own_network(1, 1))
     x = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))

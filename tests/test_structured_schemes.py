@@ -272,6 +272,14 @@ def test_the_built_in_mlp_looks_linear():
     torch.testing.assert_close(model(x + y), model(x) + model(y), atol=1e-5, rtol=1e-4)
 
 
+def test_the_built_in_resnet_looks_linear():
+    model = initbench.initialize(build_model("resnet(depth=8, width=8)", (3, 8, 8), 10).double(), "looks_linear")
+    x, y = torch.randn(2, 20, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    torch.testing.assert_close(model(x + y), model(x) + model(y))
+    torch.testing.assert_close(model(-3 * x), -3 * model(x))
+    assert model(x).any()
+
+
 # Randomized asymmetric.
 
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from initbench.schemes.procedures import Base, filling, layer_weights, named, pr
 from initbench.schemes.rule import SCHEMES, Passes, Procedure, Sample
 
 Function = Callable[..., Any]
+Pooling = Literal["exact", "normal"]
 
 WEIGHTED = (
     functional.linear,
@@ -40,7 +41,7 @@ POINTS = 2001  # of a normal distribution, over ±8 standard deviations
 
 
 @SCHEMES.register()
-def autoinit(base: Base = "lecun_normal") -> Procedure:
+def autoinit(base: Base = "lecun_normal", pooling: Pooling = "exact") -> Procedure:
     """Scale each weight so that the computed output variance is 1: Var = 1/(fan_in·E[x²]) (AutoInit, Bingham 2023).
 
     E[x²] is not measured: it is computed from inputs of mean 0 and variance 1 through every layer. A weighted layer
@@ -50,8 +51,11 @@ def autoinit(base: Base = "lecun_normal") -> Procedure:
     no floating-point input has reached, such as an embedding, has the distribution of its values. fan_in is the mean
     number of inputs that reach an output, which at a padded border is less than the kernel size. E[w²] is the mean
     square of the base's weights, of which only the scale changes; zero weights stay zero, with a warning. For a layer
-    used several times the first use counts. Biases are not changed. Written from the paper, whose estimates of some
-    kinds of layers differ.
+    used several times the first use counts. Biases are not changed.
+
+    The authors' program differs: it takes the inputs of a pooling as normal also after a ReLU, so that E[x²] after ReLU
+    and 2×2 max-pooling is 1.17, where independent inputs have 1.55: pooling='normal' does so. It also estimates pooling
+    from samples, and other kinds of layers in its own way.
 
     It needs inputs, only for their shape, and costs two forward passes of one image.
     """
@@ -60,7 +64,8 @@ def autoinit(base: Base = "lecun_normal") -> Procedure:
         inputs = tuple(tensor[:1] for tensor in prepared(model, sample))
         model.eval()  # of one image batch normalization has no statistics
         names = [layer.name for layer in layers]
-        carrier = _Carrier(inputs, {id(w): n for w, n in zip(layer_weights(model, layers), names, strict=True)})
+        owned = {id(w): n for w, n in zip(layer_weights(model, layers), names, strict=True)}
+        carrier = _Carrier(inputs, owned, pooling)
         with torch.no_grad(), carrier:
             model(*inputs)
         if carrier.left:
@@ -127,8 +132,9 @@ class _Carrier(TorchFunctionMode):
     shapes of the tensors are used, not their values.
     """
 
-    def __init__(self, inputs: tuple[Tensor, ...], owned: Mapping[int, str]) -> None:
+    def __init__(self, inputs: tuple[Tensor, ...], owned: Mapping[int, str], pooling: Pooling) -> None:
         super().__init__()
+        self.pooling = pooling
         self.owned, self.left = dict(owned), list[str]()
         self.known: dict[int, tuple[Tensor, _Distribution]] = {}  # with the tensor, so that no other reuses its id
         for tensor in inputs:
@@ -175,7 +181,8 @@ class _Carrier(TorchFunctionMode):
             return _normalized(func, law, inspect.signature(func).bind(*args, **kwargs).arguments)
         if "pool" in name or name in ("max", "amax", "mean", "sum"):
             count = _window(args, kwargs, carriers[0].dim() - 2) if "pool" in name and "adaptive" not in name else ratio
-            return _reduced(law, name, max(count, 1.0))
+            pooled = _normal(law.mean, law.variance) if self.pooling == "normal" and count > 1 else law
+            return _reduced(pooled, name, max(count, 1.0))
         if len(operands) == 2 and operands[0] is not operands[1] and name in SUMS + PRODUCTS:
             return _combined(name, self._distribution(operands[0]), self._distribution(operands[1]))
         if name in ("cat", "concat", "concatenate"):

@@ -92,7 +92,7 @@ def parse_scheme(text: str) -> Scheme:
         if isinstance(filler, Procedure) and part != "weight":
             raise UsageError(f"'{parts[part]}' fills a whole model and cannot be the part '{part}' of '{text}'.")
     bias = scheme.fillers.get("bias")
-    if isinstance(bias, Rule) and not bias.fits(1):
+    if (isinstance(bias, Rule) and not bias.fits(1)) or (isinstance(bias, Preset) and bias.bias is None):
         raise UsageError(f"'{parts['bias']}' cannot fill a bias, which has no fans: use constant, normal or uniform.")
     return scheme
 
@@ -180,10 +180,10 @@ def _bias(scheme: Scheme, layer: Layer) -> Assignment:
     for part in [*_globs_for(scheme, layer.bias), "bias", *_parts_for(layer)]:
         filler = scheme.fillers.get(part)
         filling = filler.base if isinstance(filler, Procedure) else filler
-        if isinstance(filling, Preset):
+        if isinstance(filling, Preset) and filling.bias is not None:
             return Assignment(layer.bias, layer, filling.bias(layer), adjusted=filling is not filler)
-        if isinstance(filler, Rule) and (part == "bias" or part.startswith(GLOB)):
-            if not filler.fits(1):
+        if filler is not None and (part == "bias" or part.startswith(GLOB)):
+            if not isinstance(filler, Rule) or not filler.fits(1):
                 raise UsageError(f"'{part}={dict(scheme.parts)[part]}' cannot fill the bias '{layer.bias}'.")
             return Assignment(layer.bias, layer, filler)
     return Assignment(layer.bias, layer, zeros(), adjusted=scheme.procedure is not None)

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
@@ -35,7 +35,9 @@ RELUS = (functional.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 
 
 @SCHEMES.register()
-def lsuv(base: Base = "orthogonal", tol: Tolerance = 1e-3) -> Procedure:
+def lsuv(
+    base: Base = "orthogonal", tol: Tolerance = 1e-3, statistics: Literal["batch", "running"] = "batch"
+) -> Procedure:
     """Divide each weight, layer by layer, by the std of the layer's output on data until |std-1| < tol (Mishkin 2015).
 
     Layers are visited in execution order, including the first and the head; the std is over all outputs of a layer:
@@ -44,11 +46,15 @@ def lsuv(base: Base = "orthogonal", tol: Tolerance = 1e-3) -> Procedure:
     with a warning. The paper's tol of 0.1 saves a division and accepts any std within it. For a layer used several
     times the first use counts. Biases are not changed.
 
+    Batch normalization uses the statistics of the batch, as in the first training step. The authors' package puts the
+    model into eval(): statistics='running' does, so that a fresh one changes nothing (mean 0, variance 1). The package
+    (lsuv 0.3) visits layers in the order of registration.
+
     It needs inputs and costs one forward pass over them, plus each layer once more per division: two passes.
     """
 
     def adjust(model: nn.Module, layers: Sequence[Layer], sample: Sample, _generator: torch.Generator) -> Passes:
-        inputs = prepared(model, sample)
+        inputs = prepared(model, sample, running=statistics == "running")
         divisions, left = [0], list[str]()
 
         def to_unit_std(call: Call, output: Tensor) -> Tensor:
@@ -75,7 +81,7 @@ def lsuv(base: Base = "orthogonal", tol: Tolerance = 1e-3) -> Procedure:
 
 
 @SCHEMES.register()
-def data_dependent(base: Base = "normal", balance: bool = True) -> Procedure:
+def data_dependent(base: Base = "normal", balance: bool = True, bias: FiniteFloat = 0.0) -> Procedure:
     """Set each unit's output to mean 0 and variance 1 on data, then balance layers' gradient ratios (Krähenbühl 2016).
 
     Layer by layer in execution order, W ← W/σ and b ← (b-μ)/σ with μ and σ of each unit or channel; without a bias, σ
@@ -85,6 +91,9 @@ def data_dependent(base: Base = "normal", balance: bool = True) -> Procedure:
     round that does not bring the ratios closer, as can happen in residual networks, is undone and ends the balancing.
     As in the paper L = ηᵀ·output for random η ~ N(0, 1), here four per image, so labels are not needed. The paper's
     filters from PCA or k-means are omitted. `balance=False` skips the balancing (as Salimans & Kingma 2016).
+
+    With `bias` a unit's mean is that many of its standard deviations instead of 0: b ← (b-μ)/σ + bias. The authors'
+    program (magic_init) adds 0.1 unless told otherwise, and balances only with the option -cs.
 
     A unit of constant output keeps its scale, with a warning. For a layer used several times the first use counts.
 
@@ -102,13 +111,13 @@ def data_dependent(base: Base = "normal", balance: bool = True) -> Procedure:
                 constant.append(call.layer.name)
             call.scale_units(factors.float())
             if call.own_bias is not None:
-                call.own_bias.copy_((call.own_bias - mean) * factors)
+                call.own_bias.copy_((call.own_bias - mean) * factors + bias)
             return call.again()
 
         visit(model, layers, inputs, standardize)
         if constant:
             warn(f"data_dependent found units of constant output in {named(constant)}: their scale is left unchanged.")
-        rounds = _balance(model, layers, inputs, keyed) if balance else 0
+        rounds = _balance(model, layers, inputs, keyed, bias) if balance else 0
         images = len(inputs[0])
         return Passes(forward=images * (2 + 3 * rounds), backward=images * DIRECTIONS * rounds)
 
@@ -142,8 +151,10 @@ def sign_flip(base: Base = "kaiming_normal") -> Procedure:
     return Procedure(filling(base), adjust)
 
 
-def _balance(model: nn.Module, layers: Sequence[Layer], inputs: tuple[Tensor, ...], keyed: torch.Generator) -> int:
-    """Balance the gradient ratios of layers, and return the number of rounds."""
+def _balance(
+    model: nn.Module, layers: Sequence[Layer], inputs: tuple[Tensor, ...], keyed: torch.Generator, bias: float
+) -> int:
+    """Balance the gradient ratios of layers, means of units kept at `bias` deviations; return the number of rounds."""
     weights = layer_weights(model, layers)
     tensors = [parameter for parameter in model.parameters() if parameter.requires_grad]
     seed = int(torch.randint(2**62, (), generator=keyed))
@@ -151,8 +162,8 @@ def _balance(model: nn.Module, layers: Sequence[Layer], inputs: tuple[Tensor, ..
     def centre(call: Call, output: Tensor) -> Tensor:
         if call.own_bias is None:
             return output
-        mean, _ = spread("data_dependent", call.layer, call.by_unit(output).flatten(1), (1,))
-        call.own_bias.sub_(mean)
+        mean, std = spread("data_dependent", call.layer, call.by_unit(output).flatten(1), (1,))
+        call.own_bias.sub_(mean - bias * std)
         return call.again()
 
     unbalance = _log_ratios(model, weights, inputs, seed)

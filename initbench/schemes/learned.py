@@ -25,6 +25,7 @@ METAINIT_IMAGES = 32  # random ones a step
 METAINIT_BACKWARD = 13
 GRADINIT_IMAGES = 128
 LEAST_SCALE = 0.01  # of gradinit, as published
+BETAS = 0.9, 0.999  # of Adam, whose second moment gradinit(official=True) shares
 
 
 @SCHEMES.register()
@@ -73,6 +74,7 @@ def gradinit(
     lr: Positive = 0.03,
     eta: Positive = 0.1,
     gamma: Positive = 1.0,
+    official: bool = False,
 ) -> Procedure:
     """Learn a scale for each weight and bias that minimises the loss after one SGD step, ‖g‖ <= gamma (Zhu 2021).
 
@@ -83,6 +85,11 @@ def gradinit(
     and also learns scales of normalization layers, which are not changed here; nor are parameters that other parts of a
     scheme fill.
 
+    With `official` it follows the authors' program with the options of their launch scripts: the step is eta·g/‖g‖ and
+    is not itself differentiated; its loss is divided by eta; derivatives by the scales are clipped to ±1; Adam's second
+    moment is shared by the two objectives; scales of biases stay above 0. The scripts take 390 steps at a rate lr from
+    0.001 to 0.1 that depends on the network.
+
     It needs inputs and labels. A step costs as much as three or four training steps on up to 128 images, two thirds of
     the sample at most, because it differentiates a gradient.
     """
@@ -91,9 +98,10 @@ def gradinit(
         inputs = prepared(model, sample)
         labels = _checked_labels("gradinit", model, inputs, sample)
         names = [name for layer in layers for name in (layer.weight, layer.bias) if name is not None]
-        learner = _GradInit(model, names, eta, gamma)
-        # One per objective, so that the momentum of one does not carry over to the other.
-        optimizers = {within: torch.optim.Adam([learner.scales], lr=lr) for within in (True, False)}
+        learner = _GradInit(model, names, eta, gamma, official=official)
+        biases = torch.tensor([name in {layer.bias for layer in layers} for name in names])
+        least = torch.where(biases, 0.0, LEAST_SCALE) if official else torch.tensor(LEAST_SCALE)
+        adam = _Adam(learner.scales, lr, shared=official)
         size = max(1, min(GRADINIT_IMAGES, 2 * len(labels) // 3))
         forward, backward = len(labels), 0
         for done in range(1, steps + 1):
@@ -108,10 +116,9 @@ def gradinit(
             if not slopes.isfinite().all():
                 warn(f"gradinit stopped at step {done} of {steps}, where the loss or its gradient is not finite.")
                 break
-            learner.scales.grad = slopes
-            optimizers[within].step()
+            adam.step(slopes.clamp(-1, 1) if official else slopes, within=within)
             with torch.no_grad():
-                learner.scales.clamp_(min=LEAST_SCALE)
+                learner.scales.clamp_(min=least)
         learner.apply()
         return Passes(forward, backward)
 
@@ -157,8 +164,8 @@ Part = tuple[tuple[Tensor, ...], Tensor]
 class _GradInit:
     """A model whose named tensors are multiplied by `scales`, one each."""
 
-    def __init__(self, model: nn.Module, names: Sequence[str], eta: float, gamma: float) -> None:
-        self.model, self.eta, self.gamma = model, eta, gamma
+    def __init__(self, model: nn.Module, names: Sequence[str], eta: float, gamma: float, *, official: bool) -> None:
+        self.model, self.eta, self.gamma, self.official = model, eta, gamma, official
         self.parameters = {name: p for name, p in parameters_of(model).items() if p.requires_grad}
         first_name = {id(p): name for name, p in self.parameters.items()}  # of a tied tensor, which has several
         aliases = parameters_of(model, aliases=True)
@@ -173,6 +180,10 @@ class _GradInit:
         norm = torch.stack([(gradient**2).sum() for gradient in found]).sum().sqrt()
         if norm > self.gamma:
             return norm, False, Passes(1, 4)
+        if self.official:
+            unit = {name: (g / norm).detach() for name, g in zip(scaled, found, strict=True)}
+            stepped = {name: p - self.eta * unit[name] for name, p in scaled.items()}
+            return self._loss(stepped, second) / self.eta, True, Passes(2, 2)
         stepped = {name: p - self.eta * g for (name, p), g in zip(scaled.items(), found, strict=True)}
         return self._loss(stepped, second), True, Passes(2, 5)
 
@@ -189,6 +200,30 @@ class _GradInit:
 
     def _loss(self, parameters: dict[str, Tensor], part: Part) -> Tensor:
         return functional.cross_entropy(functional_call(self.model, parameters, part[0]), part[1])
+
+
+class _Adam:
+    """Adam for the scales, with a first moment per objective, and a second moment per objective or `shared`."""
+
+    def __init__(self, scales: Tensor, lr: float, *, shared: bool) -> None:
+        self.scales, self.shared, self.lr = scales, shared, lr
+        self.optimizers = {within: torch.optim.Adam([scales], lr=lr) for within in (True, False)}
+        self.first = {within: torch.zeros_like(scales) for within in (True, False)}
+        self.second, self.counts = torch.zeros_like(scales), {True: 0, False: 0}
+
+    @torch.no_grad()
+    def step(self, slopes: Tensor, *, within: bool) -> None:
+        """Move the scales against `slopes`, the derivatives of one of the two objectives."""
+        if not self.shared:
+            self.scales.grad = slopes
+            self.optimizers[within].step()
+            return
+        self.counts[within] += 1
+        self.first[within].lerp_(slopes, 1 - BETAS[0])
+        self.second.lerp_(slopes**2, 1 - BETAS[1])
+        first = self.first[within] / (1 - BETAS[0] ** self.counts[within])
+        second = self.second / (1 - BETAS[1] ** sum(self.counts.values()))
+        self.scales.sub_(self.lr * first / (second.sqrt() + 1e-8))
 
 
 def _logits(scheme: str, model: nn.Module, output: object) -> Tensor:

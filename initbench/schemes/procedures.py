@@ -35,16 +35,17 @@ def filling(base: str) -> Rule | Preset:
     return filler
 
 
-def prepared(model: nn.Module, sample: Sample) -> tuple[Tensor, ...]:
+def prepared(model: nn.Module, sample: Sample, *, running: bool = False) -> tuple[Tensor, ...]:
     """Set the mode for measurement, and return the sample's inputs in float32.
 
-    Dropout is off. Batch normalization uses batch statistics, as in training, if there are at least two images.
+    Dropout is off. Batch normalization uses batch statistics, as in training, if there are at least two images and its
+    `running` ones are not asked for.
     """
     inputs = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in sample.inputs)
     model.eval()
     for module in model.modules():
         if isinstance(module, _BatchNorm):
-            module.train(len(inputs[0]) > 1)
+            module.train(len(inputs[0]) > 1 and not running)
     return inputs
 
 

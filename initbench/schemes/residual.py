@@ -5,7 +5,7 @@ A model declares its residual branches (`initbench.networks.layers.weighted_laye
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import AfterValidator, FiniteFloat
@@ -14,20 +14,34 @@ from torch import Tensor, nn
 from initbench.errors import UsageError
 from initbench.networks.layers import Layer, branch_scales, weighted_layers
 from initbench.networks.wrappers import parameters_of
+from initbench.schemes.presets import torch_default
 from initbench.schemes.rule import NO_PASSES, SCHEMES, Law, Passes, Preset, Procedure, Rule, Sample
-from initbench.schemes.torch_init import kaiming_normal, zeros
+from initbench.schemes.torch_init import Mode, kaiming_normal, zeros
 
 
 @SCHEMES.register()
-def fixup() -> Preset:
+def fixup(mode: Mode = "fan_in", stem: Literal["kaiming_normal", "torch_default"] = "kaiming_normal") -> Preset:
     """Draw kaiming_normal, times L^(-1/(2m-2)) in the L residual branches; zero their last layers and the head (Fixup).
 
     Zhang et al. 2019; m is the number of layers in a branch. Layers outside branches, shortcuts included, are
     kaiming_normal; biases are zero. At step 0 a branch adds exactly 0 and the logits are 0. Fixup's multiplier of each
     branch is resnet(branch_scale=True); its scalar biases before every layer and activation are omitted: the biases of
     the layers, one per unit, are trained instead.
+
+    The authors' program draws with fan_out, and leaves the first layer as PyTorch fills it:
+    fixup(mode='fan_out', stem='torch_default').
     """
-    return Preset(weight=_fixup_weight, bias=lambda _layer: zeros(), branches=True)
+    he = kaiming_normal(mode=mode)
+
+    def weight(layer: Layer) -> Rule:
+        branch = layer.branch
+        if layer.head or (branch is not None and branch.last):
+            return zeros()
+        if branch is not None:
+            return _times(he, branch.count ** (-1 / (2 * branch.layers - 2)))
+        return torch_default().weight(layer) if layer.first and stem == "torch_default" else he
+
+    return Preset(weight, bias=lambda _layer: zeros(), branches=True)
 
 
 @SCHEMES.register("rezero")
@@ -56,17 +70,10 @@ def scaled(base: Annotated[str, AfterValidator(_resolved)], factor: FiniteFloat)
         return _times(filler, factor)
     weight, bias = filler.weight, filler.bias
     return replace(
-        filler, weight=lambda layer: _times(weight(layer), factor), bias=lambda layer: _times(bias(layer), factor)
+        filler,
+        weight=lambda layer: _times(weight(layer), factor),
+        bias=None if bias is None else lambda layer: _times(bias(layer), factor),
     )
-
-
-def _fixup_weight(layer: Layer) -> Rule:
-    branch = layer.branch
-    if layer.head or (branch is not None and branch.last):
-        return zeros()
-    if branch is None:
-        return kaiming_normal()
-    return _times(kaiming_normal(), branch.count ** (-1 / (2 * branch.layers - 2)))
 
 
 def _close_branches(model: nn.Module, _layers: Sequence[Layer], _sample: Sample, _generator: torch.Generator) -> Passes:

@@ -51,13 +51,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class Preset:
-    """Rules for the weight and the bias of a layer.
+    """Rules for the weight and the bias of a layer; without one for the bias it is filled as by a `Rule` for weights.
 
     If `branches`, the preset is an error on a model that declares no residual branch.
     """
 
     weight: Callable[[Layer], Rule]
-    bias: Callable[[Layer], Rule]
+    bias: Callable[[Layer], Rule] | None = None
     branches: bool = False
 
 

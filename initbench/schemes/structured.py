@@ -1,6 +1,7 @@
 """Structured weights: identities, Hadamard matrices, sine waves and mirrored blocks; most are deterministic."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 from initbench.errors import UsageError
 from initbench.networks.layers import Layer
 from initbench.schemes.fans import WEIGHTS
-from initbench.schemes.rule import SCHEMES, Fill, Rule, centre_tap
+from initbench.schemes.rule import SCHEMES, Fill, Preset, Rule, centre_tap
+from initbench.schemes.torch_init import zeros
 
 
 @SCHEMES.register()
@@ -60,7 +62,7 @@ def idinit() -> Rule:
         outputs, inputs = flat.shape
         offsets = torch.arange(outputs)[:, None] - torch.arange(inputs)
         flat.copy_(offsets % max(inputs, 1) == 0)
-        if layer.branch is not None and layer.branch.last:
+        if _closes_branch(layer):
             flat.mul_(1e-6)
 
     return _fixed(fill)
@@ -88,7 +90,7 @@ def sinusoidal() -> Rule:
 
 
 @SCHEMES.register()
-def looks_linear() -> Rule:
+def looks_linear() -> Preset:
     """Mirror orthogonal blocks, [[W, -W], [-W, W]], so that a ReLU network starts as a linear map (Balduzzi 2017).
 
     relu(z) - relu(-z) = z: the first layer, [W; -W], outputs each z with both signs; later layers take the difference
@@ -96,6 +98,9 @@ def looks_linear() -> Rule:
     flattened as in `orthogonal`. A unit without a partner keeps its row, and the next layer gives it weight 0: still
     linear, and it can learn. The network is linear across convolutions and mean-pooling, but not across max-pooling,
     between layers with different numbers of groups, or where an odd number of channels is flattened.
+
+    The paper has no residual networks. In a branch that a block declares the last layer is 0, since a ReLU after a sum
+    is linear only where the branch adds nothing or both terms are mirrored; what is not declared is not seen.
 
     Only for ReLU and leaky ReLU, which are linear on either side of 0.
     """
@@ -117,7 +122,13 @@ def looks_linear() -> Rule:
             block = torch.cat([block[:pairs], -block[:pairs], block[pairs:]])
         tensor.copy_(block)
 
-    return Rule(fill, dimensions=WEIGHTS, degenerate=True)
+    mirrored = Rule(fill, dimensions=WEIGHTS, degenerate=True)
+    closed = replace(zeros(), revised=lambda _layer: 1)
+    return Preset(weight=lambda layer: closed if _closes_branch(layer) else mirrored)
+
+
+def _closes_branch(layer: Layer) -> bool:
+    return layer.branch is not None and layer.branch.last
 
 
 def _fixed(fill: Fill) -> Rule:
