@@ -11,12 +11,14 @@ Nothing is evaluated: a value that is not a literal is an error.
 
 import ast
 import difflib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from initbench.core.paths import expand
 from initbench.errors import UsageError
 
 QUOTES = "'\""
@@ -52,8 +54,9 @@ def parse(text: str) -> Spec:
     Raises:
         UsageError: the text is not of that form, or a value is not a literal.
     """
-    if is_reference(text):
-        return Spec(text.strip())
+    found = split_reference(text)
+    if found is not None:
+        return Spec(":".join(found))
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
@@ -73,7 +76,25 @@ def is_reference(text: str) -> bool:
     >>> is_reference("my_file.py:my_init"), is_reference("kaiming_uniform")
     (True, False)
     """
-    return REFERENCE.fullmatch(text.strip()) is not None
+    return split_reference(text) is not None
+
+
+def split_reference(text: str) -> tuple[str, str] | None:
+    """Split a reference into file or module and name, None if it is none; an existing file may have any letters.
+
+    Spellings of one relative path give the same file. An absolute path stays one: workers of a cluster need it.
+
+    >>> split_reference("./my_file.py:my_init"), split_reference("linear")
+    (('my_file.py', 'my_init'), None)
+    """
+    home, _, name = text.strip().rpartition(":")
+    is_file = home.endswith(".py")
+    named = REFERENCE.fullmatch(text.strip()) is not None
+    plain = os.path.normpath(home) if is_file else home
+    if not named and not (is_file and name.isidentifier() and expand(plain).is_file()):
+        return None
+    # Behind a link, `..` may lead elsewhere.
+    return plain if os.path.realpath(expand(plain)) == os.path.realpath(expand(home)) else home, name
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
@@ -129,4 +150,7 @@ def _literal(node: ast.expr, text: str) -> Any:  # noqa: ANN401 - a literal of a
 
 
 def _malformed(text: str) -> UsageError:
+    home, _, name = text.strip().rpartition(":")
+    if home.endswith(".py") and name.isidentifier():
+        return UsageError(f"No file {home}.")
     return UsageError(f"'{text}' is not of the form name or name(key=value): check brackets, commas and quotes.")

@@ -19,10 +19,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from initbench.core.spec import REFERENCE, did_you_mean, is_reference
+from initbench.core.paths import expand
+from initbench.core.spec import did_you_mean, is_reference, split_reference
 from initbench.errors import ConfigurationError, InitbenchError, UsageError
 
 _LIBRARY = sysconfig.get_path("stdlib")
+TORCH_SEED = 67280421310721  # of torch's generator in a new process
 
 
 def load(name: str, group: str = "") -> Any:  # noqa: ANN401 - any object of the user's code
@@ -34,17 +36,18 @@ def load(name: str, group: str = "") -> Any:  # noqa: ANN401 - any object of the
         UsageError: no such file, module or name.
         ConfigurationError: the user's code raises while it is imported; the message quotes the line.
     """
-    found = REFERENCE.fullmatch(name.strip())
+    found = split_reference(name)
     if found is None and name not in entry_points(group):
         raise UsageError(f"'{name}' is not of the form path/to/file.py:name or package.module:name.")
     if found is None:
         with user_errors(f"the entry point {name}"):
             return entry_points(group)[name].load()
-    module = _module(found["home"], _changed(found["home"]))
-    if not hasattr(module, found["name"]):
+    home, wanted = found
+    module = _module(home, _changed(home))
+    if not hasattr(module, wanted):
         names = [name for name in vars(module) if not name.startswith("_")]
-        raise UsageError(f"{found['home']} has no '{found['name']}'{did_you_mean(found['name'], names) or '.'}")
-    return getattr(module, found["name"])
+        raise UsageError(f"{home} has no '{wanted}'{did_you_mean(wanted, names) or '.'}")
+    return getattr(module, wanted)
 
 
 @cache
@@ -58,9 +61,9 @@ def source_hash(reference: str, group: str = "") -> str:
 
     Modules imported by that file are not covered.
     """
-    found = REFERENCE.fullmatch(reference.strip())
-    is_file = found is not None and found["home"].endswith(".py")
-    path = Path(found["home"]).expanduser() if found and is_file else Path(_source(load(reference, group), reference))
+    found = split_reference(reference)
+    is_file = found is not None and found[0].endswith(".py")
+    path = expand(found[0]) if found and is_file else Path(_source(load(reference, group), reference))
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
@@ -82,15 +85,15 @@ def describe_error(error: BaseException) -> str:
 
 @contextmanager
 def user_errors(name: str, failure: str = "does not import:") -> Iterator[None]:
-    """Turn errors of the user's code into a ConfigurationError that quotes the line; restore torch's random state.
+    """Turn errors of the user's code into a ConfigurationError that quotes the line; give back the process's state.
 
     Raises:
         ConfigurationError: the block raises anything but an InitbenchError.
     """
-    import torch  # noqa: PLC0415 - reading plain data loads this module, and needs no torch
+    from initbench.core.process_state import process_kept  # noqa: PLC0415 - loads torch, which plain data do not need
 
     try:
-        with torch.random.fork_rng(devices=[]):
+        with process_kept():
             yield
     except InitbenchError:
         raise
@@ -100,16 +103,19 @@ def user_errors(name: str, failure: str = "does not import:") -> Iterator[None]:
 
 def _changed(home: str) -> int:
     """Return the modification time of a file, 0 for a module: a changed file is imported again."""
-    path = Path(home).expanduser()
+    path = expand(home)
     return path.stat().st_mtime_ns if home.endswith(".py") and path.is_file() else 0
 
 
 @lru_cache(maxsize=64)
 def _module(home: str, _changed_at: int) -> ModuleType:
+    from initbench.core.randomness import isolated  # noqa: PLC0415 - loads torch, which plain data do not need
+
     is_file = home.endswith(".py")
-    with user_errors(home), on_import_path(home):
+    # What a file draws while it is imported is the same in every process.
+    with user_errors(home), on_import_path(home), isolated(TORCH_SEED):
         try:
-            return _from_file(Path(home).expanduser()) if is_file else importlib.import_module(home)
+            return _from_file(expand(home)) if is_file else importlib.import_module(home)
         except ModuleNotFoundError as error:
             if not is_file and error.name and f"{home}.".startswith(f"{error.name}."):
                 raise UsageError(f"No module named '{error.name}': is it installed, or a file.py:name?") from None
@@ -143,7 +149,7 @@ def _from_file(path: Path) -> ModuleType:
 @contextmanager
 def on_import_path(home: str) -> Iterator[None]:
     """Put the folder of a file on sys.path, as `python file.py` does; for a module the current folder, as `-m` does."""
-    folder = str(Path(home).expanduser().parent.resolve()) if home.endswith(".py") else str(Path.cwd())
+    folder = str(expand(home).parent.resolve()) if home.endswith(".py") else str(Path.cwd())
     sys.path.insert(0, folder)
     try:
         yield

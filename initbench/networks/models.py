@@ -5,6 +5,8 @@ maps (n, channels, height, width) to logits (n, classes). Layer names are stable
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Annotated, Literal
 
 import torch
@@ -165,7 +167,9 @@ def build_model(text: str, shape: ImageShape | None, classes: int, device: str =
     Raises:
         UsageError: an unknown model or parameter, or a model that does not fit such images.
     """
-    with isolated(derive(seed, "build")), torch.device(device):
+    # The user's own code may set a default device, which torch refuses within such a block.
+    placed = nullcontext() if torch.device(device) == torch.get_default_device() else torch.device(device)
+    with isolated(derive(seed, "build")), placed, _default_dtype(torch.float32):
         return unwrapped(MODELS.build(text, shape, classes))
 
 
@@ -179,6 +183,16 @@ def layers_in_order(text: str, model: nn.Module, shape: ImageShape) -> list[Laye
     """
     own = bool(usercode.code_hashes((text,), MODELS.group))
     return weighted_layers(model, (torch.zeros(2, *shape, dtype=torch.float32),) if own else None)
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 class _Residual(nn.Module):

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from initbench.core import usercode
 from initbench.core.generators import held, own_generators, watched
+from initbench.core.process_state import process_kept
 from initbench.core.randomness import generator, isolated, one_thread
 from initbench.core.spec import parse
 from initbench.datasets import Dataset
@@ -59,7 +60,7 @@ class _UnfitError(Exception):
 @lru_cache(maxsize=64)
 def _tried(model: str, _code: object, shape: ImageShape, classes: int, size: int) -> Tried:
     images = torch.randn(size, *shape, generator=generator(size, "tried"), dtype=torch.float32)
-    with one_thread(), watched() as drawn_from:
+    with process_kept(), one_thread(), watched() as drawn_from:
         (network, *first), (_, *second) = (_step(model, shape, classes, images) for _ in range(2))
     notices = []
     if not all(map(_same, first, second)):
@@ -73,7 +74,7 @@ def _step(model: str, shape: ImageShape, classes: int, images: Tensor) -> tuple[
     """Return a filled network with its logits and its loss in training mode."""
     network = build_model(model, shape, classes)
     fill_model(network, assign(parse_scheme("torch_default"), weighted_layers(network)), 0)
-    with isolated(0), held(0, own_generators(network)):
+    with isolated(0), held(0, own_generators(network)), torch.inference_mode(mode=False), torch.enable_grad():
         with torch.no_grad():
             _require_logits(network.eval(), images, classes, "does not fit {dataset}")
         logits = _require_logits(network.train(), images, classes, "fails in training mode on {dataset}")

@@ -12,11 +12,12 @@ torch_default.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-from initbench.core.spec import PARTS, Spec, did_you_mean, is_reference, split_outside_brackets
+from initbench.core.spec import PARTS, Spec, did_you_mean, is_reference, parse, split_outside_brackets
 from initbench.errors import UsageError
 from initbench.networks.layers import Layer
 from initbench.schemes.presets import torch_default
@@ -82,7 +83,8 @@ def parse_scheme(text: str) -> Scheme:
         UsageError: unknown scheme, part or parameter, a part given twice, or a bias rule that needs fans.
     """
     parts: dict[str, Spec] = {}
-    for piece in split_outside_brackets(text, ";"):
+    # A file's name may have semicolons and brackets.
+    for piece in [text] if is_reference(text) else split_outside_brackets(text, ";"):
         part, spec_text = _split_part(piece, text)
         if part in parts:
             raise UsageError(f"The scheme '{text}' gives the part '{part}' twice.")
@@ -123,18 +125,33 @@ def revision_of(scheme: str, layers: list[Layer]) -> int:
 
 def _split_part(piece: str, text: str) -> tuple[str, str]:
     """Split 'conv=kaiming' at the '=' that stands outside brackets; a bare spec is the weight part."""
-    left, *rest = split_outside_brackets(piece, "=")
+    if is_reference(piece):
+        return "weight", piece
+    left, *rest = _split_glob(piece) if piece.strip().startswith(GLOB) else split_outside_brackets(piece, "=")
     part = left.strip()
     if not piece.strip():
         raise UsageError(f"The scheme '{text}' has an empty part: remove the extra ';'.")
     if not rest:
         return "weight", piece
-    if is_reference(piece):
-        return "weight", piece
     if part not in PARTS and not part.startswith(GLOB):
         near = did_you_mean(part, list(PARTS))
         raise UsageError(f"Unknown part '{part}' in '{text}'{near} (parts: {', '.join(PARTS)}, {GLOB}<glob>).")
     return part, "=".join(rest)
+
+
+def _split_glob(piece: str) -> list[str]:
+    """Split 'name:a=b.*=zeros' at the first '=' with a scheme behind it: a name may have one, or brackets."""
+    for cut in (place for place, char in enumerate(piece) if char == "="):
+        with suppress(UsageError):
+            parse(piece[cut + 1 :])
+            return [piece[:cut], piece[cut + 1 :]]
+    return split_outside_brackets(piece, "=")
+
+
+def _matches(parameter: str, part: str) -> bool:
+    """Return whether a `name:` part matches a parameter; `[0]` is a set of characters, or stands for itself."""
+    glob = part.removeprefix(GLOB)
+    return fnmatchcase(parameter, glob) or fnmatchcase(parameter, glob.replace("[", "[[]"))
 
 
 def _rank(part: str) -> int:
@@ -150,7 +167,7 @@ def _parts_for(layer: Layer) -> list[str]:
 def _globs_for(scheme: Scheme, parameter: str) -> list[str]:
     """Return the `name:` parts that match a parameter, in reverse order of writing."""
     globs = [part for part in scheme.fillers if part.startswith(GLOB)]
-    return [part for part in reversed(globs) if fnmatchcase(parameter, part.removeprefix(GLOB))]
+    return [part for part in reversed(globs) if _matches(parameter, part)]
 
 
 def _weight(scheme: Scheme, layer: Layer) -> Assignment:
@@ -215,10 +232,9 @@ def _require_some_fit(scheme: Scheme, assignments: list[Assignment]) -> None:
 
 def _require_matches(scheme: Scheme, parameters: list[str], others: Mapping[str, str]) -> None:
     for part in scheme.fillers:
-        glob = part.removeprefix(GLOB)
-        if not part.startswith(GLOB) or any(fnmatchcase(name, glob) for name in parameters):
+        if not part.startswith(GLOB) or any(_matches(name, part) for name in parameters):
             continue
-        found = [f"{name} ({kind})" for name, kind in others.items() if fnmatchcase(name, glob)]
+        found = [f"{name} ({kind})" for name, kind in others.items() if _matches(name, part)]
         if found:
             raise UsageError(
                 f"'{part}' matches only parameters that exist but that no scheme fills: {', '.join(found)}. "

@@ -135,7 +135,9 @@ def band_note(frame: pd.DataFrame, mean: str) -> str:
 @contextmanager
 def house_style(style: Style = SCREEN) -> Iterator[None]:
     """Draw in the house style, and leave matplotlib as it was."""
-    with mpl.rc_context(RC | style.rc), warnings.catch_warnings():
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()  # the user's own code may have chosen another style
+        mpl.rcParams.update(RC | style.rc)
         # A name in a script that DejaVu lacks shows boxes in the PNG and itself in the SVG: no reason to stop.
         warnings.filterwarnings("ignore", message="Glyph")
         yield

@@ -1,0 +1,161 @@
+"""At the entrance: what the user's files change, are called and return; numbers as people write them."""
+
+import gc
+import os
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from initbench import datasets, initialize
+from initbench.core.spec import parse
+from initbench.core.usercode import load
+from initbench.errors import UsageError
+from initbench.networks.models import build_model
+from initbench.running.trying import try_step
+from initbench.schemes import parse_scheme
+
+CHANGES_ALL = """
+import gc, os, random, sys, warnings
+import numpy as np, torch
+from torch import nn
+import argparse
+args = argparse.ArgumentParser()
+args.add_argument("--width", type=int, default=7)
+WIDTH = args.parse_args().width
+DRAWN = random.random(), np.random.rand(), float(torch.rand(()))
+
+def change():
+    os.chdir("/")
+    torch.set_default_dtype(torch.float64); torch.set_default_device("meta"); torch.set_grad_enabled(False)
+    torch.use_deterministic_algorithms(True); torch.set_num_threads(torch.get_num_threads() + 1)
+    np.seterr(all="raise"); np.random.seed(1); random.seed(1); torch.manual_seed(1)
+    warnings.simplefilter("error"); sys.stdout = sys.stderr; gc.disable(); sys.setrecursionlimit(5000)
+    sys.argv[:] = ["x"]
+change()
+
+class Net(nn.Linear):
+    def __init__(self):
+        super().__init__(64, 10)
+        change()
+
+    def forward(self, x):
+        os.chdir("/")
+        return super().forward(x.flatten(1))
+"""
+
+
+def state():
+    return (
+        os.getcwd(), torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(),  # noqa: PTH109 - text
+        torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(), np.geterr(), list(warnings.filters),
+        np.random.get_state()[1].tolist(), torch.get_rng_state().tolist(), sys.stdout, sys.argv, list(sys.argv),  # noqa: NPY002
+        gc.isenabled(), sys.getrecursionlimit(),
+    )  # fmt: skip
+
+
+def test_a_file_that_changes_the_process_changes_nothing_for_us(tmp_path, monkeypatch):
+    (tmp_path / "all.py").write_text(CHANGES_ALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["initbench", "compare", "--lr", "0.1"])
+    before = state()
+    drawn = load("all.py:DRAWN")
+    model = build_model("all.py:Net", (1, 8, 8), 10)
+    assert not try_step("all.py:Net", datasets.prepare("digits"), 32).notices
+    assert state() == before
+    assert model.weight.dtype == torch.float32
+    assert load("all.py:WIDTH") == 7
+    os.utime(tmp_path / "all.py", (0, 0))  # imported again
+    assert load("all.py:DRAWN") == drawn
+
+
+@pytest.mark.parametrize("name", ["my model (1).py", "a;b=c.py", "it's {x}.py", "größe [0].py"])
+def test_an_existing_file_is_a_reference_whatever_its_letters(tmp_path, monkeypatch, name):
+    text = "from torch import nn\ndef net(shape, classes): return nn.Linear(2, classes)\n"
+    (tmp_path / name).write_text(text + "def fill(tensor, layer, generator): return tensor.fill_(3)\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="No file"):
+        build_model(f"absent {name}:net", (1, 1, 1), 3)
+    assert build_model(f"{name}:net", (1, 1, 1), 3).out_features == 3
+    assert str(parse_scheme(f"{name}:fill")) == f"{name}:fill"
+    assert initialize(nn.Linear(2, 2), f"./{name}:fill").weight.unique() == 3
+    assert parse(f"./sub/../{name}:net") == parse(f"{name}:net")
+
+
+def test_globs_spell_any_name():
+    model = nn.ModuleDict({"a=b": nn.Linear(2, 2), "u[0]": nn.Linear(2, 2), "u0": nn.Linear(2, 2)})
+    for glob in ("name:a=b.weight", "name:u[0].*"):
+        initialize(model, f"constant(5.0); {glob}=constant(val=7.0)")
+        named = {name for name, value in model.named_parameters() if (value == 7).all()}
+        assert named == ({"a=b.weight"} if "=" in glob else {"u0.weight", "u0.bias", "u[0].weight", "u[0].bias"})
+
+
+RETURNS = """
+import collections, torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, change):
+        super().__init__()
+        self.body, self.head, self.change = nn.Linear(64, 512), nn.Linear(512, 10), change
+
+    def forward(self, x):
+        h = self.body(x.flatten(1))
+        return self.change(self, h, self.head(h))
+
+Pair = collections.namedtuple("Pair", "logits aux")
+def pair(): return Net(lambda net, h, z: (h, z))
+def keyed(): return Net(lambda net, h, z: {"features": h, "out": z})
+def aux(): return Net(lambda net, h, z: Pair(z, h) if net.training else z)
+def features(): return Net(lambda net, h, z: h)
+def single(): return Net(lambda net, h, z: z[:, :1])
+def nothing(): return Net(lambda net, h, z: None)
+def raising(): return Net(lambda net, h, z: z.undefined if net.training else z)
+def detached(): return Net(lambda net, h, z: z.detach())
+def double(): return Net(lambda net, h, z: z).double()
+def softmax(): return Net(lambda net, h, z: z.softmax(1))
+def sigmoid(): return Net(lambda net, h, z: z.sigmoid())
+def tanh(): return Net(lambda net, h, z: z.tanh())
+def log_softmax(): return Net(lambda net, h, z: z.log_softmax(1))
+def relu(): return Net(lambda net, h, z: z.relu())
+def logits(): return Net(lambda net, h, z: z)
+"""
+
+
+@pytest.fixture(scope="module")
+def returns(tmp_path_factory):
+    path = tmp_path_factory.mktemp("returns") / "nets.py"
+    path.write_text(RETURNS)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("pair", "tuple, not a tensor of logits: it holds [0] (2, 512) and [1] (2, 10); return output[1] alone"),
+        ("keyed", "return output['out'] alone"),
+        ("aux", "in training mode gives Pair, not a tensor of logits"),
+        ("features", "gives (2, 512), not (2, 10) logits"),
+        ("single", "gives (2, 1), not (2, 10) logits, one per class"),
+        ("nothing", "gives NoneType"),
+        ("raising", "fails in training mode on digits: AttributeError"),
+        ("detached", "has no backward pass"),
+        ("double", "its parameters are float64 and images are float32"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_the_first_trial(returns, name, said):
+    with pytest.raises(UsageError) as caught:
+        try_step(f"{returns}:{name}", datasets.prepare("digits"), 32)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "floor"),
+    [("softmax", 1.461), ("sigmoid", 1.461), ("tanh", 0.797), ("log_softmax", None), ("relu", None), ("logits", None)],
+)
+def test_outputs_that_cannot_be_logits_are_said_with_the_loss_they_cannot_go_below(returns, name, floor):
+    notices = try_step(f"{returns}:{name}", datasets.prepare("digits"), 32).notices
+    assert [f"cannot fall below {floor:.3f} nats" in notice for notice in notices] == [True] * (floor is not None)
