@@ -60,16 +60,17 @@ class _UnfitError(Exception):
 @lru_cache(maxsize=64)
 def _tried(model: str, _code: object, shape: ImageShape, classes: int, size: int) -> Tried:
     images = torch.randn(size, *shape, generator=generator(size, "tried"), dtype=torch.float32)
-    with process_kept(), one_thread(), watched() as drawn_from:
+    with one_thread(), watched() as drawn_from:
         (network, *first), (_, *second) = (_step(model, shape, classes, images) for _ in range(2))
     notices = []
     if not all(map(_same, first, second)):
         notices.append(UNREPEATABLE)
-    with isolated(0), held(0, own_generators(network)):
+    with process_kept(), isolated(0), held(0, own_generators(network)):
         notices.append(loss_floor(network.eval(), (images,)))
     return Tried(bool(drawn_from), tuple(f"{model}: {notice}" for notice in notices if notice))
 
 
+@process_kept()
 def _step(model: str, shape: ImageShape, classes: int, images: Tensor) -> tuple[nn.Module, Tensor, Tensor]:
     """Return a filled network with its logits and its loss in training mode."""
     network = build_model(model, shape, classes)

@@ -4,12 +4,14 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from queue import Queue
 from typing import Any
 
 from initbench import training
 from initbench.core import usercode
+from initbench.core.process_state import process_kept
 from initbench.datasets import Dataset
 from initbench.records.recipe import Trial
 from initbench.records.record import Outcome, Record, Timings
@@ -57,7 +59,8 @@ def report_to(queue: Any) -> None:  # noqa: ANN401 - multiprocessing.Queue names
 def train_group(group: Group, dataset: Dataset, report: Observe = _report) -> list[Record]:
     """Train a group; what a trial raises becomes its outcome, so that its failure does not affect others."""
     try:
-        return training.train(group, dataset, report)
+        with process_kept() if group[0].code else nullcontext():  # for the trials that this process trains next
+            return training.train(group, dataset, report)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the reason is recorded, and the run exits with code 3
         if len(group) == 1:
             return [failed(group[0], dataset, _reason(error, group[0]))]
