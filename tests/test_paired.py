@@ -248,6 +248,23 @@ def test_power_of_the_paired_t_test_is_the_simulated_one():
     assert paired_t_power(10, 0.8) == pytest.approx(found, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    "differences",
+    [
+        [1.0] * 15 + [0] * 40 + [-1] * 15,  # scipy issue 10223: many ties made a balanced sample significant
+        [0.0] * 5,  # scipy issue 6398: p = .043 of identical values
+        # HypothesisTests.jl issue 362: zeros were in the interval and not in the test.
+        [0, 0, 0, 0.5, 0.5, 1, -0.5, -1, 1.5, -1.5, 0.5, 0, 1, -0.5, 2, 0, 0.5, -1, 1, 0.5],
+    ],
+)
+def test_ties_weigh_alike_in_the_test_and_in_its_interval(differences):
+    found = pairs(differences, np.zeros(len(differences)))
+    ends = found.difference.interval
+    assert found.p > 0.05
+    assert ends is None or ends.low <= 0 <= ends.high
+    assert (ends is None) == (len(differences) < least_seeds(1))
+
+
 WHOLE = st.lists(st.tuples(st.integers(-9, 9), st.integers(-1, 1)), min_size=6, max_size=10)
 
 
