@@ -131,6 +131,13 @@ def test_what_no_scheme_fills_is_named_with_its_share():
         initialize(nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nn.PReLU()), "kaiming_normal")
 
 
+def test_what_the_model_leaves_without_a_value_is_said():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Module())
+    model[1].weight = nn.Parameter(torch.full((4, 4), torch.nan))
+    with pytest.warns(InitbenchWarning, match=r"1.weight is not finite, as memory that nothing was written to"):
+        initialize(model, "kaiming_normal")
+
+
 def test_where_all_weights_are_computed_it_is_said_and_they_are_inspected_as_built():
     model = nn.Sequential(nn.Flatten(), parametrizations.weight_norm(nn.Linear(64, 10)))
     with pytest.raises(UsageError, match=r"only parameters that no scheme fills: parametrized 1.bias"):

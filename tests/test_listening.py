@@ -91,6 +91,30 @@ def test_whatever_has_a_gradient_is_used_and_a_layer_is_the_weight_that_multipli
     assert layer.weight_norm == pytest.approx(float(model[1].weight.detach().norm()))
 
 
+class Frozen(nn.Module):
+    """A frozen stem, and a frozen copy beside the network whose output no gradient passes."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.first, self.head = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.target = nn.Linear(64, 10).requires_grad_(requires_grad=False)
+        self.stem.requires_grad_(requires_grad=False)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x.flatten(1)))
+        return self.head(torch.relu(self.first(x))) + 0 * self.target(x).detach()
+
+
+def test_where_no_gradient_is_measured_none_is_judged():
+    step_zero = seen(Frozen())
+    assert step_zero.detached == ("stem.weight", "target.weight")
+    levels = {check.name: check.level for check in diagnose([step_zero, seen(Frozen(), 1)])}
+    assert levels["gradient"] == "PASS"
+    frozen = nn.Sequential(nn.Flatten(), *(nn.Linear(64, 64) for _ in range(3))).requires_grad_(requires_grad=False)
+    checks = {check.name: check for check in diagnose([seen(nn.Sequential(frozen, nn.Linear(64, 10)))])}
+    assert checks["gradient"].figure == "no hidden layer has a gradient: all are frozen or off the way to the loss"
+
+
 def test_experts_with_other_rows_and_skipped_layers_are_compared_over_seeds():
     steps = [seen(Experts(), seed) for seed in range(6)]
     names = [{layer.layer for layer in step.layers} for step in steps]

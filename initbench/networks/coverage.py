@@ -48,10 +48,17 @@ def coverage_notice(model: nn.Module, filled: Collection[str]) -> str:
     shares = {kind: sum(item.entries for item in left if item.kind == kind) for kind in {item.kind for item in left}}
     kinds = sorted(shares, key=lambda kind: -shares[kind])
     named = "; ".join(f"{kind} {_listed(left, kind)}, {_share(shares[kind], total)}" for kind in kinds)
+    parameters = parameters_of(model)
+    broken = [item.name for item in left if not _is_finite(parameters[item.name])]
+    said = f" {broken[0]} is not finite, as memory that nothing was written to (torch.empty) can be." if broken else ""
     return (
         f"no scheme fills {_share(sum(shares.values()), total)} of the trainable parameters; they keep the values that "
-        f"the model is built with ({named})."
+        f"the model is built with ({named}).{said}"
     )
+
+
+def _is_finite(parameter: nn.Parameter) -> bool:
+    return parameter.is_meta or bool(parameter.isfinite().all())
 
 
 def why_no_layers(model: nn.Module) -> str:

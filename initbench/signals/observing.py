@@ -92,10 +92,15 @@ def _observed(model: nn.Module, batch: Batch, listener: Listener) -> StepZero:
 
 
 def _without_gradient(listener: Listener) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the parameters that neither the forward pass nor a gradient reached, and those without a gradient."""
+    """Return the parameters that neither the forward pass nor a gradient reached, and those without a gradient.
+
+    A frozen weight is among the latter where its layer's output has no gradient either: nothing is to be judged there.
+    """
     parameters = {name: p for name, p in parameters_of(listener.model).items() if p.grad is None}
+    behind = {site.weight for site in listener.sites if not site.backward}
     untouched = tuple(name for name in parameters if name not in listener.used)
-    return untouched, tuple(name for name, p in parameters.items() if p.requires_grad and name in listener.used)
+    used = ((name, p) for name, p in parameters.items() if name in listener.used)
+    return untouched, tuple(name for name, p in used if p.requires_grad or name in behind)
 
 
 def weight_moments(model: nn.Module, assignments: Sequence[Assignment]) -> dict[str, WeightMoments]:

@@ -72,6 +72,8 @@ def _forward(layers: WeightedLayers) -> Check:
 def _backward(layers: WeightedLayers) -> Check:
     # The gradient travels from the last layer to the first.
     moments = layers.gradient_norms[:, ::-1]
+    if moments.size and not layers.reached.any():
+        return Check("gradient", "PASS", "no hidden layer has a gradient: all are frozen or off the way to the loss")
     if moments.size and (moments == 0).all() and not (layers.signal == 0).any():
         return Check(
             "gradient", "WARN", "no gradient reaches a hidden layer: the head's weights are 0", layers.heads[0].layer,
