@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all ecosystem coverage torture check wheel bench gpu predictions format clean
+.PHONY: help demo test test-all ecosystem coverage torture check wheel floors bench gpu predictions format clean
 
 # Hundreds of processes start in the tests: each would compile the package anew where this is set.
 export PYTHONDONTWRITEBYTECODE :=
@@ -47,6 +47,9 @@ check: $(VENV)/.dev ## lint, formatting, types and the direction of imports
 wheel: $(VENV)/.dev ## build sdist and wheel, install the wheel into a fresh environment, use it
 	$(BIN)/python tests/wheel.py
 
+floors: ## unit tests with the lowest versions allowed, and on Python 3.12 and 3.13 where found (downloads gigabytes)
+	$(PYTHON) tests/floors.py
+
 bench: $(VENV)/.bench ## measure against other ways to train and against the floor (BENCH=--quick: see that it runs)
 	$(BIN)/python tests/benchmarks $(BENCH)
 	$(BIN)/python -m tests.benchmarks.costs
@@ -63,7 +66,7 @@ format: $(VENV)/.dev ## mend formatting and what lint can mend
 	$(BIN)/ruff format .
 
 clean: ## remove the environment and caches; results stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-floors .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The stamps make the second call cost nothing: pip runs again only when what it reads has changed.
 $(VENV)/.installed: pyproject.toml constraints.txt

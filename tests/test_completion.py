@@ -115,7 +115,9 @@ def test_recipes_of_the_current_folder_are_offered_with_their_question(tmp_path)
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "depth.toml").write_text('question = "How deep?"\n')
     (tmp_path / "experiments" / "broken.toml").write_bytes(b"\xff")
-    assert set(tab("compare", "", cwd=tmp_path)) == {"experiments/broken.toml", "experiments/depth.toml"}
+    assert set(tab("compare", "", cwd=tmp_path)) == {
+        *("experiments/broken.toml", "experiments/depth.toml", "article", "first_look")
+    }
     assert tab("compare", "./own", cwd=tmp_path) == []  # files are the shell's to offer
     (tmp_path / "experiments" / "hostile.toml").write_text('question = "[/red] \\u001b[2J"\n')
     offered = " ".join(tab("compare", "exp", cwd=tmp_path, form="zsh"))

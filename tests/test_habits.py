@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from initbench.cli import console
+from initbench.cli import app, console
 from initbench.cli.shortage import shortage_in
 from initbench.cli.streams import Stream
 
@@ -111,3 +112,24 @@ def test_a_folder_that_was_removed_is_said_to_be(tmp_path):
     )
     assert done.returncode == 4
     assert done.stderr == b"error: The current folder no longer exists: change to another one.\n"
+
+
+# --- recipes of the package ------------------------------------------------------------------------------------------
+
+
+def test_the_package_s_recipes_run_anywhere_and_a_file_of_that_name_wins():
+    def dry_run(recipe, code=0):
+        result = CliRunner().invoke(app, ["compare", recipe, "--dry-run"])
+        assert result.exit_code == code, result.output
+        return result.stdout if code == 0 else result.stderr
+
+    assert dry_run("article") == dry_run("experiments/article.toml")
+    listed = CliRunner().invoke(app, ["list", "experiments"]).stdout
+    assert [line.split()[0] for line in listed.splitlines()[1:] if line[0] != " "] == ["article", "first_look"]
+    assert "did you mean 'article'?" in dry_run("artcle", code=2)
+    assert "No recipe at experiments/artcle.toml" in dry_run("experiments/artcle.toml", code=4)
+    made = CliRunner().invoke(app, ["new", "experiment", "article"])
+    assert str(Path("experiments/article.toml").resolve()) in made.stderr
+    assert "initbench compare experiments/article.toml" in made.stderr
+    assert dry_run("article") == dry_run("experiments/article.toml")
+    assert "mlp(depth=8" in dry_run("article")

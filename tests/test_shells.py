@@ -183,8 +183,10 @@ def test_no_shell_runs_what_a_recipe_asks_or_how_it_is_called(shell):
     (recipes / "asks.toml").write_text(f"question = {json.dumps(HOSTILE)}\n")
     for name in (HOSTILE, "$(touch run)", "a;b", "two words", "`touch run`", "new\nline", "it's", "x\\"):
         (recipes / f"{name}.toml").write_text("")
-    assert shell.offered("initbench compare ") == {"experiments/depth.toml", "experiments/asks.toml"}
-    assert shell.offered("initbench list experiments ") == {"depth", "asks"}
+    assert shell.offered("initbench compare ") == {
+        *("experiments/depth.toml", "experiments/asks.toml", "article", "first_look")
+    }
+    assert shell.offered("initbench list experiments ") == {"depth", "asks", "article", "first_look"}
     assert not (shell.folder / "run").exists()
 
 

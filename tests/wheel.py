@@ -45,6 +45,7 @@ def check_files(wheel: Path) -> None:
         inside = set(archive.namelist())
     found = (path for path in (ROOT / "initbench").rglob("*") if path.is_file() and path.parent.name != "__pycache__")
     package = {path.relative_to(ROOT).as_posix() for path in found}
+    package |= {f"initbench/experiments/{path.name}" for path in (ROOT / "experiments").iterdir()}
     info = f"initbench-{VERSION}.dist-info"
     described = {f"{info}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
     missing, unexpected = (package | described) - inside, inside - package - described
@@ -81,6 +82,8 @@ def use(bin_folder: Path, place: Path) -> None:
     command = bin_folder / "initbench"
     assert output(command, "--version").startswith(f"initbench {VERSION} ")
     assert "kaiming_uniform" in output(command, "list", "schemes")
+    for recipe in ("article", "experiments/article.toml"):
+        assert "trials, 0 of them stored" in output(command, "compare", recipe, "--dry-run")
     assert "4 trials: 2 schemes, 2 seeds" in output(command, *COMPARE, "--name", "wheel")
     assert (place / "results" / "wheel" / "report.html").stat().st_size > 0
 

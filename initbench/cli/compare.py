@@ -8,12 +8,15 @@ import typer
 from initbench.cli import completion, options
 from initbench.cli.axes import Axes
 from initbench.cli.console import command, gc_frozen
+from initbench.cli.names import recipe_at
 from initbench.cli.precompile import start_compiling
 
 RecipeFile = Annotated[
     Path | None,
     typer.Argument(
-        help="Recipe, for example experiments/article.toml.", metavar="FILE", autocompletion=completion.recipe
+        help="Recipe: a file, or a name of `initbench list experiments`.",
+        metavar="FILE|NAME",
+        autocompletion=completion.recipe,
     ),
 ]
 
@@ -37,4 +40,4 @@ def compare(
         from initbench.cli.grid import run_grid
         from initbench.running.plan import draft_of
 
-    run_grid("compare", draft_of(recipe, axes, origin="--"), where, output)
+    run_grid("compare", draft_of(recipe and recipe_at(recipe), axes, origin="--"), where, output)

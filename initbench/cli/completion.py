@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 from rich.markup import escape
 
-from initbench.cli.names import HOMES, Named, installed, question, recipes, registered
+from initbench.cli.names import HOMES, Named, installed, question, recipes, registered, typed
 from initbench.cli.shells import ASKED, BEFORE
 from initbench.core.spec import PARTS, split_outside_brackets
 from initbench.core.text import printable
@@ -83,8 +83,8 @@ def vary(incomplete: str) -> Offers:
 
 
 def recipe(incomplete: str) -> Offers:
-    """Complete a recipe in the current folder's experiments/."""
-    return _plain(incomplete, ((str(path), _question(path)) for path in recipes().values()))
+    """Complete a recipe: a path in the current folder's experiments/, or the name of one of the package."""
+    return _plain(incomplete, ((typed(path), _question(path)) for path in recipes().values()))
 
 
 def folder(ctx: typer.Context, incomplete: str) -> Offers:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from initbench.cli import completion, console
-from initbench.cli.names import FOLDER, question, recipes
+from initbench.cli.names import FOLDER, question, recipes, typed
 from initbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _show_experiments(name: str | None) -> None:
     if name is not None:
         _show_recipe(name, paths)
     elif paths:
-        console.show_table("", ("recipe", "question"), [(str(path), question(path)) for path in paths.values()])
+        console.show_table("", ("recipe", "question"), [(typed(path), question(path)) for path in paths.values()])
     else:
         console.say(f"No recipes in {FOLDER.resolve()}: `initbench new experiment NAME` writes one.")
 
@@ -215,7 +215,9 @@ def _show_recipe(name: str, paths: dict[str, Path]) -> None:
     from initbench.core.spec import did_you_mean
 
     if name not in paths:
-        raise UsageError(f"No recipe '{name}' in {FOLDER.resolve()}{did_you_mean(name, list(paths)) or '.'}")
+        raise UsageError(
+            f"No recipe '{name}' in {FOLDER.resolve()} or the package{did_you_mean(name, list(paths)) or '.'}"
+        )
     try:
         console.show_text(paths[name].read_text(encoding="utf-8").rstrip())
     except (UnicodeDecodeError, OSError):

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from initbench.core.spec import did_you_mean
+from initbench.errors import UsageError
+
 PACKAGE = Path(__file__).parents[1]
 FOLDER = Path("experiments")  # of recipes
 # Where the functions of a kind are defined, and the registry that their decorator names.
@@ -68,8 +71,37 @@ def _parameters(arguments: ast.arguments) -> dict[str, str | None]:
 
 
 def recipes() -> dict[str, Path]:
-    """Return the recipes in the current folder's `experiments`, by name."""
-    return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
+    """Return the recipes by name: those of the package, and those in the current folder's `experiments`, which win."""
+    return {path.stem: path for folder in (_recipes_of_package(), FOLDER) for path in sorted(folder.glob("*.toml"))}
+
+
+def _recipes_of_package() -> Path:
+    """Return where the package has its recipes: inside once it is installed, beside it in a checkout."""
+    inside, checkout = PACKAGE / "experiments", PACKAGE.parent
+    return checkout / "experiments" if not inside.is_dir() and (checkout / "pyproject.toml").is_file() else inside
+
+
+def typed(path: Path) -> str:
+    """Return what to type for a recipe: its path, or its name if it is one of the package."""
+    return str(path) if path.parent == FOLDER else path.stem
+
+
+def recipe_at(given: Path) -> Path:
+    """Return the recipe that a path or a name means.
+
+    `article` and `experiments/article.toml` are the package's own where the current folder has no such file.
+
+    Raises:
+        UsageError: a name that no recipe has.
+    """
+    if given.is_file():
+        return given
+    is_name = given.name == str(given) and not given.suffix
+    known = recipes()
+    if is_name and given.name not in known and not given.exists():
+        near = did_you_mean(given.name, list(known)) or "; `initbench list experiments` lists them."
+        raise UsageError(f"No recipe '{given}'{near}")
+    return known.get(given.stem, given) if is_name or given == FOLDER / f"{given.stem}.toml" else given
 
 
 def question(path: Path) -> str:

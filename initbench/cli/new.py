@@ -93,7 +93,7 @@ def experiment(
         raise ConfigurationError(f"{folder} is not a directory: choose another --folder.") from None
     except OSError as error:
         raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from None
-    console.show_path("recipe", path)
+    console.show_path("recipe", path.resolve())
     _write_schema(folder / SCHEMA_FILE)
     console.show_fact("next", f"initbench compare {path} --dry-run", "  # preview what it would train")
     console.show_fact("", f"initbench compare {path}")
@@ -143,4 +143,4 @@ def _write_schema(path: Path) -> None:
     from initbench.records.store import write_atomically
 
     write_atomically(path, (json.dumps(recipe_schema(), indent=1) + "\n").encode())
-    console.show_path("schema", path)
+    console.show_path("schema", path.resolve())
