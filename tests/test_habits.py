@@ -133,3 +133,20 @@ def test_the_package_s_recipes_run_anywhere_and_a_file_of_that_name_wins():
     assert "initbench compare experiments/article.toml" in made.stderr
     assert dry_run("article") == dry_run("experiments/article.toml")
     assert "mlp(depth=8" in dry_run("article")
+
+
+# --- names and modes of folders ---------------------------------------------------------------------------------------
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_refused_before_training(monkeypatch):
+    bad = os.fsdecode(b"bad\xff")
+    for arguments in (("--out", bad), ("--data-dir", bad), (f"{bad}/recipe.toml",)):
+        monkeypatch.setattr(sys, "argv", ["initbench", "compare", *arguments])  # which is stored
+        Path(bad).mkdir(exist_ok=True)
+        Path(bad, "recipe.toml").write_text("seeds = 2\n")
+        result = CliRunner().invoke(app, ["compare", *QUICK, "-q", *arguments])
+        assert result.exit_code == 2, result.output
+        assert "bad\\udcff" in result.stderr
+        assert "a name is not UTF-8" in result.stderr
+    assert not Path("results").exists()
+    assert [path.name for path in Path(bad).iterdir()] == ["recipe.toml"]

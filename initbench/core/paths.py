@@ -5,7 +5,8 @@ from pathlib import Path
 
 import platformdirs
 
-from initbench.errors import ConfigurationError
+from initbench.core.text import printable
+from initbench.errors import ConfigurationError, UsageError
 
 
 def leads_out(root: Path, path: Path) -> bool:
@@ -26,6 +27,22 @@ def stay_inside(root: Path, path: Path) -> None:
         raise ConfigurationError(
             f"{path.parent} is a link that leads out of {root}: remove it, or choose another --out."
         )
+
+
+def require_utf8(*texts: str) -> None:
+    """Raise where a text has bytes that are not UTF-8, as a folder's name may: no JSON file could be read back with it.
+
+    Raises:
+        UsageError: names the text.
+    """
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{printable(text)}: a name is not UTF-8, which results cannot record; rename the folder, or work inside "
+                "it with relative paths."
+            ) from None
 
 
 def cache_dir() -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 from initbench import datasets
 from initbench.analysis.tuning import TunedRates, extended_grid, tune_rates
 from initbench.core import usercode
+from initbench.core.paths import require_utf8
 from initbench.core.text import printable
 from initbench.datasets import Dataset
 from initbench.networks.models import MODELS
@@ -70,9 +71,10 @@ def plan_study(
         remote: whether other machines train, which may have devices that this one lacks.
 
     Raises:
-        UsageError: invalid flags; all of them, one per line.
+        UsageError: invalid flags, all of them, one per line; a path that is not UTF-8.
         ConfigurationError: an invalid recipe file, likewise; a device or dataset that is not available.
     """
+    require_utf8(str(out), *map(str, draft.origins.values()), command)
     recipe = canonical_recipe(draft)
     device = recipe.device if remote and recipe.device != "auto" else checked_device(draft, recipe)
     baseline = baseline_of(recipe)
