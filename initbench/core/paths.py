@@ -40,8 +40,8 @@ def require_utf8(*texts: str) -> None:
             text.encode()
         except UnicodeEncodeError:
             raise UsageError(
-                f"{printable(text)}: a name is not UTF-8, which results cannot record; rename the folder, or work inside "
-                "it with relative paths."
+                f"{printable(text)}: a name is not UTF-8, which results cannot record; rename the folder, or "
+                "work inside it with relative paths."
             ) from None
 
 
