@@ -205,10 +205,10 @@ def _show_experiments(name: str | None) -> None:
     paths = recipes()
     if name is not None:
         _show_recipe(name, paths)
-    elif paths:
-        console.show_table("", ("recipe", "question"), [(typed(path), question(path)) for path in paths.values()])
-    else:
-        console.say(f"No recipes in {FOLDER.resolve()}: `initbench new experiment NAME` writes one.")
+        return
+    console.show_table("", ("recipe", "question"), [(typed(path), question(path)) for path in paths.values()])
+    if not any(path.parent == FOLDER for path in paths.values()):
+        console.say(f"None of your own in {FOLDER.resolve()}: `initbench new experiment NAME` writes one.")
 
 
 def _show_recipe(name: str, paths: dict[str, Path]) -> None:
