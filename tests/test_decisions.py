@@ -1,12 +1,29 @@
 """How often the whole verdict is wrong, choice of the test included; `benchmarks/test_honesty.py` is the long form."""
 
+import itertools
 from math import sqrt
 
 import numpy as np
 import pytest
 
+from initbench.analysis.comparing import Sides, compare_accuracies
 from initbench.analysis.statistics import paired
+from initbench.analysis.verdicts import judge_accuracy
 from tests.whole_verdicts import WORLDS, errors
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_of_all_swaps_of_the_sides_one_in_twenty_is_called_a_difference_at_most(seed, monkeypatch):
+    monkeypatch.setattr(paired, "bootstrap_t", lambda *_: None)
+    rng = np.random.default_rng(seed)
+    law, shared = WORLDS["alike, share 0.7, spikes in a tenth"].scheme, rng.normal(size=9)
+    (learned, values), (others, theirs) = law(rng, shared), law(rng, shared)
+    said = 0
+    for swap in itertools.product([False, True], repeat=9):
+        accuracies = np.where(swap, [theirs, values], [values, theirs])
+        turned = Sides(*accuracies, *np.where(swap, [others, learned], [learned, others]))
+        said += judge_accuracy(compare_accuracies([turned], 0.01))[0].ahead != 0
+    assert said <= 2**9 / 20
 
 
 @pytest.mark.simulation
