@@ -11,10 +11,13 @@ import torch
 from torch import nn
 
 from initbench import datasets, initialize
+from initbench.cli.axes import numbers
 from initbench.core.spec import parse
 from initbench.core.usercode import load
 from initbench.errors import UsageError
 from initbench.networks.models import build_model
+from initbench.records.recipe import read_toml
+from initbench.running.executor import choose_backend
 from initbench.running.trying import try_step
 from initbench.schemes import parse_scheme
 
@@ -159,3 +162,34 @@ def test_what_cannot_be_trained_is_said_before_the_first_trial(returns, name, sa
 def test_outputs_that_cannot_be_logits_are_said_with_the_loss_they_cannot_go_below(returns, name, floor):
     notices = try_step(f"{returns}:{name}", datasets.prepare("digits"), 32).notices
     assert [f"cannot fall below {floor:.3f} nats" in notice for notice in notices] == [True] * (floor is not None)
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "outcome"),
+    [
+        ("--seeds", "42,", [42]),
+        ("--seeds", "0-4", "write 5 for 0 to 4, or 0,1,2,3,4 for these 5"),
+        ("--seeds", "3..5", "or 3,4,5 for these 3"),
+        ("--lr", "1,5e-2", "write 1.5e-2 for one, 1.0,0.05 for two"),
+        ("--lr", "0,05", "write 0.05"),
+        ("--lr", "1,2", [1.0, 2.0]),
+        ("--lr", "0.1, 5e-2", [0.1, 0.05]),
+    ],
+)
+def test_numbers_as_people_write_them(flag, text, outcome):
+    kind = int if flag == "--seeds" else float
+    if isinstance(outcome, list):
+        assert numbers(text, kind, flag) == outcome
+    else:
+        with pytest.raises(UsageError) as caught:
+            numbers(text, kind, flag)
+        assert f"{flag}: '{text}'" in str(caught.value)
+        assert outcome in str(caught.value)
+
+
+def test_a_byte_order_mark_and_no_workers(tmp_path):
+    (tmp_path / "r.toml").write_bytes(b"\xef\xbb\xbflr = 0.1\n")
+    assert read_toml(tmp_path / "r.toml") == {"lr": 0.1}
+    for wrong in ({"jobs": 0}, {"trial_timeout": 0}):
+        with pytest.raises(UsageError, match=next(iter(wrong))):
+            choose_backend(**wrong)

@@ -30,7 +30,11 @@ def keywords(**kwargs): return nn.Linear(2, len(kwargs) + 1)
 def stars(*args, **kwargs): return nn.Linear(2, len(args) + 1)
 def keyword_only(shape, *, classes=4): return nn.Linear(shape[2], classes)
 def three(shape, classes, width): return nn.Linear(1, 1)
-def must_name(*, shape): return nn.Linear(1, 1)
+def must_name(*, shape): return nn.Linear(shape[1], 1)
+def by_name(num_classes, in_channels): return nn.Linear(in_channels, num_classes)
+def flat(in_features, hidden=4, out_features=9): return nn.Linear(in_features, out_features)
+def over_defaults(num_classes=1000, in_chans=1, depth=2): return nn.Linear(in_chans, num_classes)
+def side(img_size, n_classes): return nn.Linear(img_size, n_classes)
 
 class Net(nn.Module):
     def __init__(self, shape, classes):
@@ -123,6 +127,11 @@ def test_nothing_else_is(text):
         ("keywords", (2, 1)),
         ("stars", (2, 1)),
         ("keyword_only", (8, 4)),
+        ("must_name", (8, 1)),
+        ("by_name", (3, 10)),
+        ("flat", (192, 9)),
+        ("over_defaults", (3, 10)),
+        ("side", (8, 10)),
         ("Net", (3, 10)),
         ("Bare", (2, 2)),
         ("maker", (3, 1)),
@@ -156,8 +165,10 @@ def test_without_an_image_shape_only_a_builder_that_needs_none_will_do(here):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("three", "three(shape, classes, width) must take (shape, classes), (shape) or no arguments."),
-        ("must_name", "must_name(*, shape) must take"),
+        (
+            "three",
+            "three(shape, classes, width) must take (shape, classes), (shape) or no arguments, or parameters whose",
+        ),
         ("model", "is a model, not a function that builds one"),
         ("number", "is int, not a function"),
         ("nn", "is module, not a function"),

@@ -1,5 +1,6 @@
 """The options for a recipe's axes: type, default and help come from `Recipe`; only what a flag adds is here."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter
@@ -9,9 +10,15 @@ import typer
 
 from initbench.cli import completion
 from initbench.cli.panels import OUTPUT, PLACE, QUESTION, TRAINING
+from initbench.errors import UsageError
 
 if TYPE_CHECKING:
     from initbench.records.axes import Axis
+
+
+LONGEST_LIST = 40
+_RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-|\.\.+|:|to)\s*(\d{1,6})\s*")
+_TWO_WHOLE = re.compile(r"\s*(\d+),(\d+(?:[eE][-+]?\d+)?)\s*")
 
 
 @dataclass(frozen=True)
@@ -78,14 +85,31 @@ def axes_given(options: Mapping[str, Any]) -> Axes:
     chosen = Axes({name: value for name, value in options.items() if value is not None and value != []})
     for name, kind in (("lr", float), ("seeds", int)):
         if name in chosen:
-            chosen[name] = numbers(chosen[name], kind)
+            chosen[name] = numbers(chosen[name], kind, f"--{name}")
     return chosen
 
 
-def numbers(text: str, kind: type[int] | type[float]) -> Any:  # noqa: ANN401 - one value, or a list
-    """Read a number or a comma list of numbers; what is not a number stays text."""
-    values = [_number(part.strip(), kind) for part in text.split(",")]
-    return values if len(values) > 1 else values[0]
+def numbers(text: str, kind: type[int] | type[float], flag: str) -> Any:  # noqa: ANN401 - one value, or a list
+    """Read a number or a comma list of numbers, which may end in a comma; what is not a number stays text.
+
+    Raises:
+        UsageError: a range, or what reads as a number with a decimal comma.
+    """
+    if kind is int and (found := _RANGE.fullmatch(text)):
+        first, last = int(found[1]), int(found[2])
+        each = ",".join(map(str, range(first, last + 1)))
+        several = f"{each} for these {last - first + 1}" if 0 < len(each) <= LONGEST_LIST else "0,1,2 for a list"
+        count = f"{last + 1} for 0 to {last}" if first == 0 else "10 for 0 to 9"
+        raise UsageError(f"{flag}: '{text}' is neither a count nor a list: write {count}, or {several}.")
+    found = _TWO_WHOLE.fullmatch(text) if kind is float else None
+    if found and (found[1] == "0" or not found[2].isdigit() or found[2][0] == "0"):  # 0,05 or 1,5e-2, but not 1,2
+        two = "" if found[1] == "0" else f" for one, {found[1]}.0,{float(found[2])} for two"
+        raise UsageError(f"{flag}: '{text}' may be one number or two: write {found[1]}.{found[2]}{two}.")
+    *parts, last_part = text.split(",")
+    values = [
+        _number(part.strip(), kind) for part in (*parts, *([last_part] if last_part.strip() or not parts else []))
+    ]
+    return values if parts else values[0]
 
 
 def _number(text: str, kind: type[int] | type[float]) -> float | str:

@@ -103,7 +103,7 @@ def inspect(
             stamp_inspection,
         )
 
-    count = check_one(Seeds, numbers(seeds, int), "--seeds")
+    count = check_one(Seeds, numbers(seeds, int, "--seeds"), "--seeds")
     schemes = scheme or default_schemes(model)
     with redirect_stdout(sys.stderr):  # user code may print, and stdout is for data
         plan = plan_inspection(model, schemes, count, dataset=dataset, data_dir=data_dir, inputs=inputs or ())

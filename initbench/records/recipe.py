@@ -316,7 +316,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigurationError: the file is absent, unreadable or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors write a byte-order mark
     except FileNotFoundError:
         recipes = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
         remedy = did_you_mean(str(path), recipes) or "; `initbench new experiment NAME` writes one."
