@@ -105,11 +105,8 @@ def numbers(text: str, kind: type[int] | type[float], flag: str) -> Any:  # noqa
     if found and (found[1] == "0" or not found[2].isdigit() or found[2][0] == "0"):  # 0,05 or 1,5e-2, but not 1,2
         two = "" if found[1] == "0" else f" for one, {found[1]}.0,{float(found[2])} for two"
         raise UsageError(f"{flag}: '{text}' may be one number or two: write {found[1]}.{found[2]}{two}.")
-    *parts, last_part = text.split(",")
-    values = [
-        _number(part.strip(), kind) for part in (*parts, *([last_part] if last_part.strip() or not parts else []))
-    ]
-    return values if parts else values[0]
+    values = [_number(part.strip(), kind) for part in text.rstrip().removesuffix(",").split(",")]
+    return values if "," in text else values[0]
 
 
 def _number(text: str, kind: type[int] | type[float]) -> float | str:
