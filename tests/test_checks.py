@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from initbench.analysis.step_zero.agreement import agreements
-from initbench.analysis.step_zero.checks import CHECKS, Check, diagnose, severity, worst_level
+from initbench.analysis.step_zero.checks import CHECKS, Check, diagnose, diagnose_together, severity, worst_level
 from initbench.analysis.step_zero.propagation import signal_slopes
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 from initbench.running.inspection import plan_inspection, run_inspection
@@ -167,11 +167,29 @@ def test_a_signal_that_biases_keep_up_is_known_by_its_floor():
         ("sigmoid", "use tanh or ReLU"),
         ("leaky_relu", "a=<slope>"),
         ("linear", "orthogonal"),
-        ("mish", "mish"),
+        ("mish", "multiply the std of the hidden weights by 3.17"),
     ],
 )
 def test_the_remedy_suits_the_activation(nonlinearity, word):
     assert word in checked(steps(decays(-20), nonlinearity=nonlinearity), "signal").remedy
+
+
+@pytest.mark.parametrize(("gain", "word"), [(0.25, "variance_scaling(4) keeps it"), (8.0, "variance_scaling(0.125)")])
+def test_an_activation_that_no_rule_is_for_gets_its_measured_gain(gain, word):
+    made = steps(decays(-20), activation_moment=[gain * 2.0**bits for bits in np.linspace(0, -20, 7)], nonlinearity="f")
+    assert word in checked(made, "signal").remedy
+
+
+def test_no_remedy_names_what_was_judged_bad_beside_it():
+    fading = steps(decays(-20), nonlinearity="linear")
+    assert "lecun_normal or orthogonal" in diagnose_together({"normal(std=0.01)": fading})["normal(std=0.01)"][0].remedy
+    for scheme in ("lecun_normal", "orthogonal"):
+        remedies = [check.remedy for check in diagnose_together({"zeros": fading, scheme: fading})["zeros"]]
+        assert not any(name in remedy for remedy in remedies for name in ("lecun", "orthogonal"))
+    biased = steps(np.tile(0.2 + decays(-20, seeds=1), (3, 1)), decays(-20))
+    told = checked(biased, "balance").remedy
+    assert "xavier" not in told
+    assert "equal width" not in told, "the layers are of equal width"
 
 
 def test_slopes_are_least_squares_over_all_layers():

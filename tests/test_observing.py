@@ -176,6 +176,55 @@ def test_an_output_that_is_no_logits_has_a_gradient_and_no_loss():
     assert step_zero.layers[0].gradient_moment > 0
 
 
+class HandMadeSilu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x.sigmoid()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient * (x.sigmoid() + x * x.sigmoid() * (1 - x.sigmoid()))
+
+
+class Mapped(nn.Module):
+    """Two Linears with a map between them."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.inner, self.outer, self.act = nn.Linear(64, 64), nn.Linear(64, 10), act
+
+    def forward(self, x):
+        return self.outer(self.act(self.inner(x.flatten(1))))
+
+
+MAPS = {
+    "silu": [lambda z: z * torch.sigmoid(z), HandMadeSilu.apply, nn.SiLU()],
+    "gelu": [lambda z: 0.5 * z * (1 + torch.tanh(0.7978845608 * (z + 0.044715 * z**3))), nn.GELU("tanh")],
+    "relu": [lambda z: z * (z > 0), lambda z: torch.maximum(z, torch.zeros(())), lambda z: (z + z.abs()) / 2],
+    "relu → pow": [lambda z: functional.relu(z) ** 2],
+    "relu6": [nn.ReLU6()],
+    "prelu": [nn.PReLU()],
+    "mish": [nn.Mish()],
+    "relu → mul": [lambda z: torch.relu(z) * 1.7],
+    "linear": [nn.Identity(), nn.Dropout(0.0)],
+}
+
+
+@pytest.mark.parametrize(("name", "act"), [(name, act) for name, acts in MAPS.items() for act in acts])
+def test_the_map_after_a_layer_is_known_by_what_it_does(name, act):
+    model, laws = filled(Mapped(act), "normal(std=0.2)")
+    layer = observe(model, Batch((IMAGES,), LABELS), laws).layers[0]
+    assert layer.nonlinearity == name
+    z = model.inner(IMAGES.flatten(1))
+    x = act(z).detach()
+    if name != "linear":
+        assert layer.activation_moment == pytest.approx(float(x.square().mean()), rel=1e-5)
+    if "relu" in name and "pr" not in name:
+        assert layer.dead_fraction == pytest.approx(float((x == 0).all(dim=0).float().mean()))
+
+
 class Computed(nn.Linear):
     """A layer whose product takes what `how` makes of its weight."""
 

@@ -23,7 +23,7 @@ from initbench.analysis.stability import Stability, loss_instability, stability
 from initbench.analysis.statistics.families import Adjusted
 from initbench.analysis.statistics.survival import Survival
 from initbench.analysis.step_zero.agreement import withhold
-from initbench.analysis.step_zero.checks import Check, diagnose
+from initbench.analysis.step_zero.checks import Check, diagnose_together
 from initbench.analysis.summary import SETTING, in_order, summarize
 from initbench.analysis.tuning import TunedRates, tune_rates
 from initbench.records.recipe import Claim, default_target
@@ -136,7 +136,11 @@ class Results:
     @cached_property
     def step_zero_checks(self) -> dict[tuple[str, str, str], tuple[Check, ...]]:
         """The checks on step 0 by (dataset, model, scheme): optimizer and lr have no effect yet."""
-        return {key: diagnose(list(steps.values())) for key, steps in self._steps.items()}
+        panels: dict[tuple[str, str], dict[str, list[StepZero]]] = {}
+        for (dataset, model, scheme), steps in self._steps.items():
+            panels.setdefault((dataset, model), {})[scheme] = list(steps.values())
+        found = {panel: diagnose_together(schemes) for panel, schemes in panels.items()}
+        return {key: found[key[:2]][key[2]] for key in self._steps}
 
     @cached_property
     def _steps(self) -> dict[tuple[str, str, str], dict[int, StepZero]]:

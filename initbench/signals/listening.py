@@ -6,7 +6,7 @@ model needs no hooks.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from initbench.networks.wrappers import parameters_of
-from initbench.signals import measures, propagation
-from initbench.signals.carrying import ACTIVATIONS, LINEAR, MOVES, PROPAGATIONS, Call, carried
+from initbench.signals import maps, measures, propagation
+from initbench.signals.carrying import LINEAR, MOVES, PROPAGATIONS, Call, carried
 from initbench.signals.propagation import ExpectedMoments, WeightMoments
 from initbench.signals.sites import Gate, GateOrder, Site, marks_of, measured_forward, rows_by_image
 
@@ -61,14 +61,15 @@ class Gradient:
 class Known:
     """A measured tensor: its expected moments and its layer.
 
-    `behind` are the layers' outputs that it is made of by operations of known propagation: what follows may depend on
-    which of their units are open, as max-pooling does.
+    `parts` are the operations that made it of its layer's output. `behind` are the outputs of layers that it is made of
+    by operations of known propagation: what follows may depend on which of their units are open, as max-pooling does.
     """
 
     tensor: Tensor
     expected: ExpectedMoments | None
     owner: Site | None
     origin: str
+    parts: tuple[str, ...] = ()
     behind: "tuple[Known, ...]" = ()
     gradient: Gradient | None = None
 
@@ -162,20 +163,22 @@ class Listener(TorchFunctionMode):
             expected = None
         if expected is None:
             self._start_behind(inputs, linear=call.name in LINEAR)
-        owner = (
-            inputs[0].owner if len(inputs) == 1 else None
-        )  # after a sum of branches, an activation belongs to no layer
+        owner = _common_owner(inputs)
         self.multiplied.update(names)
         weight = self._weight_name(call, names)
-        if weight and call.out.is_floating_point() and call.out.numel():
+        floats = call.out.is_floating_point() and call.out.numel() > 0
+        parts = _parts(call, inputs)
+        if parts and owner is not None and floats and maps.is_part(call):
+            owner.root.activate(parts, call.out.detach(), gate)
+        if weight and floats:
             owner = self._visit(call, weight, owner, expected)
-        elif owner is not None and call.name in ACTIVATIONS:
-            owner.activate(call.name, call.out.detach(), gate)
         if gate is not None:
             self.gates.append(self._silent(call.out.detach()))
         origin = self._origin(call, inputs[0], owner)
         for tensor in outputs:
-            self.known[id(tensor)] = known = Known(tensor, expected if tensor is call.out else None, owner, origin)
+            self.known[id(tensor)] = known = Known(
+                tensor, expected if tensor is call.out else None, owner, origin, parts
+            )
             if known.expected is not None and call.name in WEIGHTED:
                 known.watch()  # now: an activation in place would be before it
             elif known.expected is not None:
@@ -261,6 +264,8 @@ class Listener(TorchFunctionMode):
             name=self._label(weight),
             kind=KINDS.get(call.name, call.name),
             weight=weight,
+            sample=maps.sample(z),
+            shape=z.shape,
             seen=given.get("weight"),
             axis=axis,
             units=z.shape[axis] if z.ndim > 1 else 1,
@@ -289,6 +294,22 @@ class Listener(TorchFunctionMode):
         name = module or weight.rpartition(".")[0] or weight
         uses = sum(site.weight == weight for site in self.sites)
         return f"{name}#{uses + 1}" if uses else name
+
+
+def _parts(call: Call, inputs: Sequence[Known]) -> tuple[str, ...]:
+    """Return the operations since the last layer, this one included."""
+    if call.name in KINDS:
+        return ()
+    before = tuple(part for known in inputs for part in known.parts)
+    return (*before, maps.label(call)) if maps.is_part(call) else before
+
+
+def _common_owner(inputs: Sequence[Known]) -> Site | None:
+    """Return the layer that all inputs come from: after a sum of branches, an activation belongs to no layer."""
+    owner = inputs[0].owner
+    if owner is None or len(inputs) == 1:
+        return owner
+    return owner.root if all(known.owner and known.owner.root is owner.root for known in inputs) else None
 
 
 def tensors_of(nest: object) -> Iterator[Tensor]:

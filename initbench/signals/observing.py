@@ -238,7 +238,7 @@ def _after(site: Site) -> dict[str, Any]:
     after = site.activated
     if after is None:
         return {}
-    return {"nonlinearity": after.name, "activation_moment": after.moment, "activation_std": after.std}
+    return {"nonlinearity": site.nonlinearity, "activation_moment": after.moment, "activation_std": after.std}
 
 
 def _of_weight(gradient: Tensor | None) -> dict[str, float]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from initbench.signals import measures
+from initbench.signals import maps, measures
+from initbench.signals.carrying import ACTIVATIONS
 from initbench.signals.propagation import ExpectedMoments
 
+LAYERS = frozenset(("linear", "conv", "norm", "embedding", "attention", "recurrent"))  # other kinds are parts of a map
 GATES = frozenset(("relu", "relu6", "threshold"))  # exactly 0 where inactive
 Gate = tuple[str, int]  # the parameter used last before a gate, and the gate's number among those after it
 
@@ -33,12 +35,14 @@ class GateOrder:
 
 @dataclass(frozen=True)
 class Activated:
-    """Measurements of the activation after a layer; for a gate, the units that are 0 for every image.
+    """Measurements of the map after a layer, made of `parts`; for a gate, the units that are 0 for every image.
 
-    By `gate`, a later pass identifies the gate.
+    By `gate`, a later pass identifies the gate. `name` is what the map does (`maps.name_of`).
     """
 
-    name: str
+    parts: tuple[str, ...]
+    source: Tensor
+    sample: Tensor
     moment: float
     std: float
     shut: Tensor | None = None
@@ -56,6 +60,8 @@ class Site:
     kind: str
     weight: str
     seen: Tensor | None
+    sample: Tensor
+    shape: torch.Size
     axis: int
     units: int
     groups: int
@@ -72,18 +78,32 @@ class Site:
     symmetric: int = 0
     weight_gradient: Tensor | None = None  # of a computed weight; a parameter holds its own
 
-    def activate(self, name: str, x: Tensor, gate: Gate | None) -> None:
-        """Measure the first activation after the layer; ignore later ones."""
-        if self.activated is not None:
+    @property
+    def root(self) -> "Site":
+        """The layer itself or, of a parameter that only takes part in a map, the layer before it."""
+        return self.upstream.root if self.kind not in LAYERS and self.upstream is not None else self
+
+    @property
+    def nonlinearity(self) -> str:
+        """What the map after the layer is, `linear` if there is none."""
+        after = self.activated
+        return "linear" if after is None else maps.name_of(after.parts, after.source, after.sample)
+
+    def activate(self, parts: tuple[str, ...], x: Tensor, gate: Gate | None) -> None:
+        """Measure what `parts` of a map have made of the layer's output; the last ones count that keep its shape."""
+        before, same = self.activated, x.shape == self.shape
+        if not same and (before is not None or parts[-1] not in ACTIVATIONS):
             return
         axis = self.axis if x.ndim > self.axis else 1
-        is_gate = name in GATES
-        self.activated = Activated(
-            name,
-            *measures.moments(x),
-            (measures.by_unit(x, axis) <= 0).all(dim=1) if is_gate else None,
-            gate,
-        )
+        sample = maps.sample(x)
+        shut = None
+        if gate is not None:
+            shut = (measures.by_unit(x, axis) <= 0).all(dim=1)
+        elif before is not None and before.shut is not None and before.parts == parts[: len(before.parts)]:
+            shut, gate = before.shut, before.gate
+        elif same and maps.zeroed(self.sample, sample):
+            shut = (measures.by_unit(x, axis) == 0).all(dim=1)
+        self.activated = Activated(parts, self.sample, sample, *measures.moments(x), shut, gate)
         if self.kind == "norm" and self.upstream is not None:
             self.upstream.activated = self.activated
 

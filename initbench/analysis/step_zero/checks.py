@@ -6,7 +6,7 @@ the 95 % interval more favourable to the scheme decides its level.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,7 +21,7 @@ from initbench.analysis.step_zero.propagation import (
     power_of_two,
     weighted_layers,
 )
-from initbench.analysis.step_zero.remedies import keep_gradient, rescale, spread_out, start_random
+from initbench.analysis.step_zero.remedies import balance, keep_gradient, rescale, spread_out, start_random
 from initbench.records.record import StepZero
 
 Level = Literal["PASS", "WARN", "FAIL"]
@@ -48,10 +48,25 @@ class Check:
     remedy: str = ""
 
 
-def diagnose(steps: Sequence[StepZero]) -> tuple[Check, ...]:
-    """Return every check of one scheme on one model from its statistics per seed; nothing without weighted layers."""
-    layers = weighted_layers(steps)
+def diagnose(steps: Sequence[StepZero], bad: Collection[str] = ()) -> tuple[Check, ...]:
+    """Return every check of one scheme on one model from its statistics per seed; nothing without weighted layers.
+
+    No remedy names the schemes that are `bad` here.
+    """
+    layers = weighted_layers(steps, bad)
     return tuple(check(layers) for check in CHECKS) if layers.steps else ()
+
+
+def diagnose_together(steps: Mapping[str, Sequence[StepZero]]) -> dict[str, tuple[Check, ...]]:
+    """Return the checks of several schemes on one model; no remedy names a scheme that was judged bad beside it."""
+    found = {scheme: diagnose(of_scheme) for scheme, of_scheme in steps.items()}
+    bad = [scheme for scheme, checks in found.items() if any(_is_bad(check) for check in checks)]
+    faulty = [scheme for scheme, checks in found.items() if worst_level(checks) != "PASS"]
+    return found | {scheme: diagnose(steps[scheme], bad) for scheme in faulty if bad}
+
+
+def _is_bad(check: Check) -> bool:
+    return check.level == "FAIL" or (check.level == "WARN" and check.name in {"signal", "gradient"})
 
 
 def worst_level(checks: Iterable[Check]) -> Level:
@@ -208,8 +223,7 @@ def _balance(layers: WeightedLayers) -> Check:
     figure = f"signal {_power(float(totals[0].mean()))}, gradient {_power(float(totals[1].mean()))} over all layers"
     if level == "PASS":
         return Check("balance", level, figure)
-    remedy = "one direction is preserved at the cost of the other: layers of equal width, or xavier_*, balance the two"
-    return Check("balance", level, figure, layers.names[0], remedy)
+    return Check("balance", level, figure, layers.names[0], balance(layers))
 
 
 def _theory(layers: WeightedLayers) -> Check:

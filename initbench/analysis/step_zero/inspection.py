@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from initbench.analysis.frames import table
 from initbench.analysis.step_zero.agreement import withhold
-from initbench.analysis.step_zero.checks import Check, diagnose
+from initbench.analysis.step_zero.checks import Check, diagnose_together
 from initbench.analysis.step_zero.propagation import in_order
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 
@@ -85,7 +85,9 @@ class Inspection:
     def checks(self) -> dict[tuple[str, str], tuple[Check, ...]]:
         """The checks of each (model, scheme)."""
         return {
-            (model, scheme): diagnose(self.steps(model, scheme)) for model in self.models for scheme in self.schemes
+            (model, scheme): checks
+            for model in self.models
+            for scheme, checks in diagnose_together({s: self.steps(model, s) for s in self.schemes}).items()
         }
 
     @property

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -16,10 +16,8 @@ from initbench.records.record import LayerStatistics, StepZero
 
 STATISTICS = (
     "forward_moment",
-    "forward_moment_predicted",
+    "activation_moment",
     "gradient_moment",
-    "gradient_moment_predicted",
-    "spread",
     "cosine",
     "effective_rank",
     "dead_fraction",
@@ -35,12 +33,18 @@ _statistics = attrgetter(*STATISTICS)
 class WeightedLayers:
     """The weighted layers of one scheme per seed: `hidden` (seeds, layers) without the head, and `heads` (seeds,).
 
-    A layer may be absent in a seed: skipped at random, or an expert without inputs.
+    A layer may be absent in a seed: skipped at random, or an expert without inputs. `bad` are schemes that were judged
+    bad on this model.
     """
 
     steps: tuple[StepZero, ...]
     hidden: tuple[tuple[LayerStatistics, ...], ...]
     heads: tuple[LayerStatistics, ...]
+    bad: tuple[str, ...] = ()
+
+    def judged_bad(self, family: str) -> bool:
+        """Return whether a scheme whose name begins so was judged bad on this model."""
+        return any(scheme.startswith(family) for scheme in self.bad)
 
     @property
     def names(self) -> list[str]:
@@ -147,7 +151,7 @@ def power_of_two(bits: float) -> float:
     return 2.0**bits if bits < 1024 else math.inf
 
 
-def weighted_layers(steps: Sequence[StepZero]) -> WeightedLayers:
+def weighted_layers(steps: Sequence[StepZero], bad: Collection[str] = ()) -> WeightedLayers:
     """Return the weighted layers of each seed; a seed without any is left out."""
     weighted = [tuple(layer for layer in step.layers if layer.kind in {"linear", "conv"}) for step in steps]
     kept = [(step, layers) for step, layers in zip(steps, weighted, strict=True) if layers]
@@ -155,6 +159,7 @@ def weighted_layers(steps: Sequence[StepZero]) -> WeightedLayers:
         tuple(step for step, _ in kept),
         tuple(layers[:-1] for _, layers in kept),
         tuple(layers[-1] for _, layers in kept),
+        tuple(bad),
     )
 
 

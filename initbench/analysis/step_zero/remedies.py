@@ -1,29 +1,85 @@
 """What to do about a bad start: one sentence for each problem that a check can find."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from initbench.analysis.statistics.intervals import mean_interval
 from initbench.analysis.step_zero.propagation import WeightedLayers, log2_slopes, power_of_two
 
 KEPT = 0.2  # bits per layer: a signal that changes by less counts as preserved
+STEADY, UNSTEADY = 1.3, 4.0  # by how much gains of layers differ where one serves all, and where none does
+
+
+# By activation, the schemes that a sentence names, and the sentence.
+USUAL: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "relu": (("kaiming_",), "kaiming_* keeps E[z²] constant under ReLU"),
+    "leaky_relu": (("kaiming_",), "kaiming_normal(a=<slope>) keeps E[z²] constant"),
+    "tanh": (("xavier_",), "xavier_normal(gain='tanh') is the usual start for tanh"),
+    "selu": (("lecun_", "flax_default"), "lecun_normal keeps E[z²] constant under SELU"),
+    "sigmoid": ((), "a sigmoid has mean 0.5: use tanh or ReLU in deep networks"),
+    "linear": (("lecun_", "orthogonal"), "lecun_normal or orthogonal keep E[z²] constant without an activation"),
+}
 
 
 def rescale(layers: WeightedLayers, *, fading: bool) -> str:
-    """Name the scheme or the factor that would preserve the signal."""
-    advice = {
-        "relu": "kaiming_* keeps E[z²] constant under ReLU",
-        "leaky_relu": "kaiming_normal(a=<slope>) keeps E[z²] constant",
-        "tanh": "xavier_normal(gain='tanh') is the usual start for tanh",
-        "selu": "lecun_normal keeps E[z²] constant under SELU",
-        "sigmoid": "a sigmoid has mean 0.5: use tanh or ReLU in deep networks",
-        "linear": "lecun_normal or orthogonal keep E[z²] constant without an activation",
-    }.get(layers.nonlinearity, f"kaiming_* is the usual start for {layers.nonlinearity}")
+    """Name the scheme or the factor that would preserve the signal; no scheme that was judged bad beside this one."""
+    size = f"make the weights {'larger' if fading else 'smaller'}"
     # Where biases sustain the signal, the slope of the gradient shows the scale that the weights need.
-    moments = layers.gradient_norms[:, ::-1] if _sustained_by_biases(layers) else layers.column("forward_moment")
+    moments = layers.gradient_norms[:, ::-1] if _sustained_by_biases(layers) else layers.signal
     slope = mean_interval(log2_slopes(moments)).mean
+    if layers.nonlinearity in USUAL:
+        families, advice = USUAL[layers.nonlinearity]
+        advice = "" if any(layers.judged_bad(family) for family in families) else advice
+        steady = True
+    else:
+        advice, steady = _by_gain(layers)
+    if not steady:
+        return advice
     if slope is None:
-        return advice if fading else f"make the weights smaller: {advice}"
-    return f"{advice}; or multiply the std of the hidden weights by {power_of_two(-slope / 2):.3g}"
+        return advice if fading and advice else f"{size}: {advice}" if advice else size
+    factor = f"multiply the std of the hidden weights by {power_of_two(-slope / 2):.3g}"
+    return f"{advice}; or {factor}" if advice else factor
+
+
+def _by_gain(layers: WeightedLayers) -> tuple[str, bool]:
+    """Return the scale that the measured gain of an activation needs, and whether one factor serves every layer."""
+    name, moments = layers.nonlinearity, layers.column("forward_moment")
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        gains = layers.column("activation_moment") / moments
+        known = np.isfinite(gains) & (gains > 0) & (moments > 0)
+        far = np.where(known, np.abs(np.log(moments)), np.inf)
+    if not known.any():
+        return "", True
+    low, high = float(gains[known].min()), float(gains[known].max())
+    if high > UNSTEADY * low:
+        return (
+            f"{name} passes on {low:.2g} to {high:.2g} of E[z²], depending on its size: no scale of the weights keeps "
+            "that at every depth; normalize, or take another activation"
+        ), False
+    steady = high < STEADY * low
+    place = np.unravel_index(far.argmin(), far.shape)
+    gain = float(np.exp(np.log(gains[known]).mean())) if steady else float(gains[place])
+    where = "" if steady else f" where that is {moments[place]:.2g}"
+    advice = f"{name} passes on {gain:.3g} of E[z²]{where}, as measured here: variance_scaling({1 / gain:.3g}) keeps it"
+    return "" if layers.judged_bad(f"variance_scaling(scale={1 / gain:.3g}") else advice, steady
+
+
+def balance(layers: WeightedLayers) -> str:
+    """Say why signal and gradient go apart, and what would balance them."""
+    if _sustained_by_biases(layers):
+        factor = mean_interval(log2_slopes(layers.gradient_norms[:, ::-1])).mean or 0.0
+        return (
+            "the biases sustain the signal while the weights let it fade: start with bias=zeros, and multiply the std "
+            f"of the hidden weights by {power_of_two(-factor / 2):.3g}"
+        )
+    widths = {layer.units for row in layers.hidden for layer in row if layer.kind == "linear"}
+    if len(widths) > 1:
+        return "one direction is preserved at the cost of the other: layers of equal width balance the two"
+    return (
+        f"the weights scale both directions alike, but {layers.nonlinearity} does not at this size of z: "
+        "smaller weights, or another activation"
+    )
 
 
 def keep_gradient(layers: WeightedLayers, *, fading: bool) -> str:
@@ -55,5 +111,6 @@ def spread_out(layers: WeightedLayers) -> str:
 
 def start_random(layers: WeightedLayers) -> str:
     """Say from what to draw the weights instead of setting them equal."""
-    good = "kaiming_uniform" if layers.nonlinearity in {"relu", "leaky_relu"} else "xavier_uniform"
-    return f"draw the weights at random: {good}"
+    usual = "kaiming_uniform" if layers.nonlinearity in {"relu", "leaky_relu"} else "xavier_uniform"
+    good = [name for name in (usual, "orthogonal") if not layers.judged_bad(name[:8])]
+    return f"draw the weights at random{': ' if good else ''}{''.join(good[:1])}"
