@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,35 @@ def test_a_folder_whose_name_is_not_utf_8_is_refused_before_training(monkeypatch
         assert "a name is not UTF-8" in result.stderr
     assert not Path("results").exists()
     assert [path.name for path in Path(bad).iterdir()] == ["recipe.toml"]
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o022, 0o002])
+def test_folders_of_the_cache_honour_the_umask(monkeypatch, tmp_path, mask):
+    from initbench import datasets
+
+    monkeypatch.setenv("INITBENCH_CACHE", str(tmp_path / "cache"))
+    before = os.umask(mask)
+    try:
+        folder = datasets.prepare("digits").folder
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (folder, folder.parent)} == {0o777 & ~mask}
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o666 & ~mask}
+
+
+# --- the library in a program of one's own ---------------------------------------------------------------------------
+
+
+def test_use_of_the_library_leaves_warning_filters_as_they_are(tmp_path):
+    import torch
+
+    import initbench
+
+    def use(seeds):
+        initbench.compare(["kaiming"], model="linear", steps=2, seeds=seeds, jobs=1, out=tmp_path, name="w")
+        initbench.inspect(torch.nn.Linear(8, 4), torch.randn(16, 8))
+
+    use(1)  # libraries that are loaded then bring filters of their own
+    before = list(warnings.filters)
+    use(2)
+    assert warnings.filters == before

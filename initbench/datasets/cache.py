@@ -159,11 +159,13 @@ def _validation(arrays: Arrays, where: object) -> Any:  # noqa: ANN401 - a NumPy
 
 @contextmanager
 def _writing(place: Path) -> Iterator[Path]:
-    """Provide a temporary folder in the same file system, and always remove it."""
-    part = None
+    """Provide a folder in a temporary one in the same file system, which is always removed."""
+    private = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+        private = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+        part = private / "new"
+        part.mkdir()  # whose mode is the user's own umask's: others may read a shared cache, or may not
         yield part
     except OSError as error:
         raise ConfigurationError(
@@ -171,8 +173,8 @@ def _writing(place: Path) -> Iterator[Path]:
             f"folder that can be written."
         ) from error
     finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
+        if private is not None:
+            shutil.rmtree(private, ignore_errors=True)
 
 
 def _write(folder: Path, split: Split, images: Array, labels: Array, mask: Any = None) -> None:  # noqa: ANN401 - a mask
@@ -253,7 +255,6 @@ def _load(folder: Path) -> Dataset | None:
 
 def _publish(part: Path, place: Path) -> None:
     """Rename a finished folder to its place; if another process was first, its equal folder stays."""
-    part.chmod(0o755)  # mkdtemp is private; a cache may be shared
     if _load_whole(place) is None:
         # Moved away before it is removed: a rename succeeds for one process only, and is done at once.
         aside = tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent)

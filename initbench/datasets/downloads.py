@@ -178,7 +178,6 @@ def _unpack_tar(source: Source, packed: Path, folder: Path) -> None:
 def _publish(part: Path, final: Path) -> None:
     """Rename the folder to its place, or into an existing folder its verified files one by one; other files stay."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    part.chmod(0o755)
     try:
         part.rename(final)
     except OSError:
