@@ -183,3 +183,22 @@ def test_use_of_the_library_leaves_warning_filters_as_they_are(tmp_path):
     before = list(warnings.filters)
     use(2)
     assert warnings.filters == before
+
+
+# --- a narrow terminal -----------------------------------------------------------------------------------------------
+
+
+def test_on_20_columns_every_number_stands_beside_what_it_is(monkeypatch, tmp_path):
+    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
+    commands = (("compare", *QUICK, "-q"), ("inspect", "-m", "mlp(depth=3)", "-s", "kaiming", "--seeds", "2", "-q"))
+    said = {}
+    for columns in (20, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        said[columns] = [CliRunner().invoke(app, command).stdout for command in commands]
+    for narrow, wide in zip(said[20], said[200], strict=True):
+        assert max(map(len, narrow.splitlines())) <= 20
+        words = {word.strip("(),:.") for word in narrow.split()}
+        numbers = {word.strip("(),:.") for word in wide.split() if any(letter.isdigit() for letter in word)}
+        assert numbers <= words
+    assert "steps to target: \nnever (0/1)" in said[20][0]
+    assert "‖∂z‖²: ×" in said[20][1]

@@ -28,6 +28,7 @@ R = TypeVar("R")
 
 PIPED = 120  # columns if stdout is a file or a pipe
 ROOMY = 100  # columns from which tables are spaced widely
+COLUMN = 12  # characters per column below which a table is stacked
 SPARKS = "▁▂▃▄▅▆▇█"
 INTERNAL_ERROR = 1  # exit code
 
@@ -148,10 +149,24 @@ def show_json(document: Any) -> None:  # noqa: ANN401 - any JSON document
 
 def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on stdout; cells wrap on a narrow terminal."""
+    if columns() < COLUMN * len(headers):
+        show_stacked(title, headers, rows)
+        return
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for header in headers:
         table.add_column(_plain(header), overflow="fold")
     _print_table(title, table, rows)
+
+
+def show_stacked(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table for which the terminal is too narrow: below the first cell of each row, a line per further cell."""
+    if title:
+        show_text(title, style="bold")
+    for row in rows:
+        show_text(" ".join(row[0].split("\n")), style="bold")
+        for header, cell in zip(headers[1:], row[1:], strict=True):
+            if cell.strip():
+                show_text(f"  {' '.join(header.split())}: {' '.join(cell.split())}")
 
 
 def show_numbers(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -14,6 +14,7 @@ from initbench.comparison import Comparison
 from initbench.core.text import pieces
 from initbench.report.document import document_of
 
+LEAST = 6  # characters for names below which a table is stacked
 NAME = 24  # characters that names of schemes should have before an interval takes a line of its own
 
 
@@ -92,15 +93,18 @@ def show_list(lines: Sequence[str]) -> None:
 
 def show_folded(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table whose first column, the names, is folded into what the numbers leave of the terminal."""
-    headers = [header.replace(" (", "\n(") for header in headers]
+    broken = [header.replace(" (", "\n(") for header in headers]
     for split in (False, True):
         cells = [[_lines(cell, split=split) for cell in row[1:]] for row in rows]
-        room = _room(headers[1:], cells)
+        room = _room(broken[1:], cells)
         if room >= NAME:
             break
+    if room < LEAST:
+        console.show_stacked(title, headers, rows)
+        return
     names = _folded([row[0] for row in rows], max(room, len("initialization")))
     physical = [line for name, row in zip(names, cells, strict=True) for line in zip_longest(name, *row, fillvalue="")]
-    console.show_numbers(title, headers, physical)
+    console.show_numbers(title, broken, physical)
 
 
 def _lines(cell: str, *, split: bool) -> list[str]:
