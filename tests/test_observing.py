@@ -242,6 +242,10 @@ class Computed(nn.Linear):
         (lambda weight, _: weight * 30, True),
         (lambda weight, _: weight / weight.norm(), True),
         (lambda weight, down: weight + torch.ones(len(weight), 2) @ down, False),  # of low rank: no independent entries
+        (lambda weight, _: (weight - weight.mean(1, keepdim=True)) / weight.std(1, keepdim=True), False),
+        (lambda weight, _: weight.tril(), False),
+        (lambda weight, _: weight * torch.linspace(0.5, 2, len(weight))[:, None], False),
+        (lambda weight, _: weight.sign() / 8, True),
     ],
 )
 def test_a_prediction_is_of_the_tensor_in_the_product_or_there_is_none(how, known):

@@ -29,7 +29,7 @@ REMEMBERED = (
     50_000  # bytes of the largest kernel whose integrals are cached: a stack of Linear layers on 256 images has 6,000
 )
 INPUT = "input"
-PROBES = 32  # random vectors
+PROBES, FEW = 32, 8  # random vectors; a matrix with fewer rows or columns tells too little of its entries
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,24 @@ def as_drawn(values: Tensor) -> WeightMoments:
 
 
 def _independent(rows: Tensor, moment: float) -> bool:
-    """Return whether ‖WWᵀ‖², by random projection, is what independent entries of a second moment have at most.
+    """Return whether a matrix looks like one of independent entries of one distribution, or like orthogonal rows.
 
-    It is moment²·mn·(m + n) for them, less for orthogonal rows, and mn/(r·(m + n)) times that for a matrix of rank r.
+    ‖WWᵀ‖², by random projection, is moment²·mn·(m + n) for independent entries, less for orthogonal rows, and
+    mn/(r·(m + n)) times that for a matrix of rank r. Beyond chance, the sums of rows differ where weights are
+    standardized, and the squares of rows or of columns where they are masked or scaled unit by unit.
     """
     m, n = rows.shape
+    if min(m, n) < FEW or moment == 0:
+        return True
     probes = torch.randn(m, PROBES, generator=generator(m, "probes"), dtype=torch.float64)
     found = float((rows @ (rows.T @ probes)).square().sum()) / PROBES
-    return not found > moment**2 * m * n * (m + n) * (1.5 + 10 / math.sqrt(m * n))
+    if found > moment**2 * m * n * (m + n) * 1.75:
+        return False
+    squares = rows.square() / moment
+    chance = float(squares.var(correction=0))
+    uneven = any(float(squares.mean(1 - side).var()) > 4 * (chance + 0.1) / rows.shape[1 - side] for side in (0, 1))
+    sums = float(rows.sum(1).square().mean()) / (n * moment)
+    return not uneven and abs(math.log(max(sums, 1e-30))) <= 6 * math.sqrt(2 / m)
 
 
 def measured(x: Tensor, origin: str) -> ExpectedMoments:
