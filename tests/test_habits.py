@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from initbench.cli import app, console
 from initbench.cli.shortage import shortage_in
 from initbench.cli.streams import Stream
+from initbench.records import store
 
 ROOT = Path(__file__).parents[1]
 RUN = "from initbench.__main__ import main; main()"
@@ -183,6 +185,37 @@ def test_use_of_the_library_leaves_warning_filters_as_they_are(tmp_path):
     before = list(warnings.filters)
     use(2)
     assert warnings.filters == before
+
+
+# --- folders merged --------------------------------------------------------------------------------------------------
+
+
+def test_trials_copied_from_another_folder_are_not_trained_again_and_other_versions_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
+
+    def compared(out, seeds):
+        result = CliRunner().invoke(app, ["compare", *QUICK, "--seeds", seeds, "--name", "m", "--out", str(out)])
+        assert result.exit_code == 0, result.output
+        return result
+
+    compared(tmp_path / "whole", "4")
+    compared(tmp_path / "a", "0,1")
+    compared(tmp_path / "b", "2,3")
+    shutil.copytree(tmp_path / "b" / "trials", tmp_path / "a" / "trials", dirs_exist_ok=True)
+    assert "0 trials to train, 8 stored" in compared(tmp_path / "a", "4").stderr
+
+    def layers(out):  # trials.csv has times
+        return (tmp_path / out / "m" / "layers.csv").read_bytes()
+
+    assert layers("a") == layers("whole")
+    for path in (tmp_path / "a" / "trials").glob("*/*.json"):
+        record = store.read(tmp_path / "a", path.stem)
+        if record.trial.seed > 1:
+            other = record.environment.model_copy(update={"initbench": "0.0.9"})
+            path.write_bytes(store.encode(record.model_copy(update={"environment": other})))
+    said = " ".join(compared(tmp_path / "a", "4").stdout.split())
+    assert "2 kinds of machine" in said
+    assert "initbench 0.0.9): 4 trials" in said
 
 
 # --- a narrow terminal -----------------------------------------------------------------------------------------------

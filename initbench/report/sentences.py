@@ -12,7 +12,7 @@ from initbench.analysis.stability import ends_in_spike
 from initbench.core.text import printable
 from initbench.core.words import counted, listed
 from initbench.records.recipe import is_majority_chance
-from initbench.records.record import Record
+from initbench.records.record import Environment, Record
 from initbench.report.tuning import describe_tuning
 from initbench.report.verdict_lines import overview
 
@@ -149,13 +149,17 @@ def _notices(records: tuple[Record, ...]) -> Iterable[str]:
 
 
 def _machines(records: tuple[Record, ...]) -> Iterable[str]:
-    """Yield a caveat where trials come from several kinds of machine: a pair should be trained on one."""
-    kinds = Counter(
-        f"{used.device} ({', '.join(part for part in (used.instructions, used.blas, f'torch {used.torch}') if part)})"
-        for used in (record.environment for record in records)
-    )
+    """Yield a caveat where trials come from several kinds of machine or versions: a pair should be trained on one."""
+    environments = [record.environment for record in records]
+    versions = len({used.initbench for used in environments}) > 1
+
+    def kind(used: Environment) -> str:
+        own = f"initbench {used.initbench}" if versions else ""
+        return f"{used.device} ({', '.join(filter(None, (used.instructions, used.blas, f'torch {used.torch}', own)))})"
+
+    kinds = Counter(map(kind, environments))
     if len(kinds) > 1:
-        machines = "; ".join(f"{kind}: {counted(count, 'trial')}" for kind, count in kinds.items())
+        machines = "; ".join(f"{name}: {counted(count, 'trial')}" for name, count in kinds.items())
         yield (
             f"These trials were trained on {len(kinds)} kinds of machine ({machines}). The same trial can end "
             "differently on another kind, because rounding errors grow during training; means and intervals remain "
