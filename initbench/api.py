@@ -10,14 +10,19 @@ from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from initbench.comparison import Comparison
-from initbench.errors import InitbenchWarning
+from initbench.core import usercode
+from initbench.errors import InitbenchWarning, UsageError
 from initbench.records.axes import Axis, axes
 from initbench.running.executor import choose_backend
 from initbench.running.observer import Silent
 from initbench.running.plan import draft_of, plan_study
 from initbench.running.runner import carry_out
+from initbench.schemes.functions import scheme_text
 
+NAMED = ("schemes", "model", "baseline")  # the axes that may be given as functions
 FIRST = ("schemes", "model", "dataset")  # the axes that may be given by position
 
 
@@ -44,6 +49,7 @@ def _with_axes(function: Callable[..., Comparison]) -> Callable[..., Comparison]
         except TypeError as error:
             raise TypeError(f"{function.__name__}() {error}") from None
         given = {name: arguments.pop(name, None) for name in known}
+        given = text_of_axes(given)
         return function({name: _plain(value) for name, value in given.items() if value is not None}, **arguments)
 
     called.__signature__ = signature  # type: ignore[attr-defined]
@@ -97,6 +103,8 @@ def compare(  # noqa: D417 - `_with_axes` replaces `given`
     >>> comparison = compare(["kaiming_uniform", "torch_default"], steps=20, seeds=2)  # doctest: +SKIP
     >>> comparison.summary[["scheme", "learned", "n", "test_accuracy"]]  # doctest: +SKIP
     """
+    if file := usercode.importing():
+        raise UsageError(f"{file} calls compare() as it is imported: put it under `if __name__ == '__main__':`.")
     backend = choose_backend(executor, jobs, trial_timeout, shared_folder=shared_folder)
     study = plan_study(
         draft_of(Path(recipe) if recipe is not None else None, given, origin="argument"),
@@ -115,6 +123,33 @@ class _Warner(Silent):
     def noticed(self, sentence: str) -> None:
         """Warn."""
         warnings.warn(sentence, InitbenchWarning, stacklevel=2)
+
+
+def text_of_axes(given: dict[str, Any]) -> dict[str, Any]:
+    """Replace functions among the values of axes by the texts that name them.
+
+    Raises:
+        UsageError: a function that no text can name, or a model that is built already.
+    """
+    return {name: _as_text(name, value) if name in NAMED else value for name, value in given.items()}
+
+
+def _as_text(name: str, value: Any) -> Any:  # noqa: ANN401 - one value or a sequence
+    if isinstance(value, list | tuple):
+        return [_as_text(name, item) for item in value]
+    if isinstance(value, nn.Module):
+        raise UsageError(f"{name}: {type(value).__name__} is built already: give the function that builds it per seed.")
+    if not callable(value):
+        return value
+    if name != "model":
+        return scheme_text(value)
+    reference = usercode.reference_to(value)
+    if reference is None:
+        raise UsageError(
+            f"{name}: {value!r} cannot be found by other processes: write it at the top of a file, and give it or the "
+            "text 'file.py:name'."
+        )
+    return reference
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - an axis takes one value or any sequence of them

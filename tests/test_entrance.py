@@ -4,20 +4,23 @@ import gc
 import os
 import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from initbench import datasets, initialize
+from initbench import compare, datasets, initialize, inspect
+from initbench.api import text_of_axes
 from initbench.cli.axes import numbers
 from initbench.core.spec import parse
 from initbench.core.usercode import load
-from initbench.errors import UsageError
+from initbench.errors import InitbenchWarning, UsageError
 from initbench.networks.models import build_model
 from initbench.records.recipe import read_toml
 from initbench.running.executor import choose_backend
+from initbench.running.inspection import plan_inspection, run_inspection
 from initbench.running.trying import try_step
 from initbench.schemes import parse_scheme
 
@@ -146,7 +149,7 @@ def returns(tmp_path_factory):
         ("nothing", "gives NoneType"),
         ("raising", "fails in training mode on digits: AttributeError"),
         ("detached", "has no backward pass"),
-        ("double", "its parameters are float64 and images are float32"),
+        ("double", "its parameters are float64 and its inputs float32"),
     ],
 )
 def test_what_cannot_be_trained_is_said_before_the_first_trial(returns, name, said):
@@ -193,3 +196,73 @@ def test_a_byte_order_mark_and_no_workers(tmp_path):
     for wrong in ({"jobs": 0}, {"trial_timeout": 0}):
         with pytest.raises(UsageError, match=next(iter(wrong))):
             choose_backend(**wrong)
+
+
+class TwoInputs(nn.Linear):
+    def forward(self, x, weights):
+        return super().forward(x) * weights[:, None]
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(7, 4, padding_idx=2), nn.Linear(4, 7, bias=False)
+        self.out.weight = self.embedding.weight
+
+    def forward(self, tokens):
+        return self.out(self.embedding(tokens))
+
+
+def test_a_batch_is_taken_as_a_data_loader_yields_it():
+    x, y = torch.randn(16, 8), torch.arange(16) % 3
+    model = nn.Linear(8, 3)
+    assert inspect(model, [x, y]).equals(inspect(model, x, y))
+    assert len(inspect(TwoInputs(8, 3), (x, torch.arange(16)))) == 1  # it takes two inputs
+    lazy = nn.Sequential(nn.LazyLinear(5), nn.LazyLinear(3))
+    assert len(inspect(lazy, (x, y), schemes=torch.nn.init.eye_)) == 2 * 5
+    assert isinstance(lazy[0].weight, nn.UninitializedParameter)  # left unchanged
+    assert initialize(lazy, "constant(2.0)", batch=[x, y])[1].weight.shape == (3, 5)
+
+
+def test_functions_stand_for_the_schemes_and_models_that_they_are(tmp_path):
+    expected = initialize(nn.Linear(4, 4), "xavier_uniform(gain=2.0)").weight
+    assert torch.equal(initialize(nn.Linear(4, 4), partial(nn.init.xavier_uniform_, gain=2.0)).weight, expected)
+    assert text_of_axes({"model": TwoInputs, "schemes": [nn.init.zeros_, "eye"]}) == {
+        "model": f"{__file__}:TwoInputs", "schemes": ["zeros", "eye"]
+    }  # fmt: skip
+    for wrong in (lambda shape: None, nn.Linear(1, 1)):
+        with pytest.raises(UsageError, match="model: "):
+            compare("zeros", wrong, out=tmp_path)
+        with pytest.raises(UsageError, match="is no scheme"):
+            initialize(nn.Linear(1, 1), wrong)
+
+
+def test_what_no_scheme_fills_is_refused_or_kept():
+    with pytest.raises(UsageError, match="is complex"):
+        initialize(nn.Linear(2, 2, dtype=torch.complex64), "kaiming_uniform")
+    with pytest.raises(UsageError, match="float64 and its inputs float32"):
+        inspect(nn.Linear(8, 3).double(), torch.ones(16, 8))
+    weight = initialize(Tied(), "constant(3.0)").embedding.weight
+    assert weight[:, 0].tolist() == [3, 3, 0, 3, 3, 3, 3]
+
+
+def test_inspect_says_what_is_no_logits_and_takes_the_output_that_fits(returns):
+    images, labels = torch.randn(32, 1, 8, 8), torch.arange(32) % 10
+    notices = {}
+    for name in ("pair", "softmax", "single", "logits"):
+        plan = plan_inspection(f"{returns}:{name}", ["kaiming_uniform"], 1, dataset="digits")
+        inspection = run_inspection("x", plan)
+        notices[name] = [notice.partition(": ")[2] for notice in inspection.notices]
+        if name == "pair":
+            assert inspection.networks["classes"].tolist() == [10]  # and not the 512 features
+    assert notices["pair"] == notices["logits"] == []
+    assert "its outputs are probabilities" in notices["softmax"][0]
+    assert notices["single"] == ["gives (16, 1), not (16, 10) logits, one per class."]
+    with pytest.warns(InitbenchWarning, match="probabilities"):
+        inspect(load(f"{returns}:softmax")(), images, labels)
+
+
+def test_a_file_that_compares_as_it_is_imported_is_told_so(tmp_path):
+    (tmp_path / "script.py").write_text("import initbench\ninitbench.compare('zeros', 'linear')\nbuild = None\n")
+    with pytest.raises(UsageError, match="put it under"):
+        load(f"{tmp_path / 'script.py'}:build")

@@ -24,6 +24,7 @@ from initbench.core.spec import did_you_mean, is_reference, split_reference
 from initbench.errors import ConfigurationError, InitbenchError, UsageError
 
 _LIBRARY = sysconfig.get_path("stdlib")
+_importing: list[str] = []
 TORCH_SEED = 67280421310721  # of torch's generator in a new process
 
 
@@ -48,6 +49,30 @@ def load(name: str, group: str = "") -> Any:  # noqa: ANN401 - any object of the
         names = [name for name in vars(module) if not name.startswith("_")]
         raise UsageError(f"{home} has no '{wanted}'{did_you_mean(wanted, names) or '.'}")
     return getattr(module, wanted)
+
+
+def reference_to(item: object) -> str | None:
+    """Return the reference to a function or class that stands at the top of a file or an installed module, else None.
+
+    A file below the current folder is named from there.
+    """
+    name, module = getattr(item, "__qualname__", ""), sys.modules.get(getattr(item, "__module__", None) or "")
+    if not name.isidentifier() or getattr(module, name, None) is not item:
+        return None
+    try:
+        file = Path(inspect.getsourcefile(item) or "")  # type: ignore[arg-type] # it raises for what has no source
+    except TypeError:
+        return None
+    if not file.is_file() or file.suffix != ".py":
+        return None
+    if "site-packages" in file.parts:
+        return f"{item.__module__}:{name}"
+    return f"{file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file}:{name}"
+
+
+def importing() -> str:
+    """Return the file of the user's that is being imported now, empty if none is."""
+    return _importing[-1] if _importing else ""
 
 
 @cache
@@ -138,11 +163,14 @@ def _from_file(path: Path) -> ModuleType:
     assert spec.loader is not None, "a .py file has a loader"
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickles look their module up there
+    _importing.append(str(path))
     try:
         spec.loader.exec_module(module)
     except BaseException:
         sys.modules.pop(spec.name, None)
         raise
+    finally:
+        _importing.pop()
     return module
 
 

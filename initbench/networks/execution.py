@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from initbench.core import usercode
 from initbench.core.generators import held, own_generators
 from initbench.core.randomness import isolated
 from initbench.errors import UsageError
+from initbench.networks.precision import why_not
 from initbench.networks.wrappers import eager, modules_of, unwrapped
 
 ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid", "selu", "gelu", "silu", "elu")
@@ -72,7 +72,7 @@ def execution(model: nn.Module, batch: tuple[Any, ...], weights: Iterable[Tensor
             except (Exception, SystemExit) as error:
                 shapes = ", ".join("×".join(map(str, item.shape)) for item in batch if isinstance(item, Tensor))
                 raise UsageError(
-                    f"{type(inside).__name__} cannot take a batch of shape {shapes}: {usercode.describe_error(error)}."
+                    f"{type(inside).__name__} cannot take a batch of shape {shapes}: {why_not(model, batch, error)}."
                 ) from error
 
 

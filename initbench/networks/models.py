@@ -17,6 +17,7 @@ from initbench.core import usercode
 from initbench.core.randomness import derive, isolated
 from initbench.core.registry import Registry
 from initbench.errors import UsageError
+from initbench.networks.inputs import with_shapes
 from initbench.networks.layers import Layer, weighted_layers
 from initbench.networks.user_model import ImageShape, adopt_model
 from initbench.networks.wrappers import unwrapped
@@ -170,7 +171,8 @@ def build_model(text: str, shape: ImageShape | None, classes: int, device: str =
     # The user's own code may set a default device, which torch refuses within such a block.
     placed = nullcontext() if torch.device(device) == torch.get_default_device() else torch.device(device)
     with isolated(derive(seed, "build")), placed, _default_dtype(torch.float32):
-        return unwrapped(MODELS.build(text, shape, classes))
+        model = unwrapped(MODELS.build(text, shape, classes))
+        return model if shape is None else with_shapes(model, (torch.zeros(2, *shape, dtype=torch.float32),))
 
 
 def layers_in_order(text: str, model: nn.Module, shape: ImageShape) -> list[Layer]:

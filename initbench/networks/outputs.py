@@ -54,6 +54,22 @@ def misfit(output: object, images: int, classes: int) -> str:
     return f"gives {kind}, not a tensor of logits: it holds {held}; {remedy}."
 
 
+def has_logits(output: object, classes: int) -> bool:
+    """Return whether a network returns a tensor with a column per class, alone or among others."""
+    return any(tensor.ndim == 2 and tensor.shape[1] == classes for _, tensor in named_tensors(output))
+
+
+def logits_first(output: object, classes: int | None) -> list[Tensor]:
+    """Return the tensors of an output, first those with a column per class, then those that are called logits."""
+
+    def rank(named: tuple[str, Tensor]) -> tuple[bool, bool]:
+        name, tensor = named
+        fits = classes is not None and tensor.ndim == 2 and tensor.shape[1] == classes
+        return not fits, "logits" not in name
+
+    return [tensor for _, tensor in sorted(named_tensors(output), key=rank)]
+
+
 @torch.no_grad()
 def loss_floor(model: nn.Module, images: tuple[Tensor, ...]) -> str:
     """Return a sentence about outputs that no weights move out of a narrow range, such as probabilities; else nothing.

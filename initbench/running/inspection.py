@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,17 @@ from initbench.datasets import Dataset
 from initbench.datasets.batches import resident
 from initbench.errors import ConfigurationError, InitbenchWarning, UsageError
 from initbench.networks.copies import NotCopiedError, copied, private
+from initbench.networks.inputs import Given, inputs_and_labels, with_shapes
 from initbench.networks.layers import Layer, weighted_layers
 from initbench.networks.models import MODELS, build_model
 from initbench.networks.wrappers import unwrapped
 from initbench.records.manifest import refuse_foreign, write_stamp
 from initbench.records.recipe import DEFAULT_SCHEMES
+from initbench.running.trying import output_hints
 from initbench.running.workers import processes
 from initbench.schemes import Sample, fill_scheme, notices_of, parse_scheme, planned
 from initbench.schemes.fans import fans_notice
+from initbench.schemes.functions import scheme_text
 from initbench.signals import Batch, batch_of, batch_size, observe, weight_moments
 from initbench.training.environment import cores
 
@@ -87,10 +90,10 @@ class InspectionPlan:
 
 def inspect(
     model: nn.Module,
-    batch: Tensor | tuple[Tensor, ...],
+    batch: Given,
     labels: Tensor | None = None,
     *,
-    schemes: str | Sequence[str] | None = None,
+    schemes: str | Callable[..., object] | Sequence[str | Callable[..., object]] | None = None,
     seeds: int | Sequence[int] = 5,
 ) -> pd.DataFrame:
     """Return what signal and gradient do in a model before any training, one row per layer, scheme and seed.
@@ -99,7 +102,8 @@ def inspect(
 
     Args:
         model: any module that maps the batch to one tensor (the first, where it returns several).
-        batch: its inputs, (n, …), one tensor or a tuple of them; n of 16 or more.
+        batch: its inputs, (n, …), one tensor or a tuple of them; n of 16 or more. (x, y) of a data loader is inputs
+            with labels.
         labels: (n,) class indices; by default random ones, or the gradient of a random functional where outputs are
             not logits.
         schemes: filled into copies of the model, for example ["kaiming_uniform", "orthogonal"]; by default, the
@@ -118,11 +122,14 @@ def inspect(
     >>> list(layers["layer"])
     ['0', '1']
     """
-    inputs = batch if isinstance(batch, tuple) else (batch,)
+    inputs, labels = inputs_and_labels(model, batch, labels)
+    if any(isinstance(parameter, nn.UninitializedParameter) for parameter in model.parameters()):
+        model = with_shapes(copied(model), inputs)
+    listed = schemes if isinstance(schemes, Sequence) and not isinstance(schemes, str) else (schemes or AS_BUILT,)
     plan = InspectionPlan(
         models=(type(unwrapped(model)).__name__,),
         builds={type(unwrapped(model)).__name__: lambda _seed: model},
-        schemes=tuple(map(_canonical, (schemes,) if isinstance(schemes, str) else schemes or (AS_BUILT,))),
+        schemes=tuple(_canonical(scheme_text(scheme)) for scheme in listed),
         seeds=(0,) if schemes is None else _seeds(seeds),
         batch=Batch(inputs, labels),
         source=f"{len(inputs[0])} inputs",
@@ -162,7 +169,7 @@ def plan_inspection(
     images = None if inputs else datasets.prepare(dataset or "digits", data_dir)
     batch, source, shape, classes = _made_up(inputs) if images is None else _from(images)
     places = _scan(model)
-    builds = {text: _build(text, shape, classes) for text in places}
+    builds = {text: _build(text, shape, classes, batch.inputs) for text in places}
     named = {str(MODELS.resolve(text)): build for text, build in builds.items()}
     axis = "" if len(places) == 1 else _SCAN.search(model)[1]  # type: ignore[index] # a scan has matched
     return InspectionPlan(
@@ -290,7 +297,8 @@ def _inspect_cell(plan: InspectionPlan, text: str, scheme: str, seed: int) -> tu
             step_zero = observe(
                 model, plan.batch, weight_moments(model, []), seed=seed, histograms=seed == first, own=True
             )
-        return Observed(text, scheme, seed, step_zero), []
+            hints = _hints(plan, model, text, scheme, seed)
+        return Observed(text, scheme, seed, step_zero), hints
     parsed = parse_scheme(scheme)
     with private(plan.first[text]) as model:  # a scheme may set more than the next one does
         assignments = planned(model, parsed, plan.layers_of(text))
@@ -298,11 +306,17 @@ def _inspect_cell(plan: InspectionPlan, text: str, scheme: str, seed: int) -> tu
         with one_thread():
             laws = weight_moments(model, assignments)
             step_zero = observe(model, plan.batch, laws, seed=seed, histograms=seed == first, own=True)
-        notices = [f"{text}: {notice}" for notice in notices_of(model, parsed, assignments)]
+            hints = _hints(plan, model, text, scheme, seed)
+        notices = hints + [f"{text}: {notice}" for notice in notices_of(model, parsed, assignments)]
         drawn = [(item.layer, item.rule) for item in assignments if not (item.is_bias or item.adjusted)]
         if fans := fans_notice(scheme, drawn):
             notices.append(f"{text}: {fans}")
     return Observed(text, scheme, seed, step_zero), notices
+
+
+def _hints(plan: InspectionPlan, model: nn.Module, text: str, scheme: str, seed: int) -> list[str]:
+    once = (scheme, seed) == (plan.schemes[0], plan.seeds[0])
+    return [f"{text}: {hint}" for hint in output_hints(model, plan.batch)] if once else []
 
 
 def _apart(model: nn.Module) -> nn.Module:
@@ -339,18 +353,19 @@ def _scan(model: str) -> dict[str, int]:
     return {_SCAN.sub(rf"\1={point}", model): point for point in points}
 
 
-def _build(text: str, shape: tuple[int, int, int] | None, classes: int) -> Build:
+def _build(text: str, shape: tuple[int, int, int] | None, classes: int, inputs: tuple[Tensor, ...]) -> Build:
     if shape is None and not is_reference(text):
         raise UsageError(
             f"The model '{text}' takes images: give --input as channels×height×width, for example 3x32x32."
         )
     MODELS.resolve(text)
-    return lambda seed: build_model(text, shape, classes, seed=seed)
+    return lambda seed: with_shapes(build_model(text, shape, classes, seed=seed), inputs)
 
 
 def _from(dataset: Dataset) -> tuple[Batch, str, tuple[int, int, int], int]:
     """Return a fixed sample of training images, and the rest of the split for what needs more of them."""
     batch = batch_of(resident(dataset, "train", "cpu"))
+    batch = replace(batch, classes=dataset.classes)
     return batch, f"{batch.size} training images of {dataset.name}", dataset.shape, dataset.classes
 
 

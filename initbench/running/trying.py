@@ -16,10 +16,12 @@ from initbench.datasets import Dataset
 from initbench.errors import InitbenchError, UsageError
 from initbench.networks.layers import weighted_layers
 from initbench.networks.models import MODELS, build_model
-from initbench.networks.outputs import loss_floor, misfit
+from initbench.networks.outputs import has_logits, loss_floor, misfit
+from initbench.networks.precision import why_not
 from initbench.networks.user_model import ImageShape
 from initbench.schemes import assign, parse_scheme
 from initbench.schemes.fill import fill_model
+from initbench.signals.batch import LEAST_IMAGES, Batch
 
 IMAGES = 2
 UNREPEATABLE = (
@@ -70,6 +72,19 @@ def _tried(model: str, _code: object, shape: ImageShape, classes: int, size: int
     return Tried(bool(drawn_from), tuple(f"{model}: {notice}" for notice in notices if notice))
 
 
+@torch.no_grad()
+def output_hints(model: nn.Module, batch: Batch) -> list[str]:
+    """Return sentences about outputs that are no logits, where labels are known; `model` is left in evaluation mode."""
+    if batch.labels is None:
+        return []
+    inputs = tuple(tensor[:LEAST_IMAGES] for tensor in batch.inputs)
+    with isolated(0), held(0, own_generators(model)):
+        output = model.eval()(*inputs)
+        fits = batch.classes is None or has_logits(output, batch.classes)
+        hints = ("" if fits else misfit(output, len(inputs[0]), batch.classes or 0), loss_floor(model, inputs))
+    return [hint for hint in hints if hint]
+
+
 @process_kept()
 def _step(model: str, shape: ImageShape, classes: int, images: Tensor) -> tuple[nn.Module, Tensor, Tensor]:
     """Return a filled network with its logits and its loss in training mode."""
@@ -94,25 +109,12 @@ def _require_logits(network: nn.Module, images: Tensor, classes: int, failure: s
     except InitbenchError:
         raise
     except (Exception, SystemExit) as error:
-        reason = _other_precision(network) or f"{usercode.describe_error(error)}."
-        raise _UnfitError(f"{failure}: {reason}") from error
+        raise _UnfitError(f"{failure}: {why_not(network, (images,), error)}.") from error
     wrong = misfit(output, len(images), classes)
     if wrong:
         raise _UnfitError(f"in training mode {wrong}" if network.training else wrong)
     assert isinstance(output, Tensor)
     return output
-
-
-def _other_precision(network: nn.Module) -> str:
-    """Return a sentence where no floating parameter is in float32, else nothing."""
-    dtypes = {parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()}
-    if not dtypes or torch.float32 in dtypes:
-        return ""
-    found = str(next(iter(dtypes))).removeprefix("torch.")
-    return (
-        f"its parameters are {found} and images are float32: return it in float32 (`.float()`); trials train in the "
-        "precision that --precision names."
-    )
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -1,7 +1,7 @@
 """Fill a model: each tensor from its own keyed generator, on the CPU, whatever the model's device."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,17 +11,19 @@ from initbench.core.randomness import generator, isolated, one_thread
 from initbench.errors import InitbenchWarning, UsageError
 from initbench.networks.copies import copied
 from initbench.networks.coverage import coverage_notice, unfilled
+from initbench.networks.inputs import Given, inputs_and_labels, with_shapes
 from initbench.networks.layers import Layer, branch_scales, weighted_layers
 from initbench.networks.wrappers import eager, parameters_of, unwrapped
 from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme
+from initbench.schemes.functions import scheme_text
 from initbench.schemes.rule import NO_PASSES, Passes, Procedure, Rule, Sample
 
 
 def initialize(
     model: nn.Module,
-    scheme: str,
+    scheme: str | Callable[..., object],
     seed: int = 0,
-    batch: Tensor | tuple[Tensor, ...] | None = None,
+    batch: Given | None = None,
     labels: Tensor | None = None,
 ) -> nn.Module:
     """Fill the Linear and convolution layers of `model` in place with a scheme, and return the model.
@@ -34,10 +36,12 @@ def initialize(
 
     Args:
         model: any module with at least one Linear or Conv layer, on any device, in any floating dtype.
-        scheme: for example "kaiming_uniform" or "conv=kaiming_uniform; bias=constant(0.1)" (`initbench list schemes`).
+        scheme: for example "kaiming_uniform" or "conv=kaiming_uniform; bias=constant(0.1)" (`initbench list schemes`),
+            or a function such as `torch.nn.init.xavier_uniform_`.
         seed: keys the draws; two schemes with the same seed share their underlying draws.
         batch: inputs of the model, (n, …), one tensor or a tuple of them. If given, `first` and `head` follow the
-            order of execution instead of registration; schemes that use data need it.
+            order of execution instead of registration; schemes that use data need it, and lazy modules. (x, y) of a
+            data loader is inputs with labels.
         labels: (n,) class indices, for the schemes that need them.
 
     Returns:
@@ -55,8 +59,10 @@ def initialize(
     >>> layer.bias.tolist()[:2]
     [0.10000000149011612, 0.10000000149011612]
     """
-    parsed = parse_scheme(scheme)
-    inputs = () if batch is None else batch if isinstance(batch, tuple) else (batch,)
+    parsed = parse_scheme(scheme_text(scheme))
+    inputs, labels = inputs_and_labels(model, batch, labels)
+    if inputs:
+        with_shapes(model, inputs)
     assignments = planned(model, parsed, weighted_layers(model, inputs or None))
     fill_scheme(model, parsed, assignments, seed, Sample(inputs, labels))
     for notice in notices_of(model, parsed, assignments):
@@ -137,9 +143,21 @@ def fill_model(model: nn.Module, assignments: list[Assignment], seed: int) -> No
     with one_thread():
         for item in assignments:
             parameter = parameters[item.parameter]
+            if parameter.is_complex():
+                raise UsageError(f"'{item.parameter}' is complex: schemes are laws of real weights, and fill no other.")
             if parameter.is_meta:
                 raise UsageError(f"'{item.parameter}' is on the meta device and has no data: move the model first.")
+            padding = _padding_rows(model, parameter)
             parameter.copy_(draw(item, parameter, seed))
+            for row, values in padding:
+                parameter[row] = values
+
+
+def _padding_rows(model: nn.Module, parameter: Tensor) -> list[tuple[int, Tensor]]:
+    """Return the rows that an embedding which shares a weight keeps for padding, with their values."""
+    embeddings = (module for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag))
+    rows = [module.padding_idx for module in embeddings if module.weight is parameter]
+    return [(row, parameter[row].clone()) for row in rows if row is not None]
 
 
 def draw(item: Assignment, like: Tensor, seed: int) -> Tensor:

@@ -21,11 +21,12 @@ IMAGES_FOR_DEAD = 8192  # a unit that none of these images activates is dead
 
 @dataclass(frozen=True)
 class Batch:
-    """Positional `inputs` of a model, `labels` (n,) or None, and `more` images to test for dead units."""
+    """Positional `inputs`, `labels` (n,) or None, `more` images to test for dead units, `classes` if known."""
 
     inputs: tuple[Any, ...]
     labels: Tensor | None = None
     more: Iterable[Tensor] = ()
+    classes: int | None = None
 
     @property
     def size(self) -> int:

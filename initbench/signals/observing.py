@@ -17,6 +17,8 @@ from initbench.core.generators import held, own_generators
 from initbench.core.randomness import generator, isolated
 from initbench.errors import UsageError
 from initbench.networks.copies import copied
+from initbench.networks.outputs import logits_first
+from initbench.networks.precision import why_not
 from initbench.networks.wrappers import eager, parameters_of, unwrapped
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 from initbench.schemes import Assignment
@@ -124,16 +126,16 @@ def weight_moments(model: nn.Module, assignments: Sequence[Assignment]) -> dict[
 
 
 def _forward(model: nn.Module, batch: Batch, listener: Listener) -> list[Tensor]:
-    """Return the outputs through which a gradient can pass, in the model's order."""
+    """Return the outputs through which a gradient can pass, the one that fits the classes first."""
     inputs = tuple(item.clone() if isinstance(item, Tensor) else item for item in batch.inputs)
     listener.receive(inputs)
     try:
         with listener:
-            outputs = [tensor for tensor in tensors_of(model(*inputs)) if tensor.requires_grad]
+            outputs = [tensor for tensor in logits_first(model(*inputs), batch.classes) if tensor.requires_grad]
     except (Exception, SystemExit) as error:
         shapes = ", ".join("×".join(map(str, tensor.shape)) for tensor in tensors_of(batch.inputs))
         raise UsageError(
-            f"{type(model).__name__} cannot take a batch of shape {shapes}: {usercode.describe_error(error)}."
+            f"{type(model).__name__} cannot take a batch of shape {shapes}: {why_not(model, batch.inputs, error)}."
         ) from error
     if not outputs or not listener.sites:
         raise UsageError(f"{type(model).__name__} uses no trainable parameter on the way to its output.")
