@@ -44,7 +44,7 @@ def frozen_first():
     model = Of(Of.plain); model.a.requires_grad_(False); return model
 def meta():
     with torch.device("meta"): return Of(Of.plain)
-def lazy(): return nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+def lazy(): return nn.Sequential(nn.Linear(9, 4), nn.LazyLinear(10))
 def raises(): return 1 / 0
 def none(): return None
 def instance(): return kept
@@ -393,7 +393,7 @@ def made(tmp_path_factory, cache):
         (("-m", "mine.py:nothing"), 2, "no trainable"),
         (("-m", "mine.py:frozen"), 2, "no trainable"),
         (("-m", "mine.py:meta"), 2, "on the meta device"),
-        (("-m", "mine.py:lazy"), 2, "has no shape yet"),
+        (("-m", "mine.py:lazy"), 2, "has lazy modules and cannot take a batch of shape 2×1×8×8"),
         (("-m", "mine.py:few"), 2, "The labels go from 0 to 9, but the model has 3 outputs"),
         (("-m", "mine.py:Words"), 2, "cannot take a batch"),
         (("-m", "mine.py:recursion"), 2, "RecursionError"),
@@ -402,7 +402,7 @@ def made(tmp_path_factory, cache):
         (("-m", "mine.py:integers"), 2, "no trainable parameter on the way"),
         (("-m", "mine.py:detached"), 2, "no trainable parameter on the way"),
         (("-m", "mine.py:no_grad"), 2, ""),
-        (("-m", "mine.py:double"), 2, "same dtype"),
+        (("-m", "mine.py:double"), 2, "its parameters are float64 and its inputs float32"),
         (("-m", "mlpp"), 2, "did you mean 'mlp'"),
         (("-m", "mlp(depth=9..2)"), 2, "is not a range"),
         (("-m", "mlp(depth=2..4, width=2..4)"), 2, "scans 2 parameters"),

@@ -434,7 +434,7 @@ def test_the_library_face_gives_a_row_a_layer_scheme_and_seed():
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).requires_grad_(False), "no trainable"),
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 10, device="meta")), "meta device"),
         (nn.Sequential(nn.Flatten(), nn.Linear(63, 10)), "cannot take a batch of shape 48×1×8×8"),
-        (nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), "has no shape yet"),
+        (nn.Sequential(nn.Linear(8, 4), nn.LazyConv3d(3, 9)), "has lazy modules and cannot take a batch of shape"),
     ],
 )
 def test_what_cannot_be_inspected_is_said_in_a_sentence(model, said):

@@ -202,7 +202,7 @@ def _describe(name: str, module: nn.Module) -> Layer | None:
     if not isinstance(module.weight, nn.Parameter):
         return None  # a normalized or otherwise parametrized weight is computed, not stored
     if isinstance(module.weight, nn.UninitializedParameter):
-        raise UsageError(f"The layer '{name}' has no shape yet: run the model once on a batch before initializing it.")
+        raise UsageError(f"The layer '{name}' has no shape yet: give a batch, or run the model on one first.")
     prefix = f"{name}." if name else ""
     shape = tuple(module.weight.shape)
     groups = int(getattr(module, "groups", 1))
