@@ -257,7 +257,7 @@ def test_inspect_says_what_is_no_logits_and_takes_the_output_that_fits(returns):
             assert inspection.networks["classes"].tolist() == [10]  # and not the 512 features
     assert notices["pair"] == notices["logits"] == []
     assert "its outputs are probabilities" in notices["softmax"][0]
-    assert notices["single"] == ["gives (16, 1), not (16, 10) logits, one per class."]
+    assert notices["single"] == ["gives (256, 1), not (256, 10) logits, one per class."]
     with pytest.warns(InitbenchWarning, match="probabilities"):
         inspect(load(f"{returns}:softmax")(), images, labels)
 

@@ -21,7 +21,7 @@ from initbench.networks.precision import why_not
 from initbench.networks.user_model import ImageShape
 from initbench.schemes import assign, parse_scheme
 from initbench.schemes.fill import fill_model
-from initbench.signals.batch import LEAST_IMAGES, Batch
+from initbench.signals.batch import Batch
 
 IMAGES = 2
 UNREPEATABLE = (
@@ -77,11 +77,13 @@ def output_hints(model: nn.Module, batch: Batch) -> list[str]:
     """Return sentences about outputs that are no logits, where labels are known; `model` is left in evaluation mode."""
     if batch.labels is None:
         return []
-    inputs = tuple(tensor[:LEAST_IMAGES] for tensor in batch.inputs)
     with isolated(0), held(0, own_generators(model)):
-        output = model.eval()(*inputs)
-        fits = batch.classes is None or has_logits(output, batch.classes)
-        hints = ("" if fits else misfit(output, len(inputs[0]), batch.classes or 0), loss_floor(model, inputs))
+        try:
+            output, floor = model.eval()(*batch.inputs), loss_floor(model, batch.inputs)
+        except Exception:  # noqa: BLE001 - a network of training mode alone was measured in it, and has no hints
+            return []
+    fits = batch.classes is None or has_logits(output, batch.classes)
+    hints = ("" if fits else misfit(output, batch.size, batch.classes or 0), floor)
     return [hint for hint in hints if hint]
 
 
