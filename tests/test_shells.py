@@ -135,7 +135,7 @@ def test_every_shell_offers_all_names_and_nothing_else(shell):
 
 
 def test_every_shell_offers_recipes_and_options(shell):
-    assert shell.offered("initbench compare ") == {"experiments/depth.toml"}
+    assert shell.offered("initbench compare ") == {"experiments/depth.toml", "article", "first_look"}
     assert shell.offered("initbench compare --dev") == {"--device"}
     options = shell.offered("initbench compare --")
     assert {"--scheme", "--model", "--dataset", "--json"} <= options

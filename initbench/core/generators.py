@@ -4,7 +4,6 @@
 depended on those trained before it in the same process.
 """
 
-import pickle
 import random
 import sys
 from collections.abc import Iterator, Mapping
@@ -78,7 +77,16 @@ def watched() -> Iterator[set[str]]:
 
 
 def _fingerprints(generators: Mapping[str, Generator]) -> dict[str, bytes]:
-    return {path: pickle.dumps(_state(generator)) for path, generator in generators.items()}
+    return {path: b"\0".join(_bytes(_state(generator))) for path, generator in generators.items()}
+
+
+def _bytes(state: object) -> Iterator[bytes]:
+    """Yield a state piece by piece; `repr` alone would leave out the middle of an array."""
+    if isinstance(state, dict | tuple):
+        for item in state.values() if isinstance(state, dict) else state:
+            yield from _bytes(item)
+    else:
+        yield state.tobytes() if isinstance(state, np.ndarray) else repr(state).encode()
 
 
 def _parts(path: str, item: object) -> Iterator[tuple[str, object]]:

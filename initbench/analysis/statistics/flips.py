@@ -82,7 +82,9 @@ def sign_flip_interval(differences: Floats, alpha: float, seed: int = 0) -> tupl
     means = totals[full] / sizes[full]
     ends = outside, len(means) - 1 - outside
     low, high = np.partition(means, ends)[list(ends)]
-    return float(low), float(high)
+    # Halves that sum to 0 in exact arithmetic: their end is 0, or it would exclude a 0 that the test does not.
+    rounding = ROUNDING * float(np.abs(differences).sum())
+    return (0.0 if abs(low) <= rounding else float(low)), (0.0 if abs(high) <= rounding else float(high))
 
 
 def choice_test(shares: Floats, values: Floats, seed: int = 0) -> ChoiceTest:
