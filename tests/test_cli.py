@@ -314,17 +314,14 @@ def test_a_dry_run_shows_the_grid_with_its_counts_and_writes_nothing(stored, tmp
         (("-o", "adam", "-o", "sgd"), 8),
         (("--seeds", "5"), 10),
         (("--seeds", "5,9,11"), 6),
-        (("--seeds", "5,"), None),
+        (("--seeds", "5,"), 2),  # a list of one
         (("--lr", "0.1, 0.2"), 12),
         (("-s", "he_uniform"), 4),
         (("--baseline", "zeros"), 6),
     ],
 )
 def test_every_axis_multiplies_the_grid(flags, trials):
-    if trials is None:
-        assert "--seeds" in initbench_("compare", *PAIR, *flags, "--dry-run", code=2).stderr
-    else:
-        assert document("compare", *PAIR, *flags, "--dry-run")["trials"] == trials
+    assert document("compare", *PAIR, *flags, "--dry-run")["trials"] == trials
 
 
 def test_the_defaults_are_the_design_s_own():
