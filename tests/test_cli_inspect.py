@@ -45,6 +45,9 @@ def frozen_first():
 def meta():
     with torch.device("meta"): return Of(Of.plain)
 def lazy(): return nn.Sequential(nn.Linear(9, 4), nn.LazyLinear(10))
+class bare(nn.Module):
+    def __init__(self): super().__init__(); self.w = nn.Parameter(torch.randn(64, 10))
+    def forward(self, x): return x.flatten(1) @ self.w
 def raises(): return 1 / 0
 def none(): return None
 def instance(): return kept
@@ -465,6 +468,12 @@ def test_odd_models_are_shown(name, scheme):
     out = inspect("-m", f"mine.py:{name}", "-s", scheme, "--seeds", "1", "-q").stdout
     assert "nan" not in out
     assert "verdict" in out
+
+
+def test_bare_parameters_are_shown_as_built_and_nothing_passes():
+    out = inspect("-m", "mine.py:bare", "-s", AS_BUILT, "--seeds", "1", "-q").stdout
+    assert "Nothing was checked" in out
+    assert "PASS" not in out
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def _show_verdicts(inspection: Inspection) -> None:
         rows.append(
             (
                 printable(scheme),
-                worst_level(inspection.checks[model, scheme]),
+                worst_level(inspection.checks[model, scheme]) if inspection.checks[model, scheme] else NOTHING,
                 *map(_slope, signal_slopes(inspection.steps(model, scheme))),
                 fixed(last["cosine"].mean(), 3),
                 _share(hidden.groupby("layer", sort=False)["dead_fraction"].mean().max()),
@@ -177,7 +177,9 @@ def _show_reasons(inspection: Inspection) -> None:
             remedies = list(dict.fromkeys(check.remedy for check in checks))
             for remedy in remedies:
                 console.show_text(printable(f"→ {remedy}"))
-    if not any(bad.values()):
+    if not any(inspection.checks.values()):
+        console.show_text("Nothing was checked: the network has no Linear and no convolution.")
+    elif not any(bad.values()):
         console.show_text("All checks pass at step 0.")
     for sentence in inspection.without_gradient:
         console.show_text(printable(sentence))
@@ -194,7 +196,7 @@ def _rows(frame: pd.DataFrame, model: str, scheme: str) -> pd.DataFrame:
 
 def _last_hidden(layers: pd.DataFrame) -> pd.DataFrame:
     names = list(dict.fromkeys(layers["layer"]))
-    return layers[layers["layer"] == names[-2 if len(names) > 1 else -1]]
+    return layers[layers["layer"].isin(names[-2:-1] or names)]
 
 
 def _line(inspection: Inspection, model: str, scheme: str) -> Floats:
@@ -214,7 +216,7 @@ def _scale(values: Floats) -> tuple[float, float]:
 def _common_scale(lines: Sequence[Floats]) -> tuple[float, float]:
     """Return a scale for several schemes: cut where one that explodes would make all others look flat."""
     values = np.concatenate(lines)
-    starts = [line[0] for line in lines if line[0] > 0]
+    starts = [line[0] for line in lines if len(line) and line[0] > 0]
     if not starts:
         return 1 / LEAST_SPAN, 1.0
     middle = float(np.median(starts))
