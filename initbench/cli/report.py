@@ -30,11 +30,12 @@ def report(
         folder = folder or latest(out)
         comparison = load(folder)
     console.name_damaged(comparison.damaged)
-    write_folder(folder, comparison, asked=options.figures(style, formats))
     if json:
         console.show_json(summary_document(comparison, folder))
     else:
         show_comparison(comparison)
+    # Last: a folder of somebody else's can be read where it cannot be written.
+    write_folder(folder, comparison, asked=options.figures(style, formats))
     if not quiet:
         console.show_path("report", folder / "report.html")
     if open_report:

@@ -19,7 +19,25 @@ from initbench.running.workers import POLL, Workers, open_processes, open_thread
 from initbench.training import Group
 from initbench.training.environment import cores, device_in_words
 
+STALL = 5.0  # seconds between two rounds of the pool, which come every tenth of one, after which it was stopped
 FALSE_STARTS = 3  # workers of a slot in a row that may end before they begin, which is no trial's fault
+
+
+class RunningTime:
+    """Seconds in which this program ran: none pass while Ctrl-Z, or a debugger, has stopped it with its workers.
+
+    Else every trial that was in training would be over its time limit when the program goes on.
+    """
+
+    def __init__(self) -> None:
+        self.last, self.stopped = time.monotonic(), 0.0
+
+    def now(self) -> float:
+        """Return the time; asked for in every round of the pool."""
+        last, self.last = self.last, time.monotonic()
+        if self.last - last > STALL:
+            self.stopped += self.last - last
+        return self.last - self.stopped
 
 
 @dataclass(frozen=True)
@@ -38,6 +56,7 @@ class LocalPool:
         width = min(self._jobs(study.device), max(1, len(waiting)))
         open_worker = self._opener(waiting, width)
         slots: list[Slot] = []
+        clock = RunningTime()
         try:
             while len(slots) < width:
                 slots.append(Slot(open_worker, open_worker()))
@@ -45,10 +64,11 @@ class LocalPool:
                 _assign(waiting, slots, study.datasets)
                 wait([slot.awaited for slot in slots if slot.awaited], timeout=POLL, return_when=FIRST_COMPLETED)
                 observer.progressed({id_: step for slot in slots for id_, step in slot.workers.drain().items()})
+                now = clock.now()
                 for slot in slots:
-                    if _has_begun(slot, waiting):
-                        yield from _ended(slot, waiting)
-                        yield from _overdue(slot, waiting, self.trial_timeout)
+                    if _has_begun(slot, waiting, now):
+                        yield from _ended(slot, waiting, now)
+                        yield from _overdue(slot, waiting, now, self.trial_timeout)
         except BaseException:
             for slot in slots:
                 slot.kill()
@@ -130,11 +150,11 @@ def _assign(waiting: deque[Group], slots: list[Slot], datasets: Mapping[str, Dat
                         slot.replace_worker(waiting)
 
 
-def _has_begun(slot: Slot, waiting: deque[Group]) -> bool:
+def _has_begun(slot: Slot, waiting: deque[Group], now: float) -> bool:
     """Return whether a worker has started; one that died while starting is replaced, a few times."""
     if slot.since is None and slot.workers.begun.done():
         if slot.workers.begun.exception() is None:
-            slot.since, slot.false_starts = time.monotonic(), 0
+            slot.since, slot.false_starts = now, 0
         elif slot.false_starts == FALSE_STARTS:
             cause = slot.workers.cause_of_death()
             raise ConfigurationError(f"Worker processes end before they begin ({cause}): free memory, or lower --jobs.")
@@ -144,11 +164,11 @@ def _has_begun(slot: Slot, waiting: deque[Group]) -> bool:
     return slot.since is not None
 
 
-def _ended(slot: Slot, waiting: deque[Group]) -> Iterator[tuple[Group, Trained | Lost]]:
+def _ended(slot: Slot, waiting: deque[Group], now: float) -> Iterator[tuple[Group, Trained | Lost]]:
     """Yield the groups that a slot has trained; the one that its worker died of is the first of the others."""
     while slot.tasks and slot.tasks[0][0].done():
         future, group = slot.tasks.popleft()
-        slot.since = time.monotonic()
+        slot.since = now
         if isinstance(future.exception(), BrokenExecutor):
             cause = slot.workers.cause_of_death()
             slot.replace_worker(waiting)
@@ -157,12 +177,12 @@ def _ended(slot: Slot, waiting: deque[Group]) -> Iterator[tuple[Group, Trained |
             yield group, Trained(future.result())
 
 
-def _overdue(slot: Slot, waiting: deque[Group], limit: float | None) -> Iterator[tuple[Group, Lost]]:
+def _overdue(slot: Slot, waiting: deque[Group], now: float, limit: float | None) -> Iterator[tuple[Group, Lost]]:
     """End a worker whose group has exceeded the time limit, and yield that group."""
     if slot.since is None or not slot.tasks or slot.tasks[0][0].done():
         return
     group = slot.tasks[0][1]
-    if is_overdue(group, time.monotonic() - slot.since, limit):
+    if is_overdue(group, now - slot.since, limit):
         slot.tasks.popleft()
         slot.replace_worker(waiting)
         yield group, timed_out(limit)
