@@ -38,10 +38,13 @@ def blocks():
 
 
 def examples():
-    """Commands that are shown with what they print."""
+    """Commands that are shown with what they print; of those of other pages than README `make test` runs each second."""
+    others = 0
     for page, (first, *shown) in blocks():
         if shown and not shown[0].startswith("$ "):
-            yield pytest.param(first.removeprefix("$ "), shown, id=f"{page}: {first}")
+            others += page != "README.md"
+            marks = [pytest.mark.long] if page != "README.md" and others % 2 == 0 else []
+            yield pytest.param(first.removeprefix("$ "), shown, id=f"{page}: {first}", marks=marks)
 
 
 def commands():

@@ -34,7 +34,8 @@ def name_of(parts: Sequence[str], z: Tensor, x: Tensor) -> str:
     if len(parts) == 1 and parts[0] in ACTIVATIONS | {"relu6"}:
         return parts[0]
     before, after = z.cpu().numpy(), x.cpu().numpy()
-    if not np.isfinite(before).all() or not np.isfinite(after).all():
+    # Not entry by entry, where a half is taken; and of what is not finite nothing is known.
+    if before.shape != after.shape or not np.isfinite(before).all() or not np.isfinite(after).all():
         return _listed(parts)
     with np.errstate(all="ignore"):
         errors = {name: _error(act.value(before), after) for name, act in theory.ACTIVATIONS.items()}

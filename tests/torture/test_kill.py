@@ -61,7 +61,7 @@ def a_next_run_removes_old_strays(fork_server, out, command, home):
 @pytest.mark.parametrize(
     ("kills", "seeds", "draw"),
     [
-        pytest.param(12, 24, False, id="trials"),
+        pytest.param(6, 24, False, id="trials"),
         pytest.param(40 * SCALE, 24, False, id="many trials", marks=pytest.mark.long),
         pytest.param(3 * SCALE, 2, True, id="report", marks=pytest.mark.long),
     ],
