@@ -38,7 +38,7 @@ def blocks():
 
 
 def examples():
-    """Commands that are shown with what they print; of those of other pages than README `make test` runs each second."""
+    """Commands that are shown with what they print; `make test` runs each second one that is not README.md's."""
     others = 0
     for page, (first, *shown) in blocks():
         if shown and not shown[0].startswith("$ "):
