@@ -149,10 +149,10 @@ def test_an_interrupt_is_one_whatever_is_being_imported(monkeypatch, tmp_path, c
 
 
 @pytest.mark.long
-@rounds(8, 24)
-def test_a_program_stopped_after_training_leaves_with_130(tmp_path, cache, rounds):
+def test_a_program_stopped_after_training_leaves_with_130(tmp_path, cache):
     """A process of its own imports matplotlib then, draws and writes."""
     env = os.environ | {"PYTHONPATH": str(ROOT), "INITBENCH_CACHE": str(cache)}
+    rounds = 12 * SCALE
     for number in range(rounds):
         out, log = tmp_path / f"{number}", tmp_path / f"{number}.log"
         command = [sys.executable, "-m", "initbench", *map(str, sweep(out, 2, 1))]
