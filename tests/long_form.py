@@ -25,5 +25,10 @@ def rounds(few: int, many: int) -> pytest.MarkDecorator:
 
 
 def one_in(count: int, cases: Iterable[object]) -> list[object]:
-    """Return the cases of a parametrized test, of which `make test` runs each `count`-th."""
-    return [case if i % count == 0 else pytest.param(case, marks=pytest.mark.long) for i, case in enumerate(cases)]
+    """Return the cases of a parametrized test, of which `make test` runs each `count`-th; a tuple has many values."""
+    return [case if i % count == 0 else _long(case) for i, case in enumerate(cases)]
+
+
+def _long(case: object) -> object:
+    values = case if isinstance(case, tuple) else (case,)
+    return pytest.param(*values, marks=pytest.mark.long)

@@ -251,7 +251,7 @@ def test_a_group_of_convolutions_takes_the_fastest_form_and_finds_its_models_as_
 # Whole trials, as they are run.
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", one_in(2, OPTIMIZERS))
 @pytest.mark.parametrize("name", one_in(2, MODELS))
 def test_the_chosen_engine_draws_the_references_curve(digits, name, optimizer):
     small = {"deep_cnn": "deep_cnn(depth=5)", "resnet": "resnet(depth=8, width=8)", "cnn": "cnn(width=8, norm='layer')"}
