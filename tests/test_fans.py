@@ -40,6 +40,7 @@ TORCH = {
     "constant(0.4)": lambda t, _: nn.init.constant_(t, 0.4),
     "ones": lambda t, _: nn.init.ones_(t),
     "zeros": lambda t, _: nn.init.zeros_(t),
+    "eye": lambda t, _: nn.init.eye_(t),
     "dirac": lambda t, _: nn.init.dirac_(t),
     "dirac(groups=2)": lambda t, _: nn.init.dirac_(t, 2),
     "xavier_uniform(gain='tanh')": lambda t, g: nn.init.xavier_uniform_(t, 5 / 3, generator=g),
@@ -56,9 +57,13 @@ TORCH = {
 }  # fmt: skip
 
 
+CONVOLUTIONS_ALONE = ("dirac", "dirac(groups=2)", "torchvision_resnet")
+
+
 @pytest.mark.parametrize("scheme", TORCH)
 def test_torch_names_are_torch_nn_init_to_the_bit_on_every_layer(scheme):
-    for module in convolutions():
+    linear = [] if scheme in CONVOLUTIONS_ALONE else [nn.Linear(20, 30)]
+    for module in linear + [*convolutions()] * (scheme != "eye"):
         expected = TORCH[scheme](torch.empty_like(module.weight.detach()), generator(4, "weights", "weight"))
         assert torch.equal(initbench.initialize(module, scheme, seed=4).weight.detach(), expected), module
         assert torch_fans(layer_of(module)) == nn.init._calculate_fan_in_and_fan_out(module.weight)

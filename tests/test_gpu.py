@@ -84,6 +84,9 @@ digits = datasets.prepare("digits")
 for model in ("mlp(depth=2, width=16)", "cnn(depth=2, width=8)"):
     choose(trial_of(model=model, device="cuda"), digits)
 describe("cuda", "stacked")
+from initbench.training import autograd, loop
+named = {"dataset": digits.name, "fingerprint": digits.fingerprint, "steps": 2}
+loop.train([trial_of(**named)], digits, lambda *_: None, autograd.ENGINE)  # what the GPU is compared with
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 

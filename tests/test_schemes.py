@@ -12,7 +12,6 @@ from long_form import examples, one_in
 from torch import nn
 
 import initbench
-from initbench.core.randomness import generator
 from initbench.core.registry import Registry
 from initbench.errors import InitbenchWarning, UsageError
 from initbench.networks.layers import weighted_layers
@@ -139,34 +138,6 @@ def test_schemes_of_one_seed_share_their_draws():
     xavier, kaiming = weights_of("mlp", "xavier_normal", 5), weights_of("mlp", "kaiming_normal", 5)
     # Equal widths: the two differ by the factor sqrt(2) of ReLU's gain alone.
     torch.testing.assert_close(kaiming["linear2.weight"], xavier["linear2.weight"] * math.sqrt(2))
-
-
-REFERENCES = {
-    "uniform(-0.2, 0.3)": lambda t, g: nn.init.uniform_(t, -0.2, 0.3, generator=g),
-    "normal(0.1, 0.2)": lambda t, g: nn.init.normal_(t, 0.1, 0.2, generator=g),
-    "trunc_normal(0.0, 0.5, -0.6, 0.7)": lambda t, g: nn.init.trunc_normal_(t, 0.0, 0.5, -0.6, 0.7, generator=g),
-    "constant(0.4)": lambda t, _: nn.init.constant_(t, 0.4),
-    "ones": lambda t, _: nn.init.ones_(t),
-    "zeros": lambda t, _: nn.init.zeros_(t),
-    "eye": lambda t, _: nn.init.eye_(t),
-    "xavier_uniform(gain='tanh')": lambda t, g: nn.init.xavier_uniform_(t, 5 / 3, generator=g),
-    "xavier_normal(0.5)": lambda t, g: nn.init.xavier_normal_(t, 0.5, generator=g),
-    "kaiming_uniform(a=0.2, mode='fan_out')": lambda t, g: nn.init.kaiming_uniform_(t, 0.2, "fan_out", generator=g),
-    "kaiming_normal(nonlinearity='tanh')": lambda t, g: nn.init.kaiming_normal_(t, nonlinearity="tanh", generator=g),
-    "orthogonal(gain='relu')": lambda t, g: nn.init.orthogonal_(t, math.sqrt(2), generator=g),
-}
-
-
-@pytest.mark.parametrize("scheme", REFERENCES)
-def test_torch_names_give_what_torch_gives(scheme):
-    model = initbench.initialize(nn.Linear(20, 30), scheme, seed=4)
-    expected = REFERENCES[scheme](torch.empty(30, 20), generator(4, "weights", "weight"))
-    assert torch.equal(model.weight.detach(), expected)
-
-
-def test_dirac_gives_what_torch_gives():
-    model = initbench.initialize(nn.Conv2d(8, 16, 3), "dirac(groups=2)")
-    assert torch.equal(model.weight.detach(), nn.init.dirac_(torch.empty(16, 8, 3, 3), groups=2))
 
 
 @pytest.mark.parametrize(("model", "weight", "outputs"), [("mlp", "linear2.weight", 64), ("cnn", "conv2.weight", 32)])

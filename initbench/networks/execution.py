@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from initbench.core.generators import held, own_generators
+from initbench.core.nests import tensors_of
 from initbench.core.randomness import isolated
 from initbench.errors import UsageError
 from initbench.networks.precision import why_not
@@ -43,7 +44,7 @@ class _Trace(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - torch's signature
         result = func(*args, **(kwargs or {}))
         if isinstance(result, Tensor | tuple):
-            for tensor in _flat((args, kwargs)):
+            for tensor in tensors_of((args, kwargs)):
                 self.use(tensor)
             name = str(getattr(func, "__name__", "")).strip("_")
             if name in ACTIVATIONS and self.last is not None:
@@ -102,13 +103,3 @@ def _traced(model: nn.Module, batch: tuple[Any, ...], weights: Iterable[Tensor])
         with trace:
             model(*(item.clone() if isinstance(item, Tensor) else item for item in batch))
     return trace.uses
-
-
-def _flat(nest: object) -> Iterator[Tensor]:
-    if isinstance(nest, Tensor):
-        yield nest
-    elif isinstance(nest, tuple | list):
-        for item in nest:
-            yield from _flat(item)
-    elif isinstance(nest, dict):
-        yield from _flat(list(nest.values()))

@@ -1,38 +1,17 @@
 """What a network returns, held against what training needs: logits, a row per image and a column per class."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
 
 import torch
 from torch import Tensor, nn
 
+from initbench.core.nests import named_tensors
 from initbench.core.words import joined
 from initbench.errors import UsageError
 from initbench.networks.layers import weighted_layers
 
 ENLARGED = 1000.0
 SHARE_OF_CHANCE = 0.05  # a floor below this share of ln K holds nothing back
-
-
-def named_tensors(output: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in nested tuples, lists, mappings and dataclasses, each with its key or place.
-
-    >>> [name for name, _ in named_tensors({"a": torch.ones(1), "b": (torch.ones(1),)})]
-    ["['a']", "['b'][0]"]
-    """
-    if isinstance(output, Tensor):
-        yield name, output
-    elif isinstance(output, Mapping):
-        for key, item in output.items():
-            yield from named_tensors(item, f"{name}[{key!r}]")
-    elif isinstance(output, tuple | list):
-        keys = getattr(output, "_fields", None)
-        for i, item in enumerate(output):
-            yield from named_tensors(item, f"{name}.{keys[i]}" if keys else f"{name}[{i}]")
-    elif is_dataclass(output) and not isinstance(output, type):
-        for field in fields(output):
-            yield from named_tensors(getattr(output, field.name), f"{name}.{field.name}")
 
 
 def misfit(output: object, images: int, classes: int) -> str:

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from initbench.core.nests import tensors_of
 from initbench.networks.layers import Layer
 from initbench.schemes.procedures import Base, filling, layer_weights, named, prepared, warn
 from initbench.schemes.rule import SCHEMES, Passes, Procedure, Sample
@@ -149,13 +150,13 @@ class _Carrier(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - whatever the function returns
         given = dict(kwargs or {})
-        carriers = [x for x in _flat([*args, *given.values()]) if isinstance(x, Tensor) and id(x) in self.known]
+        carriers = [x for x in tensors_of((args, given)) if id(x) in self.known]
         sizes = [x.numel() for x in carriers]  # before an operation in place
         result = func(*args, **given)
         if not carriers and func not in WEIGHTED:
             return result
-        for output in _flat([result]):
-            if isinstance(output, Tensor) and output.is_floating_point():
+        for output in tensors_of(result):
+            if output.is_floating_point():
                 ratio = sum(sizes) / max(output.numel(), 1)
                 weighted = func in WEIGHTED
                 law = (
@@ -208,15 +209,6 @@ class _Carrier(TorchFunctionMode):
             self.left.append(owner)
         offset = _normal(0.0, 0.0) if bias is None else self._distribution(bias)
         return _normal(mean + offset.mean, variance + offset.variance)
-
-
-def _flat(values: Iterable[Any]) -> Iterator[Any]:
-    """Yield the items of nested lists, tuples and dictionaries."""
-    for value in values:
-        if isinstance(value, list | tuple | dict):
-            yield from _flat(value.values() if isinstance(value, dict) else value)
-        else:
-            yield value
 
 
 def _stand_in(argument: Any, signal: Tensor, values: Tensor) -> Any:  # noqa: ANN401 - any argument

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from initbench.core.nests import tensors_of
 from initbench.datasets.batches import Split
 from initbench.errors import UsageError
-from initbench.signals.listening import tensors_of
 
 IMAGES = 256
 LEAST_IMAGES = 16

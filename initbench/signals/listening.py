@@ -6,8 +6,8 @@ model needs no hooks.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch._C._functorch import peek_interpreter_stack
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
+from initbench.core.nests import tensors_of
 from initbench.networks.wrappers import parameters_of
 from initbench.signals import maps, measures, propagation
 from initbench.signals.carrying import LINEAR, MOVES, PROPAGATIONS, Call, carried
@@ -310,19 +311,6 @@ def _common_owner(inputs: Sequence[Known]) -> Site | None:
     if owner is None or len(inputs) == 1:
         return owner
     return owner.root if all(known.owner and known.owner.root is owner.root for known in inputs) else None
-
-
-def tensors_of(nest: object) -> Iterator[Tensor]:
-    """Yield the tensors in nested tuples, lists, mappings and dataclasses."""
-    if isinstance(nest, Tensor):
-        yield nest
-    elif isinstance(nest, tuple | list):
-        for item in nest:
-            yield from tensors_of(item)
-    elif isinstance(nest, Mapping):
-        yield from tensors_of(list(nest.values()))
-    elif is_dataclass(nest) and not isinstance(nest, type):
-        yield from tensors_of([getattr(nest, item.name) for item in fields(nest)])
 
 
 def _unchanged(tensor: Tensor) -> Tensor:

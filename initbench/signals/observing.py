@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from initbench.core import usercode
 from initbench.core.generators import held, own_generators
+from initbench.core.nests import tensors_of
 from initbench.core.randomness import generator, isolated
 from initbench.errors import UsageError
 from initbench.networks.copies import copied
@@ -24,7 +25,7 @@ from initbench.records.record import LayerStatistics, NetworkStatistics, StepZer
 from initbench.schemes import Assignment
 from initbench.signals import measures, propagation, theory
 from initbench.signals.batch import Batch
-from initbench.signals.listening import Listener, tensors_of
+from initbench.signals.listening import Listener
 from initbench.signals.measures import UNKNOWN
 from initbench.signals.probing import executed, jacobian_singular_values, still_shut
 from initbench.signals.propagation import ExpectedMoments, WeightMoments, as_drawn

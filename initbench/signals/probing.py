@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from initbench.core.nests import tensors_of
 from initbench.networks.wrappers import parameters_of
-from initbench.signals.listening import plain_name, tensors_of
+from initbench.signals.listening import plain_name
 from initbench.signals.sites import Gate, GateOrder, Site
 
 JACOBIAN_IMAGES = 8

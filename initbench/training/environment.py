@@ -37,8 +37,10 @@ def _instructions(device: str) -> str:
     """Return torch's instruction set, and on the CPU the processor that training loops are compiled for."""
     if device != "cpu":
         return torch.backends.cpu.get_cpu_capability()
-    from initbench.training.compiled.kernels import processor  # noqa: PLC0415 - it loads LLVM, which a GPU needs not
-
+    try:
+        from initbench.training.compiled.kernels import processor  # noqa: PLC0415 - it loads LLVM, which a GPU needs not
+    except ModuleNotFoundError:  # then nothing is compiled here, and only the reference engine trains on the CPU
+        return torch.backends.cpu.get_cpu_capability()
     return f"{torch.backends.cpu.get_cpu_capability()}, {processor()}"
 
 

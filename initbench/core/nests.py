@@ -1,0 +1,31 @@
+"""The tensors in whatever a function takes or returns: nested tuples, lists, mappings and dataclasses."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+
+from torch import Tensor
+
+
+def named_tensors(output: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors in nested tuples, lists, mappings and dataclasses, each with its key or place.
+
+    >>> [name for name, _ in named_tensors({"a": Tensor(1), "b": (Tensor(1),)})]
+    ["['a']", "['b'][0]"]
+    """
+    if isinstance(output, Tensor):
+        yield name, output
+    elif isinstance(output, Mapping):
+        for key, item in output.items():
+            yield from named_tensors(item, f"{name}[{key!r}]")
+    elif isinstance(output, tuple | list):
+        keys = getattr(output, "_fields", None)
+        for i, item in enumerate(output):
+            yield from named_tensors(item, f"{name}.{keys[i]}" if keys else f"{name}[{i}]")
+    elif is_dataclass(output) and not isinstance(output, type):
+        for field in fields(output):
+            yield from named_tensors(getattr(output, field.name), f"{name}.{field.name}")
+
+
+def tensors_of(nest: object) -> Iterator[Tensor]:
+    """Yield the tensors alone."""
+    return (tensor for _, tensor in named_tensors(nest))
