@@ -37,7 +37,7 @@ def loaded_by(statement):
 
 
 def test_a_worker_loads_nothing_but_what_trains():
-    modules = loaded_by("import initbench.running.worker")
+    modules = loaded_by("import initbench.training.chains, initbench.running.worker")
     assert "torch" in modules
     assert not modules & {
         "pandas", "matplotlib", "scipy.stats", "sklearn", "torchvision", "typer", "rich", "jinja2", "numba",
@@ -46,6 +46,10 @@ def test_a_worker_loads_nothing_but_what_trains():
 
 def test_a_worker_process_is_reached_before_torch_is_loaded():
     assert "torch" not in loaded_by("import initbench.running.bootstrap")
+
+
+def test_what_hands_out_trials_loads_no_torch():
+    assert not loaded_by("import initbench.running.executor") & {"torch", "scipy", "pandas"}
 
 
 @pytest.mark.long

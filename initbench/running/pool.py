@@ -7,17 +7,16 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from initbench.core.machine import cores
 from initbench.datasets import Dataset
 from initbench.errors import ConfigurationError
-from initbench.records.record import Record
+from initbench.records.record import Group, Record
 from initbench.running.backend import Lost, Results, Trained, died, is_overdue, timed_out
 from initbench.running.clock import RunningTime
 from initbench.running.observer import Observer
 from initbench.running.study import Study
 from initbench.running.worker import train_group
 from initbench.running.workers import POLL, Workers, open_processes, open_thread
-from initbench.training import Group
-from initbench.training.environment import cores, device_in_words
 
 FALSE_STARTS = 3  # workers of a slot in a row that may end before they begin, which is no trial's fault
 
@@ -59,6 +58,8 @@ class LocalPool:
 
     def describe(self, device: str) -> Iterator[tuple[str, str]]:
         """Yield (label, text) of the device and the workers."""
+        from initbench.training.environment import device_in_words  # noqa: PLC0415 - loads torch
+
         yield "device", f"{device}: {device_in_words(device)}"
         yield "workers", f"up to {self._jobs(device)}" + (", of one thread each" if device == "cpu" else "")
 
