@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from initbench.cli import completion, names
+from initbench.cli import completion
+from initbench.core.declared import registered
 from initbench.datasets import DATASETS
 from initbench.networks.models import MODELS
 from initbench.schemes import SCHEMES, parse_scheme
@@ -43,7 +44,7 @@ def tab(*words, cwd, form="bash"):
 @pytest.mark.parametrize("kind", REGISTRIES)
 def test_names_read_from_the_source_are_those_of_the_registry(kind):
     entries = REGISTRIES[kind].values()
-    found = {named.name: named for named in names.registered(kind)}
+    found = {named.name: named for named in registered(kind)}
     assert set(found) == {entry.name for entry in entries}
     for entry in entries:
         named = found[entry.name]

@@ -11,8 +11,9 @@ from pathlib import Path
 import typer
 from rich.markup import escape
 
-from initbench.cli.names import HOMES, Named, installed, question, recipes, registered, typed
+from initbench.cli.names import question, recipes, typed
 from initbench.cli.shells import ASKED, BEFORE
+from initbench.core.declared import HOMES, Named, installed, registered
 from initbench.core.spec import PARTS, split_outside_brackets
 from initbench.core.text import printable
 

@@ -1,14 +1,6 @@
-"""The names that can be typed: of registered functions, read from source without importing torch, and of recipes.
+"""The names of recipes: of the package's own, and of those in the current folder."""
 
-Shell completion must answer at once, and importing the registries imports torch. What is read here is the decorator
-that fills a registry, so a new scheme needs no second entry; a test compares the two.
-"""
-
-import ast
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from initbench.core.spec import did_you_mean
@@ -16,58 +8,6 @@ from initbench.errors import UsageError
 
 PACKAGE = Path(__file__).parents[1]
 FOLDER = Path("experiments")  # of recipes
-# Where the functions of a kind are defined, and the registry that their decorator names.
-HOMES = {
-    "scheme": ("schemes", "SCHEMES"),
-    "model": ("networks/models.py", "MODELS"),
-    "dataset": ("datasets", "DATASETS"),
-    "optimizer": ("training/optimizers.py", "OPTIMIZERS"),
-}
-
-
-@dataclass(frozen=True)
-class Named:
-    """A registered function: `parameters` maps each settable one to its default as source, None if it has none.
-
-    `summary` is the first line of its docstring.
-    """
-
-    name: str
-    aliases: tuple[str, ...]
-    parameters: Mapping[str, str | None]
-    summary: str
-
-
-def registered(kind: str) -> list[Named]:
-    """Return the functions that the package registers as a kind: scheme, model, dataset or optimizer."""
-    home, registry = HOMES[kind]
-    path = PACKAGE / home
-    files = sorted(path.glob("*.py")) if path.is_dir() else [path]
-    return [named for file in files for named in _in_file(file, f"{registry}.register")]
-
-
-def installed(kind: str) -> list[str]:
-    """Return the names that other installed packages add, without importing these packages."""
-    return [point.name for point in entry_points(group=f"initbench.{kind}s")]
-
-
-def _in_file(file: Path, register: str) -> Iterator[Named]:
-    functions = [node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
-    for node in functions:
-        for decorator in node.decorator_list:
-            if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == register:
-                aliases = tuple(ast.literal_eval(alias) for alias in decorator.args)
-                summary = (ast.get_docstring(node) or "").partition("\n")[0]
-                yield Named(node.name, aliases, _parameters(node.args), summary)
-
-
-def _parameters(arguments: ast.arguments) -> dict[str, str | None]:
-    """Return the parameters after the `/`, as `registry.Registry.register` does."""
-    positional = [*arguments.posonlyargs, *arguments.args]
-    defaults = [*[None] * (len(positional) - len(arguments.defaults)), *arguments.defaults]
-    pairs = [*zip(positional, defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
-    settable = pairs[len(arguments.posonlyargs) :]
-    return {argument.arg: None if default is None else ast.unparse(default) for argument, default in settable}
 
 
 def recipes() -> dict[str, Path]:

@@ -8,8 +8,9 @@ import typer
 
 from initbench.cli import console
 from initbench.cli.examples import epilog
-from initbench.cli.names import FOLDER, installed, registered
+from initbench.cli.names import FOLDER
 from initbench.cli.panels import PanelCommand
+from initbench.core.declared import installed, registered
 
 app = typer.Typer(no_args_is_help=True, help="Write a commented recipe to start from, or a schema for editors.")
 

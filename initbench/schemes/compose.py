@@ -12,19 +12,17 @@ torch_default.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-from initbench.core.spec import PARTS, Spec, did_you_mean, is_reference, parse, split_outside_brackets
+from initbench.core.parts import GLOB, split_parts
+from initbench.core.spec import PARTS, Spec
 from initbench.errors import UsageError
 from initbench.networks.layers import Layer
 from initbench.schemes.presets import torch_default
 from initbench.schemes.rule import SCHEMES, Filler, Preset, Procedure, Rule, where_it_fits
 from initbench.schemes.torch_init import zeros
-
-GLOB = "name:"
 
 
 @dataclass(frozen=True)
@@ -82,13 +80,7 @@ def parse_scheme(text: str) -> Scheme:
     Raises:
         UsageError: unknown scheme, part or parameter, a part given twice, or a bias rule that needs fans.
     """
-    parts: dict[str, Spec] = {}
-    # A file's name may have semicolons and brackets.
-    for piece in [text] if is_reference(text) else split_outside_brackets(text, ";"):
-        part, spec_text = _split_part(piece, text)
-        if part in parts:
-            raise UsageError(f"The scheme '{text}' gives the part '{part}' twice.")
-        parts[part] = SCHEMES.resolve(spec_text)
+    parts = {part: SCHEMES.resolve(spec) for part, spec in split_parts(text)}
     scheme = Scheme(tuple(sorted(parts.items(), key=lambda item: _rank(item[0]))))
     for part, filler in scheme.fillers.items():
         if isinstance(filler, Procedure) and part != "weight":
@@ -121,31 +113,6 @@ def revision_of(scheme: str, layers: list[Layer]) -> int:
     """Return how often the weights that a scheme gives these layers have changed since the first release."""
     weights = [item for item in assign(parse_scheme(scheme), layers) if not item.is_bias]
     return max(item.rule.revised(item.layer) for item in weights)
-
-
-def _split_part(piece: str, text: str) -> tuple[str, str]:
-    """Split 'conv=kaiming' at the '=' that stands outside brackets; a bare spec is the weight part."""
-    if is_reference(piece):
-        return "weight", piece
-    left, *rest = _split_glob(piece) if piece.strip().startswith(GLOB) else split_outside_brackets(piece, "=")
-    part = left.strip()
-    if not piece.strip():
-        raise UsageError(f"The scheme '{text}' has an empty part: remove the extra ';'.")
-    if not rest:
-        return "weight", piece
-    if part not in PARTS and not part.startswith(GLOB):
-        near = did_you_mean(part, list(PARTS))
-        raise UsageError(f"Unknown part '{part}' in '{text}'{near} (parts: {', '.join(PARTS)}, {GLOB}<glob>).")
-    return part, "=".join(rest)
-
-
-def _split_glob(piece: str) -> list[str]:
-    """Split 'name:a=b.*=zeros' at the first '=' with a scheme behind it: a name may have one, or brackets."""
-    for cut in (place for place, char in enumerate(piece) if char == "="):
-        with suppress(UsageError):
-            parse(piece[cut + 1 :])
-            return [piece[:cut], piece[cut + 1 :]]
-    return split_outside_brackets(piece, "=")
 
 
 def _matches(parameter: str, part: str) -> bool:
