@@ -9,7 +9,6 @@ from initbench.cli import completion, options
 from initbench.cli.axes import Axes
 from initbench.cli.console import command, gc_frozen
 from initbench.cli.names import recipe_at
-from initbench.cli.precompile import start_compiling
 
 RecipeFile = Annotated[
     Path | None,
@@ -33,11 +32,8 @@ def compare(
 
     Flags override the recipe, which overrides the defaults. Stored trials are not trained again.
     """
-    start_compiling(device=axes.get("device"), needed=not output.dry_run, quiet=output.quiet)
     with gc_frozen():
-        import scipy.stats  # noqa: F401 - imported later, outside gc_frozen, it would take twice as long
-
-        from initbench.cli.grid import run_grid
+        from initbench.cli.planning import run_grid
         from initbench.running.plan import draft_of
 
     run_grid("compare", draft_of(recipe and recipe_at(recipe), axes, origin="--"), where, output)

@@ -1,11 +1,11 @@
-"""Compile the training loops in the background while the program imports torch."""
+"""Compile the training loops in the background while the program imports what trains."""
 
 from initbench.cli import console
 
 
-def start_compiling(*, device: str | None, needed: bool, quiet: bool) -> None:
+def start_compiling(*, device: str, quiet: bool) -> None:
     """Compile the training loops in another process, unless this machine has them cached or a GPU is to train."""
-    if not needed or device in {"cuda", "mps"}:
+    if device != "cpu":
         return
     from initbench.training.compiled import kernels  # loads LLVM
 

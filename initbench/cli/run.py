@@ -6,7 +6,6 @@ from initbench.cli import options
 from initbench.cli.axes import Axes
 from initbench.cli.building import Without
 from initbench.cli.console import command, gc_frozen
-from initbench.cli.precompile import start_compiling
 
 
 @command
@@ -17,11 +16,8 @@ def run(
     plain: options.Plain = False,  # noqa: ARG001 - read by `console.command`
 ) -> None:
     """Train one scheme over several seeds: table, loss curves, plots."""
-    start_compiling(device=axes.get("device"), needed=not output.dry_run, quiet=output.quiet)
     with gc_frozen():
-        import scipy.stats  # noqa: F401 - imported later, outside gc_frozen, it would take twice as long
-
-        from initbench.cli.grid import run_grid
+        from initbench.cli.planning import run_grid
         from initbench.errors import UsageError
         from initbench.running.plan import draft_of
 

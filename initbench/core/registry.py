@@ -73,11 +73,15 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
             name = factory.__name__
             signature = inspect.signature(factory, eval_str=True)
             parameters = {n: p for n, p in signature.parameters.items() if p.kind is not p.POSITIONAL_ONLY}
-            self._entries[name] = Entry(self.kind, name, factory, aliases, parameters)
-            self._aliases |= dict.fromkeys(aliases, name)
+            self.add(Entry(self.kind, name, factory, aliases, parameters))
             return factory
 
         return add
+
+    def add(self, entry: Entry[T]) -> None:
+        """Add an entry under its own name and its aliases."""
+        self._entries[entry.name] = entry
+        self._aliases |= dict.fromkeys(entry.aliases, entry.name)
 
     def adopter(self, adopt: Adopt[T]) -> Adopt[T]:
         """Register `adopt(reference, object)`, which turns an object of the user's into a factory."""
@@ -129,7 +133,7 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         """
         spec = parse(text) if isinstance(text, str) else text
         entry = self.find(spec.name)
-        values = _bind(entry, spec)
+        values = bind(entry, spec)
         checked = {key: _check(entry, key, value) for key, value in values.items()}
         required = {key for key, parameter in entry.parameters.items() if parameter.default is parameter.empty}
         args = tuple(checked[key] for key in entry.parameters if key in required)
@@ -146,7 +150,12 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         return self.find(spec.name).factory(*supplied, *spec.args, **spec.kwargs)
 
 
-def _bind(entry: Entry[Any], spec: Spec) -> dict[str, Any]:
+def bind(entry: Entry[Any], spec: Spec) -> dict[str, Any]:
+    """Return the values of a spec by parameter, whose types are not checked yet.
+
+    Raises:
+        UsageError: unknown parameter, one that is given twice, too many values, or a required one that is missing.
+    """
     names = list(entry.parameters)
     if len(spec.args) > len(names):
         raise UsageError(f"'{spec}' has {len(spec.args)} values, but {entry.signature} takes {len(names)}.")

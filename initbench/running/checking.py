@@ -6,25 +6,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
-from torch import nn
-
 from initbench import datasets
-from initbench.core import usercode
-from initbench.core.registry import Registry
-from initbench.core.spec import is_reference, parse
+from initbench.core.spec import is_reference
 from initbench.datasets import Dataset
 from initbench.errors import ConfigurationError, InitbenchError, UsageError
-from initbench.networks.layers import Layer
-from initbench.networks.models import MODELS, build_model, layers_in_order
 from initbench.records.recipe import DEFAULT_BASELINE, Claim, Draft, Mistake, Recipe, WhereKey, check
-from initbench.running.trying import try_step
-from initbench.schemes import notices_of, parse_scheme, planned
-from initbench.training.environment import check_precision, choose_device
-from initbench.training.optimizers import OPTIMIZERS
+from initbench.running.facts import (
+    canonical as canonical_text,
+)
+from initbench.running.facts import (
+    check_precision,
+    device_of,
+    notices_of,
+    require_logits,
+    require_optimizer,
+    try_step,
+)
 
 CODE_IN_FILE = "code is imported when a flag names it, never because a file does: give it with -s or -m."
-SMALL_MODEL = 20_000_000  # parameters, 80 MB
+
+_scheme = partial(canonical_text, "scheme")
+_model = partial(canonical_text, "model")
+_optimizer = partial(canonical_text, "optimizer")
 
 
 def canonical_recipe(draft: Draft) -> Recipe:
@@ -38,11 +41,11 @@ def canonical_recipe(draft: Draft) -> Recipe:
     """
     recipe, mistakes = check(draft)
     resolvers: dict[str, Callable[[str], object]] = {
-        "schemes": parse_scheme,
-        "model": MODELS.resolve,
+        "schemes": _scheme,
+        "model": _model,
         "dataset": datasets.resolve,
-        "optimizer": OPTIMIZERS.resolve,
-        "baseline": parse_scheme,
+        "optimizer": _optimizer,
+        "baseline": _scheme,
     }
     canonical: dict[str, Any] = {}
     for key, resolve in resolvers.items():
@@ -74,14 +77,14 @@ def _claim(claim: Claim, canonical: Mapping[str, Sequence[str]]) -> tuple[Claim,
         "better": partial(_compared, claim.better, canonical["schemes"]),
         "than": partial(_compared, claim.than, canonical["schemes"]),
     }
-    for key, registry in (("model", MODELS), ("optimizer", OPTIMIZERS)):
+    for key, resolve in (("model", _model), ("optimizer", _optimizer)):
         if key in claim.where:
-            resolvers[f"where.{key}"] = partial(_named, registry, claim.where[key], canonical[key])
+            resolvers[f"where.{key}"] = partial(_named, resolve, claim.where[key], canonical[key])
     found: dict[str, str | float] = {}
     wrong: list[tuple[str, str]] = []
-    for key, resolve in resolvers.items():
+    for key, resolved in resolvers.items():
         try:
-            found[key] = resolve()
+            found[key] = resolved()
         except UsageError as error:
             wrong.append((key, str(error)))
     if not wrong and found["better"] == found["than"]:
@@ -92,14 +95,14 @@ def _claim(claim: Claim, canonical: Mapping[str, Sequence[str]]) -> tuple[Claim,
 
 
 def _compared(text: str, schemes: Sequence[str]) -> str:
-    scheme = str(parse_scheme(text))
+    scheme = _scheme(text)
     if scheme not in schemes:
         raise UsageError(f"'{scheme}' is not among the schemes: add it.")
     return scheme
 
 
-def _named(registry: Registry[Any], value: str | float, known: Sequence[str]) -> str | float:
-    return _one_of(str(registry.resolve(str(value))), known)
+def _named(resolve: Callable[[str], str], value: str | float, known: Sequence[str]) -> str | float:
+    return _one_of(resolve(str(value)), known)
 
 
 def _one_of(value: str | float, known: Sequence[str | float]) -> str | float:
@@ -149,7 +152,7 @@ def checked_device(draft: Draft, recipe: Recipe) -> str:
         ConfigurationError: it is not available, or lacks the precision.
     """
     try:
-        device = choose_device(recipe.device)
+        device = device_of(recipe.device, recipe.precision)
     except ConfigurationError as error:
         raise ConfigurationError(str(draft.mistake("device", str(error)))) from None
     try:
@@ -183,12 +186,12 @@ def _attempts(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Ca
     for dataset in prepared:
         yield "batch_size", partial(_require_batch, recipe, dataset)
         for model in recipe.model:
-            yield "model", partial(_require_logits, model, dataset)
+            yield "model", partial(require_logits, model, dataset)
             for scheme in recipe.schemes:
-                yield "schemes", partial(_notices_of, model, scheme, dataset)
+                yield "schemes", partial(notices_of, model, scheme, dataset)
             yield "model", partial(try_step, model, dataset, recipe.batch_size)
     for optimizer in recipe.optimizer:
-        yield "optimizer", partial(OPTIMIZERS.build, optimizer)
+        yield "optimizer", partial(require_optimizer, optimizer)
 
 
 def _require_names(prepared: list[Dataset]) -> None:
@@ -214,45 +217,8 @@ def _require_batch(recipe: Recipe, dataset: Dataset) -> None:
         )
 
 
-def _require_logits(model: str, dataset: Dataset) -> None:
-    """Run a built-in model once on two black images; the user's own takes a whole step (`try_step`).
-
-    A large one runs on the meta device, where it takes no memory; a small one does not, because torch would import its
-    compiler for that (1.3 s).
-    """
-    if parse(model).name not in MODELS:
-        return
-    meta = build_model(model, dataset.shape, dataset.classes, device="meta").eval()
-    small = sum(parameter.numel() for parameter in meta.parameters()) <= SMALL_MODEL
-    built = build_model(model, dataset.shape, dataset.classes).eval() if small else meta
-    try:
-        with torch.no_grad():
-            built(torch.zeros(2, *dataset.shape, dtype=torch.float32, device="cpu" if small else "meta"))
-    except (RuntimeError, ValueError) as error:
-        raise UsageError(f"The model '{model}' does not fit {dataset.name}: {error}") from None
-
-
-def _notices_of(model: str, scheme: str, dataset: Dataset) -> list[str]:
-    """Return sentences about the layers of a model that a scheme does not fit."""
-    built = _built(model, dataset)
-    parsed = parse_scheme(scheme)
-    assignments = planned(built, parsed, layers_in_order(model, built, dataset.shape))
-    return [f"{model}: {notice}" for notice in notices_of(built, parsed, assignments)]
-
-
-def layers_of(model: str, dataset: Dataset) -> list[Layer]:
-    """Return the layers of a model for a dataset in the order of execution."""
-    return layers_in_order(model, _built(model, dataset), dataset.shape)
-
-
-def _built(model: str, dataset: Dataset) -> nn.Module:
-    """Build a model; a built-in one without memory, which the user's code may not support."""
-    own = usercode.code_hashes((model,), MODELS.group)
-    return build_model(model, dataset.shape, dataset.classes, device="cpu" if own else "meta")
-
-
 def model_notices(recipe: Recipe, prepared: list[Dataset]) -> list[str]:
     """Return a sentence for each kind of layer that a scheme does not fit, and what a step of a network showed."""
     combinations = itertools.product(recipe.model, recipe.schemes, prepared)
-    tried = (try_step(*pair, recipe.batch_size).notices for pair in itertools.product(recipe.model, prepared))
-    return list(dict.fromkeys(itertools.chain(*tried, *itertools.starmap(_notices_of, combinations))))
+    tried = (try_step(*pair, recipe.batch_size)[1] for pair in itertools.product(recipe.model, prepared))
+    return list(dict.fromkeys(itertools.chain(*tried, *itertools.starmap(notices_of, combinations))))

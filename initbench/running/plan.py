@@ -12,30 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from initbench import datasets
-from initbench.analysis.tuning import TunedRates, extended_grid, tune_rates
 from initbench.core import usercode
+from initbench.core.parts import split_parts
 from initbench.core.paths import require_utf8
+from initbench.core.spec import parse
 from initbench.core.text import printable
 from initbench.datasets import Dataset
-from initbench.networks.models import MODELS
 from initbench.records.manifest import read_earlier
 from initbench.records.recipe import Draft, Recipe, Trial, merge, read_toml
-from initbench.records.record import Record
 from initbench.running.checking import (
     baseline_of,
     canonical_recipe,
     checked_device,
-    layers_of,
     model_notices,
     require_fit,
 )
+from initbench.running.facts import facts_kept, revised_by_execution, revision_of, try_step
 from initbench.running.foreseen import undecidable
-from initbench.running.revised import revised_by_execution
 from initbench.running.study import Study
-from initbench.running.trying import try_step
-from initbench.schemes import SCHEMES, parse_scheme, revision_of
-
-SettingKey = tuple[str, str, str]  # dataset, model, optimizer
 
 
 def draft_of(recipe: Path | None, given: Mapping[str, Any], origin: str) -> Draft:
@@ -51,6 +45,7 @@ def _name_after(recipe: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", recipe.stem).strip(".-")[:64] or "recipe"
 
 
+@facts_kept()
 def plan_study(
     draft: Draft,
     out: Path,
@@ -116,54 +111,9 @@ def steps_of(recipe: Recipe, dataset: Dataset) -> int:
     return max(1, math.ceil((recipe.epochs or 0) * per_epoch))
 
 
-def extend_grids(study: Study, records: Sequence[Record]) -> Study:
-    """Return the study with more tuning trials where a best learning rate is at the edge of its grid.
-
-    Args:
-        study: has tuning trials.
-        records: those of its tuning trials.
-    """
-    every = tune_rates(records)
-    grids = {_key(tuned): extended_grid(tuned.grid, tuned.edge_low, tuned.edge_high) for tuned in every}
-    if all(len(grids[_key(tuned)]) == len(tuned.grid) for tuned in every):
-        return study
-    layout, recipe = _Layout(study), study.recipe
-    return replace(
-        study,
-        tuning=tuple(
-            layout.trial(dataset, model, optimizer, lr=lr, seed=seed, scheme=scheme)
-            for dataset, model, optimizer in layout.settings()
-            for lr in grids[dataset.name, model, optimizer]
-            for seed in recipe.tuning_seeds
-            for scheme in recipe.schemes
-        ),
-    )
-
-
-def score_tuned(study: Study, records: Sequence[Record]) -> Study:
-    """Return the study with its scored trials: each scheme at its own best learning rate and at the common one."""
-    every = tune_rates(records)
-    rates = {_key(tuned): {scheme: (own, tuned.common) for scheme, own in tuned.own.items()} for tuned in every}
-    layout, recipe = _Layout(study), study.recipe
-    return replace(
-        study,
-        trials=tuple(
-            layout.trial(dataset, model, optimizer, lr=lr, seed=seed, scheme=scheme)
-            for dataset, model, optimizer in layout.settings()
-            for seed in recipe.seeds
-            for scheme in recipe.schemes
-            for lr in dict.fromkeys(rates[dataset.name, model, optimizer][scheme])
-        ),
-    )
-
-
-def _key(tuned: TunedRates) -> SettingKey:
-    return tuned.dataset, tuned.model, tuned.optimizer
-
-
 def _with_trials(study: Study) -> Study:
     """Lay out the trials that are known before training: with a grid of learning rates, those that tune."""
-    layout, recipe = _Layout(study), study.recipe
+    layout, recipe = Layout(study), study.recipe
     tuned = len(recipe.lr) > 1
     return replace(
         study,
@@ -190,7 +140,7 @@ def _earlier_seeds(study: Study) -> tuple[tuple[int, ...], ...]:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """What is crossed with seeds and learning rates."""
 
     study: Study
@@ -209,8 +159,7 @@ class _Layout:
         """Whether a model draws from generators of its own, by (model, fingerprint)."""
         pairs = itertools.product(self.study.recipe.model, self.study.datasets.values())
         return {
-            (model, data.fingerprint): try_step(model, data, self.study.recipe.batch_size).draws_from_own
-            for model, data in pairs
+            (model, data.fingerprint): try_step(model, data, self.study.recipe.batch_size)[0] for model, data in pairs
         }
 
     @cached_property
@@ -218,9 +167,8 @@ class _Layout:
         """The revision of the weights by (model, scheme)."""
         recipe, shapes = self.study.recipe, list(self.study.datasets.values())
         return {
-            (model, scheme): max(revision_of(scheme, layers) for layers in of_datasets) or None
+            (model, scheme): max(revision_of(model, scheme, dataset) for dataset in shapes) or None
             for model in recipe.model
-            for of_datasets in [[layers_of(model, dataset) for dataset in shapes]]
             for scheme in recipe.schemes
         }
 
@@ -252,12 +200,12 @@ class _Layout:
 
 
 def _code(model: str, scheme: str) -> tuple[tuple[str, str], ...] | None:
-    code = usercode.code_hashes((model,), MODELS.group)
-    code |= usercode.code_hashes(parse_scheme(scheme).names, SCHEMES.group)
+    code = usercode.code_hashes((model,), "initbench.models")
+    code |= usercode.code_hashes((parse(spec).name for _, spec in split_parts(scheme)), "initbench.schemes")
     return tuple(sorted(code.items())) or None
 
 
-def _by_seed(layout: _Layout, seeds: Iterable[int]) -> Iterator[Trial]:
+def _by_seed(layout: Layout, seeds: Iterable[int]) -> Iterator[Trial]:
     """Lay out the grid, seed after seed, so that an interrupted run holds all schemes for the seeds it did."""
     recipe = layout.study.recipe
     for setting, lr in itertools.product(layout.settings(), recipe.lr):
@@ -265,7 +213,7 @@ def _by_seed(layout: _Layout, seeds: Iterable[int]) -> Iterator[Trial]:
             yield layout.trial(*setting, lr=lr, seed=seed, scheme=scheme)
 
 
-def _crossed(layout: _Layout) -> Iterator[Trial]:
+def _crossed(layout: Layout) -> Iterator[Trial]:
     """Lay out init seeds × order seeds off the diagonal; on it, a trial's own seed governs both."""
     recipe = layout.study.recipe
     for setting, lr in itertools.product(layout.settings(), recipe.lr):
