@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from long_form import examples
 from typer.testing import CliRunner
 
+from initbench import training
 from initbench.cli import app
 from initbench.records import store
-from initbench.running import worker
 
 SMALL = ("-m", "linear", "--steps", "6", "--seeds", "1", "--jobs", "1")
 KAIMING = ("-s", "kaiming", *SMALL)
@@ -355,7 +355,7 @@ def test_a_mistake_is_named_with_its_value_and_place_and_leaves_nothing_behind(
     tmp_path, monkeypatch, cache, arguments, code, lines
 ):
     lay_out(tmp_path)
-    monkeypatch.setattr(worker.training, "train", lambda *_: pytest.fail("a trial was trained"))
+    monkeypatch.setattr(training, "train", lambda *_: pytest.fail("a trial was trained"))
     before, paths = files(tmp_path), everything(tmp_path)
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert isinstance(result.exception, SystemExit), repr(result.exception)

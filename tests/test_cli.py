@@ -17,6 +17,7 @@ import typer
 from typer.testing import CliRunner
 
 import initbench
+from initbench import training
 from initbench.analysis import frames
 from initbench.cli import app
 from initbench.cli.present import show_folded
@@ -25,7 +26,6 @@ from initbench.networks.models import MODELS
 from initbench.records import store
 from initbench.records.axes import FILE_ONLY
 from initbench.records.recipe import DEFAULT_SCHEMES, Recipe
-from initbench.running import worker
 from initbench.schemes import SCHEMES, parse_scheme
 from initbench.training.optimizers import OPTIMIZERS
 
@@ -230,7 +230,7 @@ def test_every_stored_number_is_strict_json_and_no_temporary_file_is_left(made):
 
 def test_a_repeated_compare_trains_nothing_and_writes_the_same_bytes(stored, monkeypatch):
     before = contents(stored)
-    monkeypatch.setattr(worker.training, "train", lambda *_: pytest.fail("a stored trial was trained again"))
+    monkeypatch.setattr(training, "train", lambda *_: pytest.fail("a stored trial was trained again"))
     result = initbench_("compare", *PAIR, "--target", "0.2", "--out", stored, "--name", "pair")
     assert "0 trials to train, 4 stored" in result.stderr
     after = contents(stored)
@@ -290,7 +290,7 @@ def test_the_out_folder_comes_from_the_environment_unless_a_flag_says_otherwise(
 
 
 def test_a_dry_run_shows_the_grid_with_its_counts_and_writes_nothing(stored, tmp_path, monkeypatch):
-    monkeypatch.setattr(worker.training, "train", lambda *_: pytest.fail("a dry run trained"))
+    monkeypatch.setattr(training, "train", lambda *_: pytest.fail("a dry run trained"))
     before = contents(tmp_path)
     result = initbench_("compare", *PAIR, "-s", "zeros", "--out", stored, "--dry-run")
     assert "6 trials, 4 of them stored: 2 to train." in result.stdout
@@ -508,7 +508,7 @@ def test_open_shows_the_report_in_a_browser(stored, monkeypatch, arguments):
 
 def test_trials_that_fail_are_named_and_the_others_stored_and_only_they_are_tried_again(tmp_path, monkeypatch):
     no_pictures(monkeypatch)
-    train = worker.training.train
+    train = training.train
 
     def faulty(group, data, report):
         if any(trial.seed == 1 for trial in group):
@@ -516,7 +516,7 @@ def test_trials_that_fail_are_named_and_the_others_stored_and_only_they_are_trie
         return train(group, data, report)
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker.training, "train", faulty)
+        patch.setattr(training, "train", faulty)
         result = initbench_("compare", *PAIR, "--seeds", "3", "--out", tmp_path / "o", code=3)
     assert "2 of 6 trials failed" in result.stderr
     assert "the disk is on fire" in result.stderr

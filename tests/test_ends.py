@@ -37,7 +37,7 @@ def loaded_by(statement):
 
 
 def test_a_worker_loads_nothing_but_what_trains():
-    modules = loaded_by("import initbench.running.worker")
+    modules = loaded_by("import initbench.training.chains, initbench.running.worker")
     assert "torch" in modules
     assert not modules & {
         "pandas", "matplotlib", "scipy.stats", "sklearn", "torchvision", "typer", "rich", "jinja2", "numba",
@@ -46,6 +46,10 @@ def test_a_worker_loads_nothing_but_what_trains():
 
 def test_a_worker_process_is_reached_before_torch_is_loaded():
     assert "torch" not in loaded_by("import initbench.running.bootstrap")
+
+
+def test_what_hands_out_trials_loads_no_torch():
+    assert not loaded_by("import initbench.running.executor") & {"torch", "scipy", "pandas"}
 
 
 @pytest.mark.long
@@ -163,10 +167,15 @@ def test_resamples_taken_a_few_at_a_time_are_those_taken_at_once():
 def test_some_seeds_are_drawn_and_the_legend_says_how_many():
     seeds = plots.SEEDS_DRAWN + 5
     comparison = a_comparison([finished(a_trial(seed=seed)) for seed in range(seeds)])
-    loss = next(picture for picture in pictures(comparison) if picture.name == "loss")
-    lines = [c for c in loss.figure.axes[0].collections if isinstance(c, LineCollection)]
+    drawn = {picture.name: picture.figure for picture in pictures(comparison)}
+    for name in ("steps_to_target", "final_accuracy"):
+        ids = [line.get_gid() or "" for line in drawn[name].axes[0].lines]
+        assert sum(".seed" in gid for gid in ids) == plots.SEEDS_DRAWN
+        said = [text.get_text() for text in drawn[name].legends[0].get_texts()]
+        assert f"one seed (first {plots.SEEDS_DRAWN} per scheme)" in said
+    lines = [c for c in drawn["loss"].axes[0].collections if isinstance(c, LineCollection)]
     assert len({line.get_gid() for line in lines}) == plots.SEEDS_DRAWN
-    said = loss.figure.legends[0].get_title().get_text()
+    said = drawn["loss"].legends[0].get_title().get_text()
     assert f"thin: {plots.SEEDS_DRAWN} seeds" in said
     assert f"n = {seeds} seeds" in said
 

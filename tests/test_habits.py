@@ -241,9 +241,9 @@ def test_on_20_columns_every_number_stands_beside_what_it_is(monkeypatch, tmp_pa
 
 
 def test_no_time_passes_for_a_trial_while_the_program_is_stopped(monkeypatch):
-    from initbench.running import pool
+    from initbench.running import clock
 
     moments = iter([100.0, 100.1, 103.0, 163.0, 163.1])  # stopped for a minute
-    monkeypatch.setattr(pool.time, "monotonic", lambda: next(moments))
-    clock = pool.RunningTime()
-    assert [clock.now() for _ in range(4)] == pytest.approx([100.1, 103.0, 103.0, 103.1])
+    monkeypatch.setattr(clock.time, "monotonic", lambda: next(moments))
+    running = clock.RunningTime()
+    assert [running.now() for _ in range(4)] == pytest.approx([100.1, 103.0, 103.0, 103.1])

@@ -15,9 +15,9 @@ from analysis_data import a_comparison, a_trial, finished
 from long_form import one_in
 from typer.testing import CliRunner
 
+from initbench import training
 from initbench.cli import app, doctor, examples
 from initbench.cli.details import next_commands, seeds_that_settle
-from initbench.running import worker
 
 ROOT = Path(__file__).parents[1]
 TINY = ("-m", "linear", "--lr", "0.05", "--steps", "6", "--jobs", "1", "--seeds", "2")
@@ -174,7 +174,7 @@ def test_trials_that_all_failed_leave_no_others_to_speak_of(monkeypatch):
     def faulty(*_):
         raise RuntimeError("the disk is on fire")
 
-    monkeypatch.setattr(worker.training, "train", faulty)
+    monkeypatch.setattr(training, "train", faulty)
     said = initbench_("compare", *PAIR, code=3).stderr
     assert "4 of 4 trials failed, 4 of them with: RuntimeError: the disk is on fire" in said
     assert "The others" not in said

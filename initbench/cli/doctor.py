@@ -168,8 +168,8 @@ def _workers() -> Finding:
     """Start a worker process, as a comparison does."""
     from concurrent.futures import BrokenExecutor
 
+    from initbench.core.machine import cores
     from initbench.running.workers import open_processes
-    from initbench.training.environment import cores
 
     workers = open_processes(1)
     try:

@@ -10,6 +10,8 @@ from pydantic import BeforeValidator
 
 from initbench.records.recipe import Frozen, Trial
 
+Group = tuple[Trial, ...]  # trials that are trained together
+
 
 def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from initbench.records.record import Record
+from initbench.records.record import Group, Record
 from initbench.running.observer import Observer
 from initbench.running.study import Study
-from initbench.training import Group
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from initbench import datasets
 from initbench.analysis.step_zero.inspection import AS_BUILT, Inspection, Observed
+from initbench.core.machine import cores
 from initbench.core.randomness import generator, one_thread
 from initbench.core.spec import is_reference
 from initbench.core.text import printable
@@ -39,7 +40,6 @@ from initbench.schemes import Sample, fill_scheme, notices_of, parse_scheme, pla
 from initbench.schemes.fans import fans_notice
 from initbench.schemes.functions import scheme_text
 from initbench.signals import Batch, batch_of, batch_size, observe, weight_moments
-from initbench.training.environment import cores
 
 STAMP_FILE = "inspection.json"
 SCAN_POINTS = 8

@@ -1,6 +1,5 @@
 """The pool of this machine: one worker per slot, so a crash is attributed to the group being trained alone."""
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
@@ -8,36 +7,18 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from initbench.core.machine import cores
 from initbench.datasets import Dataset
 from initbench.errors import ConfigurationError
-from initbench.records.record import Record
+from initbench.records.record import Group, Record
 from initbench.running.backend import Lost, Results, Trained, died, is_overdue, timed_out
+from initbench.running.clock import RunningTime
 from initbench.running.observer import Observer
 from initbench.running.study import Study
 from initbench.running.worker import train_group
 from initbench.running.workers import POLL, Workers, open_processes, open_thread
-from initbench.training import Group
-from initbench.training.environment import cores, device_in_words
 
-STALL = 5.0  # seconds between two rounds of the pool, which come every tenth of one, after which it was stopped
 FALSE_STARTS = 3  # workers of a slot in a row that may end before they begin, which is no trial's fault
-
-
-class RunningTime:
-    """Seconds in which this program ran: none pass while Ctrl-Z, or a debugger, has stopped it with its workers.
-
-    Else every trial that was in training would be over its time limit when the program goes on.
-    """
-
-    def __init__(self) -> None:
-        self.last, self.stopped = time.monotonic(), 0.0
-
-    def now(self) -> float:
-        """Return the time; asked for in every round of the pool."""
-        last, self.last = self.last, time.monotonic()
-        if self.last - last > STALL:
-            self.stopped += self.last - last
-        return self.last - self.stopped
 
 
 @dataclass(frozen=True)
@@ -77,6 +58,8 @@ class LocalPool:
 
     def describe(self, device: str) -> Iterator[tuple[str, str]]:
         """Yield (label, text) of the device and the workers."""
+        from initbench.training.environment import device_in_words  # noqa: PLC0415 - loads torch
+
         yield "device", f"{device}: {device_in_words(device)}"
         yield "workers", f"up to {self._jobs(device)}" + (", of one thread each" if device == "cpu" else "")
 

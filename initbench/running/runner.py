@@ -9,13 +9,12 @@ from initbench.comparison import Comparison, comparison_of
 from initbench.records import store
 from initbench.records.manifest import write_manifest
 from initbench.records.recipe import Trial
-from initbench.records.record import Record
+from initbench.records.record import Group, Record
 from initbench.running.backend import Backend, Lost, Trained
 from initbench.running.grids import extend_grids, score_tuned
 from initbench.running.observer import Observer, Silent
 from initbench.running.study import Study
 from initbench.running.worker import failed
-from initbench.training import Group, group_trials
 
 
 def carry_out(study: Study, backend: Backend, observer: Observer | None = None) -> Comparison:
@@ -63,7 +62,7 @@ def train_missing(study: Study, trials: Sequence[Trial], backend: Backend, obser
     todo = [trial for trial in trials if trial.id not in records]
     observer.started(todo, len(records))
     # All that is asked for is grouped, so that a trial is trained in the same company after an interruption.
-    waiting = deque(g for g in group_trials(trials, study.datasets) if any(trial.id not in records for trial in g))
+    waiting = deque(g for g in _groups(trials, study) if any(trial.id not in records for trial in g))
     # Closed at once when this loop is left by an exception, so that workers stop training.
     with closing(_train(waiting, study, backend, observer)) as trained:
         for record, stored in trained:
@@ -74,6 +73,15 @@ def train_missing(study: Study, trials: Sequence[Trial], backend: Backend, obser
             records[record.trial.id] = record
             observer.finished(record)
     return [records[trial.id] for trial in trials]
+
+
+def _groups(trials: Sequence[Trial], study: Study) -> list[Group]:
+    """Return the groups to train: on the CPU each trial alone, which torch need not be loaded to know."""
+    if study.device == "cpu":
+        return [(trial,) for trial in trials]
+    from initbench.training import group_trials  # noqa: PLC0415 - loads torch
+
+    return group_trials(trials, study.datasets)
 
 
 def _stored_records(out: Path, trials: Sequence[Trial], observer: Observer) -> dict[str, Record]:

@@ -10,9 +10,9 @@ import torch
 
 from initbench.datasets import Dataset
 from initbench.records.recipe import Trial
-from initbench.records.record import Record
+from initbench.records.record import Group, Record
 from initbench.training import loop
-from initbench.training.choice import Group, choose, group_trials
+from initbench.training.choice import choose, group_trials
 from initbench.training.loop import Observe, data_facts
 
 

@@ -13,12 +13,11 @@ from initbench.datasets import Dataset
 from initbench.networks.models import MODELS, build_model
 from initbench.networks.user_model import ImageShape
 from initbench.records.recipe import Trial
+from initbench.records.record import Group
 from initbench.training import autograd, convolutional, cuda, stacked
 from initbench.training.activations import chain_of
 from initbench.training.engine import Engine
 from initbench.training.stepwise import stepwise
-
-Group = tuple[Trial, ...]
 
 # Members of a stack of Linear on a GPU: on an H200 a trial's step costs half as much among 320 as among 64.
 ON_GPU = 320

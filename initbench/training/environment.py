@@ -1,6 +1,5 @@
 """The environment of a trial: versions, processor, threads, precision; and which devices are available."""
 
-import os
 import platform
 import re
 from collections.abc import Iterator
@@ -91,11 +90,6 @@ def choose_device(asked: str) -> str:
             f"PyTorch {torch.__version__} finds no '{asked}' here: choose one of {found}, or auto."
         )
     return asked
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

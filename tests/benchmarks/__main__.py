@@ -19,8 +19,8 @@ from roofline import work_of
 from rounds import OURS, contenders_of, left_out, run_rounds, try_layouts
 from workloads import WORKLOADS, find_data, lay_out, quick
 
+from initbench.core.machine import cores
 from initbench.datasets import default_data_dir
-from initbench.training.environment import cores
 
 CONSOLE = Console(highlight=False, soft_wrap=True)
 

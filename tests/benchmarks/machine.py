@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from initbench.core.machine import cores
 from initbench.training import environment
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "numba", "initbench")
@@ -18,7 +19,7 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "numba", "init
 def describe() -> list[str]:
     """Return sentences about the machine and the software."""
     system = f"{platform.system()} {platform.release()}"
-    threads = f"{environment.cores()} cores usable, {torch.get_num_threads()} threads by default"
+    threads = f"{cores()} cores usable, {torch.get_num_threads()} threads by default"
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return [
         f"Machine: {processor()}, {threads}, {system}.",

@@ -21,14 +21,16 @@ from unittest.mock import patch
 
 import matplotlib.pyplot as plt
 
+from initbench import training
 from initbench.records import store
 from initbench.records.record import Record
-from initbench.running import runner, worker
+from initbench.running import runner
 from initbench.running.cluster import Cluster, DaskPool
 from initbench.running.cluster import dispatch as working
 from initbench.running.observer import Silent
 from initbench.running.plan import draft_of, plan_study
 from initbench.running.study import Study
+from initbench.running.worker import train_group
 from initbench.training import Group
 
 WORKERS = 2
@@ -94,7 +96,7 @@ def _a_record() -> Record:
     """Train once what all trials will have."""
     study = _planned(1, Path())
     (trial,), (dataset,) = study.trials, study.datasets.values()
-    (record,) = worker.train_group((trial,), dataset)
+    (record,) = train_group((trial,), dataset)
     return record
 
 
@@ -110,7 +112,7 @@ def _idle(record: Record) -> None:
     def train(group: Group, _dataset: object, _report: object) -> list[Record]:
         return [record.model_copy(update={"trial": trial}) for trial in group]
 
-    worker.training.train = train
+    training.train = train
 
 
 def _run(count: int, cluster: Cluster, size: int | None) -> Measured:

@@ -7,6 +7,7 @@ from functools import cache
 
 import torch
 
+from initbench.core.machine import cores
 from initbench.training import environment
 from tests.gpu.finding import Finding, Setting
 
@@ -40,7 +41,7 @@ def run(setting: Setting) -> Iterator[Finding]:
 
 
 def _described(device: str) -> str:
-    name = f"{environment.device_name(device)}; torch {torch.__version__}; {environment.cores()} cores"
+    name = f"{environment.device_name(device)}; torch {torch.__version__}; {cores()} cores"
     if device != "cuda":
         return name
     card = torch.cuda.get_device_properties(0)

@@ -46,7 +46,7 @@ class WeightedLayers:
         """Return whether a scheme whose name begins so was judged bad on this model."""
         return any(scheme.startswith(family) for scheme in self.bad)
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """The hidden layers of any seed in order."""
         return in_order([[layer.layer for layer in row] for row in self.hidden])
@@ -123,6 +123,7 @@ class WeightedLayers:
 
 def in_order(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the names of all rows in their common order, each row a pass in which some layers may be absent."""
+    rows = list(dict.fromkeys(map(tuple, rows)))  # most seeds run the same layers
     longest = sorted(rows, key=len, reverse=True)[:1]
     names = [name for row in longest for name in row]
     for row in rows:

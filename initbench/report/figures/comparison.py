@@ -206,7 +206,7 @@ def _survival(view: View) -> tuple[str, str, Figure]:
 
 def _steps(view: View) -> tuple[str, str, Figure]:
     entries = [
-        mark_entry("o", "one seed", markersize=4),
+        mark_entry("o", _one_seed(view), markersize=4),
         mark_entry(">", "not reached by the end", markerfacecolor="none"),
         mark_entry("x", "diverged before reaching it"),
         mark_entry("|", "Kaplan-Meier median", markersize=12, markeredgewidth=3),
@@ -220,7 +220,7 @@ def _final(view: View) -> tuple[str, str, Figure]:
     here = set(view.trials["trial"])
     guess = next(record.data.guess for record in view.comparison.records if record.trial.id in here)
     entries = [
-        mark_entry("o", "one seed", markersize=4, alpha=0.5),
+        mark_entry("o", _one_seed(view), markersize=4, alpha=0.5),
         mark_entry("D", "mean with 95 % t interval", markersize=6),
         reference_entry(f"most frequent class: {guess:.3f}"),
     ]
@@ -261,7 +261,8 @@ def _explain_curves(view: View, ax: Axes, references: Sequence[Entry]) -> None:
         outcome = view.trials.loc[view.trials["scheme"] == scheme, "outcome"]
         lost = int((outcome == "diverged").sum())
         labels.append((look, look.label + (f" ({lost} of {len(outcome)} diverged)" if lost else "")))
-    crosses = [mark_entry("x", "diverged: the curve ends")] if view.diverged else []
+    lost = view.trials.loc[view.trials["outcome"] == "diverged", "scheme"].value_counts()
+    crosses = [mark_entry("x", f"diverged: the curve ends{_first(lost)}")] if len(lost) else []
     _explain(view, ax, labels, [*crosses, *references], _band_title(view))
 
 
@@ -282,6 +283,15 @@ def _band_title(view: View) -> str:
     thin = "seeds" if high <= plots.SEEDS_DRAWN else f"{plots.SEEDS_DRAWN} seeds"
     mean = "their mean" if high <= plots.SEEDS_DRAWN else "mean of all"
     return f"thin: {thin}; thick: {mean}, while all last;\nband: 95 % t interval of the mean, n = {_span(sizes)}"
+
+
+def _one_seed(view: View) -> str:
+    return f"one seed{_first(view.trials['scheme'].value_counts())}"
+
+
+def _first(counts: "pd.Series[int]") -> str:
+    """Say that only the first seeds of a scheme are drawn, where some scheme has more."""
+    return f" (first {plots.SEEDS_DRAWN} per scheme)" if counts.max() > plots.SEEDS_DRAWN else ""
 
 
 def _span(sizes: "pd.Series[int]") -> str:

@@ -31,7 +31,7 @@ from initbench.report.figures.axes import (
 )
 from initbench.report.figures.style import BAND_ALPHA, REFERENCE_COLOUR, SCREEN, SEED_ALPHA, Look, Style
 
-SEEDS_DRAWN = 50  # of a scheme, as lines of their own; mean and band are of all
+SEEDS_DRAWN = 50  # of a scheme, as lines, dots and crosses of their own; means, medians and bands are of all
 
 Looks = Mapping[str, Look]
 Places = Mapping[Any, float]  # where on x each layer, depth or width stands
@@ -237,7 +237,7 @@ def _markers(look: Look) -> dict[str, Any]:
 
 def _ends(ax: Axes, by_trial: pd.DataFrame, look: Look, names: Mapping[Any, str], ceiling: float) -> None:
     how: dict[str, Any] = {"marker": "x", "s": 34, "linewidths": 1.6, "zorder": 4, "clip_on": False}
-    for trial, series in by_trial.items():
+    for trial, series in by_trial.iloc[:, :SEEDS_DRAWN].items():
         last = series.dropna().iloc[-1:]
         ax.scatter(last.index, last.clip(upper=ceiling), color=look.colour, gid=f"{names[trial]}.end", **how)
 
@@ -247,11 +247,12 @@ def _arrivals(ax: Axes, trials: pd.DataFrame, row: int, look: Look, budget: int)
     diverged = ~reached & (trials["outcome"] == "diverged").to_numpy(dtype=bool)
     steps = trials["steps_to_target"].fillna(trials["steps"]).to_numpy(dtype=np.float64)
     zone = budget * np.where(np.arange(len(trials)) % 2, 1.115, 1.065)
-    x, y = np.where(reached, steps, zone), row + spread(len(trials))
+    drawn = trials.iloc[:SEEDS_DRAWN]
+    x, y = np.where(reached, steps, zone), row + spread(len(drawn))
     dot: dict[str, Any] = {"marker": "o", "markersize": 4.1, "markeredgecolor": "white", "markeredgewidth": 0.4}
     kept: dict[str, Any] = {"marker": ">", "markersize": 4.5, "markerfacecolor": "none", "markeredgewidth": 1.0}
     lost: dict[str, Any] = {"marker": "x", "markersize": 4.5, "markeredgewidth": 1.0}
-    names = _names(trials, look, "arrival").values()
+    names = _names(drawn, look, "arrival").values()
     for place, name in enumerate(names):
         how = dot if reached[place] else lost if diverged[place] else kept
         ax.plot(x[place], y[place], color=look.colour, zorder=3, gid=name, **how)
@@ -264,9 +265,10 @@ def _arrivals(ax: Axes, trials: pd.DataFrame, row: int, look: Look, budget: int)
 
 def _accuracies(ax: Axes, trials: pd.DataFrame, row: int, look: Look) -> None:
     values = trials["test_accuracy"].to_numpy(dtype=np.float64)
-    heights = row + 0.12 + 0.75 * spread(len(values))
+    drawn = trials.iloc[:SEEDS_DRAWN]
+    heights = row + 0.12 + 0.75 * spread(len(drawn))
     dot: dict[str, Any] = {"marker": "o", "markersize": 3.7, "alpha": 0.45, "markeredgewidth": 0}
-    for x, y, name in zip(values, heights, _names(trials, look, "accuracy").values(), strict=True):
+    for x, y, name in zip(drawn["test_accuracy"], heights, _names(drawn, look, "accuracy").values(), strict=True):
         ax.plot(x, y, color=look.colour, gid=name, **dot)
     estimate = mean_interval(values)
     if estimate.mean is None:

@@ -9,10 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from initbench.core.machine import cores
 from initbench.core.spec import parse
 from initbench.errors import ConfigurationError, UsageError
 from initbench.running.workers import main_module_hidden, no_interrupt_for_children
-from initbench.training.environment import cores
 
 EMBEDDED = "dask"
 LOOPBACK = "127.0.0.1"

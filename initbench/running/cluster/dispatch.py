@@ -16,7 +16,7 @@ from distributed.scheduler import KilledWorker
 
 from initbench.errors import ConfigurationError
 from initbench.records import store
-from initbench.records.record import Record
+from initbench.records.record import Group, Record
 from initbench.running.backend import Lost, Results, Trained, died, is_overdue, timed_out
 from initbench.running.cluster.connection import Cluster
 from initbench.running.cluster.task import TaskOptions, TaskResult, train
@@ -25,7 +25,6 @@ from initbench.running.observer import Observer
 from initbench.running.study import Study
 from initbench.running.worker import REPORT_EVERY
 from initbench.running.workers import POLL
-from initbench.training import Group
 
 Result = tuple[Group, Trained | Lost]
 

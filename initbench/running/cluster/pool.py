@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from initbench.records.record import Group
 from initbench.running.backend import Results
 from initbench.running.cluster.connection import Cluster
 from initbench.running.observer import Observer
 from initbench.running.study import Study
-from initbench.training import Group
 
 
 @dataclass(frozen=True)

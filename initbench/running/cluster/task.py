@@ -15,8 +15,8 @@ from distributed import get_worker
 from initbench.datasets import Dataset
 from initbench.records import store
 from initbench.records.recipe import Trial
+from initbench.records.record import Group
 from initbench.running.worker import Stopped, train_group
-from initbench.training import Group
 
 # Engines set threads and cuDNN's behaviour for a whole process, so one task at a time trains in it.
 _training = threading.Lock()
