@@ -16,7 +16,7 @@ import psutil
 import pytest
 from clusters import begin_scheduler, begin_worker, group_of, other_process, said, trainers, until
 from distributed import Security
-from fork_server import ROOT, all_gone
+from fork_server import ROOT, alive, all_gone
 from stored import payloads
 
 pytestmark = pytest.mark.cluster
@@ -44,6 +44,11 @@ def raises(tensor, layer, generator):
 def sleeps(tensor, layer, generator):
     while True:
         time.sleep(1)
+
+def slow(tensor, layer, generator):
+    pathlib.Path("begun").touch()
+    time.sleep(4)
+    tensor.normal_(0, 0.1, generator=generator)
 '''
 
 
@@ -344,6 +349,29 @@ def test_misbehaving_trials_fail_alone(initbench, tmp_path, own):
         name = record["trial"]["scheme"].rpartition(":")[2]
         assert record["outcome"]["status"] == ("failed" if name in bad else "finished")
         assert bad.get(name, "") in (record["outcome"]["reason"] or "")
+
+
+@pytest.mark.long
+def test_a_stuck_worker_that_nobody_starts_again_takes_no_trial_along(initbench, alone, started, tmp_path, own):
+    worker = begin_worker(started, alone, tmp_path, "--no-nanny")
+    question = ("-s", f"{own}:sleeps", "-s", f"{own}:marked", "--seeds", 1, "--steps", 5, "--trial-timeout", 8)
+    run = initbench(*question, "--executor", alone.address, "--out", "out", quiet=False)
+    until(lambda: "no workers left" in said(run), run=run)
+    assert not alive(worker.pid)
+    begin_worker(started, alone, tmp_path)
+    assert run.wait() == 3, said(run)
+    assert "1 of 2 trials failed" in said(run)
+
+
+@pytest.mark.long
+def test_no_time_passes_for_a_trial_while_all_is_stopped(initbench, tmp_path, own):
+    question = ("-s", f"{own}:slow", "--seeds", 1, "--steps", 5, "--trial-timeout", 10)
+    run = initbench(*question, "--executor", "dask", "--jobs", 1, "--out", "out")
+    until((tmp_path / "begun").exists, run=run)
+    run.send(signal.SIGSTOP, group=True)
+    time.sleep(12)
+    run.send(signal.SIGCONT, group=True)
+    assert run.wait() == 0, said(run)
 
 
 @pytest.mark.long

@@ -19,7 +19,9 @@ LOOPBACK = "127.0.0.1"
 CHATTY = ("distributed", "tornado")
 PATIENCE = 10.0  # seconds for a scheduler to answer
 # Of the embedded cluster. A task whose worker died comes back at once: the runner finds the trial to blame.
+# Nor is a worker given up that was silent for minutes: it was stopped with this program, or the clock jumped.
 CONFIGURATION: dict[str, Any] = {
+    "distributed.scheduler.worker-ttl": None,
     "distributed.scheduler.allowed-failures": 0,
     "distributed.worker.daemon": True,
     "distributed.worker.http.routes": [],

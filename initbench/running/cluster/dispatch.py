@@ -18,6 +18,7 @@ from initbench.errors import ConfigurationError
 from initbench.records import store
 from initbench.records.record import Group, Record
 from initbench.running.backend import Lost, Results, Trained, died, is_overdue, timed_out
+from initbench.running.clock import RunningTime
 from initbench.running.cluster.connection import Cluster
 from initbench.running.cluster.task import TaskOptions, TaskResult, train
 from initbench.running.cluster.workers import ClusterWorkers, requirements_of
@@ -39,10 +40,11 @@ MEMORY = 500e6  # bytes that a worker takes with torch loaded and a small networ
 
 @dataclass(frozen=True)
 class Task:
-    """The groups of one Dask task, and its key."""
+    """The groups of one Dask task, its key, and the only workers that may train it; none named: all may."""
 
     key: str
     groups: tuple[Group, ...]
+    workers: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -88,14 +90,17 @@ def dispatch(waiting: deque[Group], study: Study, cluster: Cluster, limit: float
         ConfigurationError: no scheduler answers, it goes away, or a worker lacks something before the first trial.
     """
     with _sentence_if_scheduler_ends(cluster), _opened(waiting, study, cluster, limit, observer) as run:
+        clock = RunningTime()
         while waiting or run.running:
             run.workers.update(now=False)
             _submit(run)
             done = _done(run)
-            observer.progressed(_reported(run))
+            now = clock.now()
+            observer.progressed(_reported(run, now))
             for future in done:
                 yield from _ended(run, future, study.out)
-            yield from _overdue(run, limit)
+            yield from _overdue(run, now, limit)
+            _take_back(run)
 
 
 @contextmanager
@@ -178,12 +183,18 @@ def _submit(run: Run) -> None:
     """Submit tasks while workers have fewer than they should."""
     while run.waiting and _may_submit(run):
         groups = _next(run)
-        task = Task(f"{run.options.topic}-{run.submitted}", groups)
+        # A refused worker would send the task back. On one that is just ending, a suspect would be taken for the cause.
+        chosen = run.workers.refused or groups[0] in run.suspects
+        workers = frozenset(run.workers.ready) if chosen else frozenset[str]()
+        task = Task(f"{run.options.topic}-{run.submitted}", groups, workers)
         run.submitted += 1
-        # Refused workers get tasks only if no other worker is left, and send them back.
-        only = {"workers": sorted(run.workers.ready), "allow_other_workers": True} if run.workers.refused else {}
         future = run.workers.client.submit(
-            train, run.options, groups, key=task.key, resources=_resources(run.workers, groups), **only
+            train,
+            run.options,
+            groups,
+            key=task.key,
+            resources=_resources(run.workers, groups),
+            workers=sorted(workers) or None,
         )
         run.running[future] = task
         future.add_done_callback(run.ended.put)
@@ -243,7 +254,7 @@ def _memory(workers: ClusterWorkers, groups: tuple[Group, ...]) -> float:
     return needed
 
 
-def _reported(run: Run) -> dict[str, int]:
+def _reported(run: Run, now: float) -> dict[str, int]:
     """Return the newest step of each trial reported since the last call, and note which tasks began where."""
     newest: dict[str, int] = {}
     with suppress(Empty):
@@ -252,7 +263,7 @@ def _reported(run: Run) -> dict[str, int]:
             newest |= event["steps"]
             # Begun again on another worker, its time starts anew.
             if run.begun.get(event["key"], ("", ""))[1] != event["worker"]:
-                run.begun[event["key"]] = (time.monotonic(), event["worker"])
+                run.begun[event["key"]] = (now, event["worker"])
     return newest
 
 
@@ -305,15 +316,21 @@ def _read(out: Path, trial_id: str) -> Record:
         time.sleep(POLL)
 
 
-def _overdue(run: Run, limit: float | None) -> Iterator[Result]:
+def _overdue(run: Run, now: float, limit: float | None) -> Iterator[Result]:
     """End the worker of a group that has exceeded the time limit, and yield that group."""
-    now = time.monotonic()
     for future, task in list(run.running.items()):
         began, worker = run.begun.get(task.key, (now, ""))
         if is_overdue(task.groups[0], now - began, limit):
             del run.running[future]
             future.cancel()
-            # A worker without a nanny cannot be restarted: it goes on training, and its result is ignored.
-            with suppress(ValueError, TimeoutError):
-                run.workers.client.restart_workers([worker], timeout=POLL, raise_for_error=False)
+            run.workers.end(worker, stuck=any(trial.code for trial in task.groups[0]))
             yield task.groups[0], timed_out(limit)
+
+
+def _take_back(run: Run) -> None:
+    """Let the groups of a task wait again if no worker is left that may train it: Dask would keep it for ever."""
+    for future, task in list(run.running.items()):
+        if task.workers and not task.workers & run.workers.present:
+            del run.running[future]
+            future.cancel()
+            run.waiting.extendleft(reversed(task.groups))

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -44,12 +46,17 @@ class Requirements:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a worker lacks, as ends of sentences; the fingerprints of the data missing there; what it offers."""
+    """What a worker lacks, as ends of sentences; the fingerprints of the data missing there; what it offers.
+
+    `nanny` says whether Dask starts it again when its process `pid` has ended.
+    """
 
     lacks: tuple[str, ...]
     missing_data: tuple[str, ...]
     threads: int
     resources: Mapping[str, float]
+    pid: int
+    nanny: bool
 
 
 def requirements_of(
@@ -90,6 +97,8 @@ def check_worker(requirements: Requirements, dask_worker: Any) -> CheckResult:  
         missing_data=tuple(key for key, dataset in found.items() if dataset is None),
         threads=dask_worker.state.nthreads,
         resources=dict(dask_worker.state.total_resources),
+        pid=os.getpid(),
+        nanny=dask_worker.nanny is not None,
     )
 
 
@@ -139,6 +148,7 @@ class ClusterWorkers:
     noticed: Callable[[str], None]
     ready: dict[str, CheckResult] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    present: set[str] = field(default_factory=set)
     checked: float = 0.0
 
     def wait_for_workers(self) -> None:
@@ -166,12 +176,29 @@ class ClusterWorkers:
         if not now and time.monotonic() - self.checked < CHECK_EVERY:
             return
         self.checked = time.monotonic()
-        present = self._present()
-        self.ready = {address: found for address, found in self.ready.items() if address in present}
-        self.refused = {address: said for address, said in self.refused.items() if address in present}
-        newcomers = sorted(present - self.ready.keys() - self.refused.keys())
+        before, self.present = self.present, self._present()
+        if before and not self.present and not self.requirements.embedded:  # those of this program start again
+            self.noticed("The cluster has no workers left; waiting for them.")
+        self.ready = {address: found for address, found in self.ready.items() if address in self.present}
+        self.refused = {address: said for address, said in self.refused.items() if address in self.present}
+        newcomers = sorted(self.present - self.ready.keys() - self.refused.keys())
         if newcomers:
             self._check(newcomers)
+
+    def end(self, address: str, *, stuck: bool) -> None:
+        """End a worker whose task was cancelled, at once: it takes no other before it has left that one.
+
+        Dask's own `restart_workers` asks the process to leave, and drops the worker for good where that, or a
+        connection on a busy machine, takes longer than its limit. A worker without a nanny would not be started again:
+        it goes on, and leaves the task with the next step, unless it may be `stuck` in the user's code.
+        """
+        found = self.ready.get(address)
+        if found is None or not (found.nanny or stuck):
+            return
+        del self.ready[address]
+        ending = (os.kill, found.pid, signal.SIGKILL) if found.nanny else (os._exit, 1)
+        with suppress(KeyError):  # it has just left
+            self.client.run(*ending, workers=[address], nanny=found.nanny, on_error="ignore")
 
     def _present(self) -> set[str]:
         return set(self.client.ncores())
