@@ -15,20 +15,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / ".venv-floors"
 NEWER = ("3.12", "3.13")
+FAILURES = FAILED, UNFIT = "FAILED", "FAILED: cannot be installed"
 SLOW = ("long", "ecosystem", "process", "cluster", "browser", "shells", "simulation")
 
 
 def main() -> None:
     lowest = [need.replace(">=", "==") for need in project()["dependencies"]]
-    failed = [] if tested("lowest", sys.executable, lowest) else ["lowest"]
+    outcomes = {"lowest": tested("lowest", sys.executable, lowest)}
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     for version in NEWER:
         python = find(version)
-        if python is None:
-            print(f"Python {version}: not found here, not tested.")
-        elif not tested(version, python, pinned):
-            failed.append(version)
-    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
+        outcomes[version] = tested(version, python, pinned) if python else "not tested: no such Python here"
+    print("\nlowest versions allowed, and newer Pythons:")
+    for name, outcome in outcomes.items():
+        print(f"  {name:<8}{outcome}")
+    sys.exit(any(outcome in FAILURES for outcome in outcomes.values()))
 
 
 def project() -> dict:
@@ -44,8 +45,8 @@ def find(version: str) -> str | None:
     return None
 
 
-def tested(name: str, python: str, constraints: list[str]) -> bool:
-    """Install into an environment of this name under these constraints, and test."""
+def tested(name: str, python: str, constraints: list[str]) -> str:
+    """Install into an environment of this name under these constraints, test, and return how it went."""
     own = PLACE / name / "bin" / "python"
     if not own.exists():
         subprocess.run([python, "-m", "venv", PLACE / name], check=True)
@@ -53,14 +54,11 @@ def tested(name: str, python: str, constraints: list[str]) -> bool:
         print(*(line for line in constraints if not line.startswith("-e")), sep="\n", file=file, flush=True)
         pip = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", file.name]
         if subprocess.run([*pip, "--editable", f"{ROOT}[dev]"], check=False).returncode:
-            print(f"{name}: cannot be installed.")
-            return False
+            return UNFIT
     marked = " and ".join(f"not {marker}" for marker in SLOW)
     tests = [own, "-m", "pytest", "-n", "2", "--dist", "worksteal", "-m", marked, "--hypothesis-profile", "ci"]
     env = {variable: value for variable, value in os.environ.items() if variable != "PYTHONPATH"}
-    passed = subprocess.run(tests, cwd=ROOT, env=env, check=False).returncode == 0
-    print(f"{name}: {'passed' if passed else 'FAILED'}")
-    return passed
+    return FAILED if subprocess.run(tests, cwd=ROOT, env=env, check=False).returncode else "passed"
 
 
 if __name__ == "__main__":

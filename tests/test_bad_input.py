@@ -365,7 +365,7 @@ def test_a_mistake_is_named_with_its_value_and_place_and_leaves_nothing_behind(
     assert "Traceback" not in result.stderr
     said = [line for line in result.stderr.splitlines() if line.lower().startswith("error: ")]
     other = [line for line in result.stderr.splitlines() if not line.lower().startswith("error: ") and line]
-    assert all(line.startswith(("Usage: ", "Try ")) for line in other)
+    assert all(line.startswith(("Usage: ", " ", "Try ")) for line in other)
     assert len(said) == len(lines), result.stderr
     for fragments in lines:
         assert any(all(fragment in line for fragment in fragments) for line in said), (fragments, result.stderr)

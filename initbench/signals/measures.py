@@ -51,6 +51,7 @@ def effective_rank(output: Tensor) -> float:
         return UNKNOWN
     rows = rows / largest
     gram = rows @ rows.T
+    gram = gram.to(torch.promote_types(gram.dtype, torch.float32))  # torch 2.10 has no trace of a bfloat16
     return float(gram.trace().double().square() / gram.double().square().sum())
 
 
