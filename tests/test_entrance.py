@@ -127,6 +127,8 @@ def sigmoid(): return Net(lambda net, h, z: z.sigmoid())
 def tanh(): return Net(lambda net, h, z: z.tanh())
 def log_softmax(): return Net(lambda net, h, z: z.log_softmax(1))
 def relu(): return Net(lambda net, h, z: z.relu())
+def unit(): return Net(lambda net, h, z: nn.functional.normalize(z))
+def evaluated(): return Net(lambda net, h, z: z if net.training else z.softmax(1))
 def logits(): return Net(lambda net, h, z: z)
 """
 
@@ -160,11 +162,13 @@ def test_what_cannot_be_trained_is_said_before_the_first_trial(returns, name, sa
 
 @pytest.mark.parametrize(
     ("name", "floor"),
-    [("softmax", 1.461), ("sigmoid", 1.461), ("tanh", 0.797), ("log_softmax", None), ("relu", None), ("logits", None)],
-)
+    [("softmax", 1.461), ("sigmoid", 1.461), ("tanh", 0.797), ("unit", 0.797), ("evaluated", 1.461),
+     ("log_softmax", None), ("relu", None), ("logits", None)],
+)  # fmt: skip
 def test_outputs_that_cannot_be_logits_are_said_with_the_loss_they_cannot_go_below(returns, name, floor):
     notices = try_step(f"{returns}:{name}", datasets.prepare("digits"), 32).notices
     assert [f"cannot fall below {floor:.3f} nats" in notice for notice in notices] == [True] * (floor is not None)
+    assert [": in evaluation mode its outputs" in notice for notice in notices] == [name == "evaluated"] * len(notices)
 
 
 @pytest.mark.parametrize(
@@ -246,19 +250,20 @@ def test_what_no_scheme_fills_is_refused_or_kept():
     assert weight[:, 0].tolist() == [3, 3, 0, 3, 3, 3, 3]
 
 
-def test_inspect_says_what_is_no_logits_and_takes_the_output_that_fits(returns):
+def test_outputs_that_are_no_logits_are_no_pass_and_the_output_that_fits_is_taken(returns):
     images, labels = torch.randn(32, 1, 8, 8), torch.arange(32) % 10
-    notices = {}
+    found = {}
     for name in ("pair", "softmax", "single", "logits"):
-        plan = plan_inspection(f"{returns}:{name}", ["kaiming_uniform"], 1, dataset="digits")
-        inspection = run_inspection("x", plan)
-        notices[name] = [notice.partition(": ")[2] for notice in inspection.notices]
+        inspection = run_inspection("x", plan_inspection(f"{returns}:{name}", ["orthogonal", "eye"], 1))
+        found[name] = [(checks[-1].level, checks[-1].figure) for checks in inspection.checks.values()]
+        assert not inspection.notices
         if name == "pair":
-            assert inspection.networks["classes"].tolist() == [10]  # and not the 512 features
-    assert notices["pair"] == notices["logits"] == []
-    assert "its outputs are probabilities" in notices["softmax"][0]
-    assert notices["single"] == ["gives (256, 1), not (256, 10) logits, one per class."]
-    with pytest.warns(InitbenchWarning, match="probabilities"):
+            assert set(inspection.networks["classes"]) == {10}  # and not the 512 features
+    assert {level for level, _ in found["pair"] + found["logits"]} == {"PASS"}
+    assert [level for level, _ in found["softmax"]] == ["WARN", "WARN"]
+    assert "its outputs are probabilities" in found["softmax"][0][1]
+    assert found["single"] == [("FAIL", "gives (256, 1), not (256, 10) logits, one per class")] * 2
+    with pytest.warns(InitbenchWarning, match="probabilities.*: return logits, without the last softmax"):
         inspect(load(f"{returns}:softmax")(), images, labels)
 
 

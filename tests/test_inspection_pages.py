@@ -241,7 +241,7 @@ def test_figures_beyond_the_budget_are_linked_where_they_lie(tmp_path, monkeypat
 def test_nothing_observed_is_said():
     inspection = of_observed([])
     assert list(inspection_pictures(inspection)) == []
-    assert "No networks to show" in render_inspection(inspection, [], [])
+    assert "Nothing was checked" in render_inspection(inspection, [], [])
 
 
 def test_several_models_have_figures_of_their_own():

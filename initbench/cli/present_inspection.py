@@ -20,7 +20,7 @@ from initbench.cli.present import show_folded, show_list
 from initbench.core.text import printable
 from initbench.core.words import counted
 from initbench.report.cells import NOTHING, fixed
-from initbench.report.step_zero import holds_to
+from initbench.report.step_zero import holds_to, levels_of
 
 SPARK_WIDTH = 8
 BAR_WIDTH = 16
@@ -89,7 +89,7 @@ def _show_verdicts(inspection: Inspection) -> None:
         rows.append(
             (
                 printable(scheme),
-                worst_level(inspection.checks[model, scheme]) if inspection.checks[model, scheme] else NOTHING,
+                worst_level(inspection.checks[model, scheme]) or NOTHING,
                 *map(_slope, signal_slopes(inspection.steps(model, scheme))),
                 fixed(last["cosine"].mean(), 3),
                 _share(hidden.groupby("layer", sort=False)["dead_fraction"].mean().max()),
@@ -113,7 +113,7 @@ def _show_scan(inspection: Inspection) -> None:
     reaches = [reach(inspection, scheme) for scheme in inspection.schemes]
     to_depth = inspection.axis == "depth"
     headers = ("scheme", *["no FAIL up to"] * to_depth, *map(str, places))
-    rows = [(printable(reached.scheme), *[holds_to(reached)] * to_depth, *reached.levels) for reached in reaches]
+    rows = [(printable(reached.scheme), *[holds_to(reached)] * to_depth, *levels_of(reached)) for reached in reaches]
     show_folded(f"Verdict at each {inspection.axis}", headers, rows)
     if inspection.axis != "width":
         return

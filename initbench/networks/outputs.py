@@ -49,13 +49,22 @@ def logits_first(output: object, classes: int | None) -> list[Tensor]:
     return [tensor for _, tensor in sorted(named_tensors(output), key=rank)]
 
 
-@torch.no_grad()
 def loss_floor(model: nn.Module, images: tuple[Tensor, ...]) -> str:
     """Return a sentence about outputs that no weights move out of a narrow range, such as probabilities; else nothing.
 
-    Cross-entropy applies softmax to them, so that it cannot fall below ln(1 + (K - 1) e^-r), with r the range. They are
-    found by enlarging the weights of the last layer, which moves logits as much. `model` is in evaluation mode, and its
-    weights are given back.
+    Outputs of training mode count first; those of evaluation mode alone hold back only the losses that are reported.
+    `model` is left in evaluation mode, and its weights are given back.
+    """
+    found = [_floor(model.train(training), images) for training in (True, False)]
+    return found[0] or (found[1] and f"in evaluation mode {found[1]}")
+
+
+@torch.no_grad()
+def _floor(model: nn.Module, images: tuple[Tensor, ...]) -> str:
+    """Return such a sentence on the mode that a model is in.
+
+    Cross-entropy applies softmax to outputs, so that it cannot fall below ln(1 + (K - 1) e^-r), with r the range. It is
+    found by enlarging the weights of the last layer, which moves logits as much.
     """
     try:
         weight = model.get_parameter(weighted_layers(model)[-1].weight)
@@ -70,9 +79,14 @@ def loss_floor(model: nn.Module, images: tuple[Tensor, ...]) -> str:
     if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] < 2 or not output.isfinite().all():
         return ""
     low, high = float(output.min()), float(output.max())
+    if low < -1 - 1e-5 or high > 1 + 1e-5 or low == high:
+        return ""
+    ends = torch.minimum(output - low, high - output) < (high - low) / 100
+    if ends.double().mean() < 0.5:  # normalized, not cut off: other weights may move them further
+        low, high = min(0.0, math.copysign(1.0, low)), 1.0
     classes = output.shape[1]
     floor = math.log1p((classes - 1) * math.exp(low - high))
-    if low < -1 - 1e-5 or high > 1 + 1e-5 or low == high or floor < SHARE_OF_CHANCE * math.log(classes):
+    if floor < SHARE_OF_CHANCE * math.log(classes):
         return ""
     sums_to_one = low >= 0 and bool(torch.isclose(output.sum(1), output.new_ones(())).all())
     what = "are probabilities" if sums_to_one else f"stay between {low:.3g} and {high:.3g} for any weights"

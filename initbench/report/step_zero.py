@@ -28,7 +28,7 @@ class Reasons:
     """The findings on one scheme, failures first, and the checks that passed; `open` if shown unfolded."""
 
     title: str
-    verdict: Level
+    verdict: Level | None
     findings: tuple[Reason, ...]
     passed: tuple[str, ...]
     open: bool
@@ -58,7 +58,8 @@ def step_zero_section(
     shown = [len(heads) - 1, *(i for i in range(len(heads) - 1) if len({key[i] for key in found}) > 1)]
     names = list(dict.fromkeys(check.name for results in found.values() for check in results))
     titles = {key: [printable(key[i]) for i in shown] for key in found}
-    rows = tuple((*titles[key], worst_level(results), *_levels(results, names)) for key, results in found.items())
+    verdicts = {key: worst_level(results) or NOTHING for key, results in found.items()}
+    rows = tuple((*titles[key], verdicts[key], *_levels(results, names)) for key, results in found.items())
     table = Table(caption, (*(heads[i] for i in shown), "verdict", *map(printable, names)), rows)
     unfold = len(found) <= OPEN_ROWS
     return StepZeroSection(
@@ -71,6 +72,11 @@ def holds_to(reach: Reach) -> str:
     if reach.holds_to is None:
         return NOTHING
     return f"{reach.holds_to}" if reach.fails_at is not None else f"{reach.holds_to} or more"
+
+
+def levels_of(reach: Reach) -> list[str]:
+    """Return the verdict at each depth or width."""
+    return [level or NOTHING for level in reach.levels]
 
 
 def _levels(checks: Sequence[Check], names: Sequence[str]) -> list[str]:

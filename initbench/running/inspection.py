@@ -6,7 +6,7 @@ import json
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
@@ -34,12 +34,13 @@ from initbench.networks.models import MODELS, build_model
 from initbench.networks.wrappers import unwrapped
 from initbench.records.manifest import refuse_foreign, write_stamp
 from initbench.records.recipe import DEFAULT_SCHEMES
-from initbench.running.trying import output_hints
+from initbench.running.trying import check_logits
 from initbench.running.workers import processes
 from initbench.schemes import Sample, fill_scheme, notices_of, parse_scheme, planned
 from initbench.schemes.fans import fans_notice
 from initbench.schemes.functions import scheme_text
 from initbench.signals import Batch, batch_of, batch_size, observe, weight_moments
+from initbench.signals.propagation import WeightMoments
 
 STAMP_FILE = "inspection.json"
 SCAN_POINTS = 8
@@ -135,7 +136,8 @@ def inspect(
         source=f"{len(inputs[0])} inputs",
     )
     inspection = run_inspection("inspect", plan)
-    for notice in inspection.notices:
+    unfit = [f"{check.figure}: {check.remedy}." for check in inspection.logits.values()]
+    for notice in (*inspection.notices, *unfit):
         warnings.warn(notice, InitbenchWarning, stacklevel=2)
     return inspection.layers
 
@@ -291,32 +293,28 @@ def _identity(plan: InspectionPlan) -> dict[str, Any]:
 
 
 def _inspect_cell(plan: InspectionPlan, text: str, scheme: str, seed: int) -> tuple[Observed, list[str]]:
-    first = plan.seeds[0]
     if scheme == AS_BUILT:
         with private(unwrapped(plan.builds[text](seed))) as model, one_thread():
-            step_zero = observe(
-                model, plan.batch, weight_moments(model, []), seed=seed, histograms=seed == first, own=True
-            )
-            hints = _hints(plan, model, text, scheme, seed)
-        return Observed(text, scheme, seed, step_zero), hints
+            return _observed(plan, model, (text, scheme, seed), weight_moments(model, [])), []
     parsed = parse_scheme(scheme)
     with private(plan.first[text]) as model:  # a scheme may set more than the next one does
         assignments = planned(model, parsed, plan.layers_of(text))
         fill_scheme(model, parsed, assignments, seed, Sample(plan.batch.inputs, plan.batch.labels))
         with one_thread():
-            laws = weight_moments(model, assignments)
-            step_zero = observe(model, plan.batch, laws, seed=seed, histograms=seed == first, own=True)
-            hints = _hints(plan, model, text, scheme, seed)
-        notices = hints + [f"{text}: {notice}" for notice in notices_of(model, parsed, assignments)]
+            observed = _observed(plan, model, (text, scheme, seed), weight_moments(model, assignments))
+        notices = [f"{text}: {notice}" for notice in notices_of(model, parsed, assignments)]
         drawn = [(item.layer, item.rule) for item in assignments if not (item.is_bias or item.adjusted)]
         if fans := fans_notice(scheme, drawn):
             notices.append(f"{text}: {fans}")
-    return Observed(text, scheme, seed, step_zero), notices
+    return observed, notices
 
 
-def _hints(plan: InspectionPlan, model: nn.Module, text: str, scheme: str, seed: int) -> list[str]:
+def _observed(plan: InspectionPlan, model: nn.Module, cell: Cell, laws: Mapping[str, WeightMoments]) -> Observed:
+    """Measure a private model; what its outputs are is checked once, as no scheme changes that."""
+    _, scheme, seed = cell
+    step_zero = observe(model, plan.batch, laws, seed=seed, histograms=seed == plan.seeds[0], own=True)
     once = (scheme, seed) == (plan.schemes[0], plan.seeds[0])
-    return [f"{text}: {hint}" for hint in output_hints(model, plan.batch)] if once else []
+    return Observed(*cell, step_zero, check_logits(model, plan.batch) if once else None)
 
 
 def _apart(model: nn.Module) -> nn.Module:

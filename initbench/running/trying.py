@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from initbench.analysis.step_zero.checks import Check
 from initbench.core import usercode
 from initbench.core.generators import held, own_generators, watched
 from initbench.core.process_state import process_kept
@@ -24,6 +25,7 @@ from initbench.schemes.fill import fill_model
 from initbench.signals.batch import Batch
 
 IMAGES = 2
+ONE_PER_CLASS = "return logits, one number per class, or give a dataset with as many classes"
 UNREPEATABLE = (
     "two steps from the same seed differ: it draws from what cannot be seeded (such as numpy.random.default_rng() or "
     "random.SystemRandom() called in the forward pass), or keeps state outside the network. Its trials cannot be "
@@ -68,23 +70,24 @@ def _tried(model: str, _code: object, shape: ImageShape, classes: int, size: int
     if not all(map(_same, first, second)):
         notices.append(UNREPEATABLE)
     with process_kept(), isolated(0), held(0, own_generators(network)):
-        notices.append(loss_floor(network.eval(), (images,)))
+        notices.append(loss_floor(network, (images,)))
     return Tried(bool(drawn_from), tuple(f"{model}: {notice}" for notice in notices if notice))
 
 
 @torch.no_grad()
-def output_hints(model: nn.Module, batch: Batch) -> list[str]:
-    """Return sentences about outputs that are no logits, where labels are known; `model` is left in evaluation mode."""
+def check_logits(model: nn.Module, batch: Batch) -> Check | None:
+    """Return what is wrong with outputs as logits, where labels are known; `model` is left in evaluation mode."""
     if batch.labels is None:
-        return []
+        return None
     with isolated(0), held(0, own_generators(model)):
         try:
             output, floor = model.eval()(*batch.inputs), loss_floor(model, batch.inputs)
         except Exception:  # noqa: BLE001 - a network of training mode alone was measured in it, and has no hints
-            return []
-    fits = batch.classes is None or has_logits(output, batch.classes)
-    hints = ("" if fits else misfit(output, batch.size, batch.classes or 0), floor)
-    return [hint for hint in hints if hint]
+            return None
+    if batch.classes is not None and not has_logits(output, batch.classes):
+        return Check("logits", "FAIL", misfit(output, batch.size, batch.classes).rstrip("."), "", ONE_PER_CLASS)
+    figure, _, remedy = floor.rstrip(".").partition(": ")
+    return Check("logits", "WARN", figure, "", remedy) if floor else None
 
 
 @process_kept()

@@ -69,9 +69,9 @@ def _is_bad(check: Check) -> bool:
     return check.level == "FAIL" or (check.level == "WARN" and check.name in {"signal", "gradient"})
 
 
-def worst_level(checks: Iterable[Check]) -> Level:
-    """Return the worst level of any check, PASS without checks."""
-    return max((check.level for check in checks), key=LEVELS.index, default="PASS")
+def worst_level(checks: Iterable[Check]) -> Level | None:
+    """Return the worst level of any check, None where nothing was checked."""
+    return max((check.level for check in checks), key=LEVELS.index, default=None)
 
 
 def severity(checks: Iterable[Check]) -> tuple[int, int]:

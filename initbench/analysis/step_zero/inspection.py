@@ -36,12 +36,13 @@ _LAYER_FIELDS = {name: field for name, field in LayerStatistics.model_fields.ite
 
 @dataclass(frozen=True)
 class Observed:
-    """One initialized network at step 0."""
+    """One initialized network at step 0; `logits` is the check of its outputs, where that was made and failed."""
 
     model: str
     scheme: str
     seed: int
     step_zero: StepZero
+    logits: Check | None = None
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,18 @@ class Inspection:
 
     @cached_property
     def checks(self) -> dict[tuple[str, str], tuple[Check, ...]]:
-        """The checks of each (model, scheme)."""
+        """The checks of each (model, scheme), with that of the model's outputs where they are no logits."""
+        logits = self.logits
         return {
-            (model, scheme): checks
+            (model, scheme): (*checks, logits[model]) if model in logits else checks
             for model in self.models
             for scheme, checks in diagnose_together({s: self.steps(model, s) for s in self.schemes}).items()
         }
+
+    @property
+    def logits(self) -> dict[str, Check]:
+        """What is wrong with the outputs of each model, as logits."""
+        return {network.model: network.logits for network in self.observed if network.logits is not None}
 
     @property
     def without_gradient(self) -> list[str]:

@@ -16,11 +16,12 @@ CARRYING = ("signal", "gradient", "inputs apart", "dead units")  # the checks th
 class Reach:
     """How far along the scan a scheme carries the signal.
 
-    `levels` has one per scanned value; `fails_at` is the first value that FAILs, `holds_to` the last one before it.
+    `levels` has one per scanned value, None where nothing was checked; `fails_at` is the first value that FAILs,
+    `holds_to` the last one before it.
     """
 
     scheme: str
-    levels: tuple[Level, ...]
+    levels: tuple[Level | None, ...]
     holds_to: int | None
     fails_at: int | None
 
@@ -46,7 +47,7 @@ def reach(inspection: Inspection, scheme: str) -> Reach:
     values = scanned_values(inspection)
     failing = next((i for i, level in enumerate(levels) if level == LEVELS[-1]), None)
     if failing is None:
-        return Reach(scheme, levels, values[-1], None)
+        return Reach(scheme, levels, values[-1] if any(levels) else None, None)
     return Reach(scheme, levels, values[failing - 1] if failing else None, values[failing])
 
 
@@ -66,7 +67,7 @@ def coordinates(inspection: Inspection, scheme: str) -> Coordinates:
     return Coordinates(scheme, *estimates)
 
 
-def _carried(inspection: Inspection, model: str, scheme: str) -> Level:
+def _carried(inspection: Inspection, model: str, scheme: str) -> Level | None:
     return worst_level(check for check in inspection.checks[model, scheme] if check.name in CARRYING)
 
 

@@ -17,7 +17,7 @@ from initbench.report.figures.picture import Picture
 from initbench.report.page.downloads import downloads
 from initbench.report.page.inline_figures import within_budget
 from initbench.report.page.template import page
-from initbench.report.step_zero import holds_to, step_zero_section
+from initbench.report.step_zero import holds_to, levels_of, step_zero_section
 
 FIGURES_BUDGET = 1_700_000  # bytes: under 2 MB with the rest, which a mail takes and a phone opens
 
@@ -87,7 +87,7 @@ def _scan(inspection: Inspection) -> tuple[Table, ...]:
         return ()
     axis, places = printable(inspection.axis), list(map(str, scanned_values(inspection)))
     reaches = [reach(inspection, scheme) for scheme in inspection.schemes]
-    rows = tuple((printable(reached.scheme), holds_to(reached), *reached.levels) for reached in reaches)
+    rows = tuple((printable(reached.scheme), holds_to(reached), *levels_of(reached)) for reached in reaches)
     caption = f"Checks of signal, gradient, similarity of inputs and dead units at each {axis}: the worst result"
     table = Table(caption, ("scheme", f"no FAIL up to {axis}", *places), rows)
     return (table, _widths(inspection)) if inspection.axis == "width" else (table,)
