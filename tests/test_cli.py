@@ -20,7 +20,7 @@ import initbench
 from initbench import training
 from initbench.analysis import frames
 from initbench.cli import app
-from initbench.cli.present import show_folded
+from initbench.cli.shown import show_folded
 from initbench.datasets import DATASETS
 from initbench.networks.models import MODELS
 from initbench.records import store

@@ -59,7 +59,7 @@ def test_a_report_loads_no_torch_and_a_repeated_comparison_no_matplotlib(tmp_pat
 
     compare = ["compare", *FEW, "--out", str(tmp_path), "--name", "one", "-q"]
     assert "matplotlib" in loaded_for(*compare)  # the first time there is something to draw
-    assert not loaded_for(*compare) & {"matplotlib", "sklearn", "torchvision"}
+    assert not loaded_for(*compare) & {"matplotlib", "sklearn", "torchvision", "torch", "pandas"}
     assert not loaded_for("report", str(tmp_path / "one"), "-q") & {"torch", "sklearn"}
 
 
@@ -83,7 +83,7 @@ def test_each_stored_trial_is_read_once(tmp_path, reads):
         assert result.exit_code == 0
         assert len(list(tmp_path.glob("trials/*/*.json"))) == 4
         assert sorted(reads) == sorted(set(reads))
-        assert len(reads) == 4, f"{stored} were stored"
+        assert len(reads) == 4 - stored, f"{stored} were stored"  # an answer shown again reads none
 
 
 def test_the_comparison_of_a_tuned_run_is_the_one_that_its_folder_holds(tmp_path):

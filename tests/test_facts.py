@@ -156,8 +156,8 @@ def test_another_program_has_other_facts(tmp_path, monkeypatch):
     monkeypatch.setattr(kept.util, "find_spec", lambda name: kept.util.spec_from_file_location(
         name, tmp_path / "torch" / "__init__.py"))  # fmt: skip
     assert kept._program() != edited
-    kept.write(tmp_path / "answer", "q", 1)
-    assert not (tmp_path / "answer").exists()
+    kept.keep("facts/x.json", "q", 1, 8)
+    assert not (tmp_path / "cache" / "facts" / "x.json").exists()
 
 
 def test_the_users_code_is_asked_each_time(tmp_path, monkeypatch):

@@ -8,14 +8,14 @@ from functools import partial
 
 import pandas as pd
 import scipy.stats  # noqa: F401 - what shows results uses it; imported later, outside gc_frozen, it takes twice as long
-import typer
 
 from initbench.analysis.conditions import Condition, check_condition, parse_condition
 from initbench.analysis.summary import SETTING
 from initbench.cli import console, details
+from initbench.cli.again import Answer, remember, say_how_to_continue, show_answer, show_next_commands
 from initbench.cli.details import next_commands
 from initbench.cli.options import Output
-from initbench.cli.present import show_all_pairs, show_comparison, summary_document
+from initbench.cli.present import shown_of, shown_of_all_pairs, summary_document
 from initbench.cli.progress import progress_on
 from initbench.comparison import Comparison, load
 from initbench.core.interrupts import kept_as_interrupt
@@ -31,8 +31,8 @@ def train_grid(study: Study, backend: Backend, output: Output) -> None:
     """Train what is missing of a study and show the results."""
     conditions = conditions_of(output)
     _show_details(details.before(study, backend), output)
-    comparison = _train_and_show(study, backend, output)
-    _show_details_and_next(comparison, study, output)
+    comparison, answer = _train_and_show(study, backend, output)
+    _show_details_and_next(comparison, answer, study, output)
     _raise_if_failed(comparison)
     _raise_if_met(conditions, comparison)
 
@@ -46,18 +46,20 @@ def conditions_of(output: Output) -> list[Condition]:
     return [parse_condition(text, partial(canonical, "scheme")) for text in output.fail_if or ()]
 
 
-def _show_details_and_next(comparison: Comparison, study: Study, output: Output) -> None:
+def _show_details_and_next(comparison: Comparison, answer: Answer, study: Study, output: Output) -> None:
     """Show details, if requested, and what to run next; Ctrl-C is handled here too, after the table."""
     try:
         with kept_as_interrupt():
             _show_details(details.after(comparison, study), output)
-            _show_next_commands(comparison, study, output)
+            show_next_commands(answer)
+            if not any(record.outcome.status == "failed" for record in comparison.records):
+                remember(answer, study, (*comparison.records, *comparison.tuning, *comparison.crossed), output)
     except KeyboardInterrupt:
-        _say_how_to_continue(study)
+        say_how_to_continue(study)
         raise
 
 
-def _train_and_show(study: Study, backend: Backend, output: Output) -> Comparison:
+def _train_and_show(study: Study, backend: Backend, output: Output) -> tuple[Comparison, Answer]:
     """Train, write the folder and show it; after Ctrl-C, show what is finished."""
     try:
         with kept_as_interrupt():
@@ -66,11 +68,12 @@ def _train_and_show(study: Study, backend: Backend, output: Output) -> Compariso
             with console.status_on(quiet=output.quiet) as show_step:
                 show_step("drawing plots and the report")
                 _refresh(study, comparison)
-            _show(comparison, study, output)
+            answer = _answer(comparison, study, output)
+            show_answer(answer, study, output)
     except KeyboardInterrupt:
         _show_what_is_stored(study, output)
         raise
-    return comparison
+    return comparison, answer
 
 
 def _refresh(study: Study, comparison: Comparison, *, draw: bool = True) -> None:
@@ -81,32 +84,20 @@ def _refresh(study: Study, comparison: Comparison, *, draw: bool = True) -> None
         write_folder(study.folder, comparison, draw=draw)
 
 
-def _show(comparison: Comparison, study: Study, output: Output) -> None:
-    report = study.folder / "report.html"
-    if output.json:
-        console.show_json(summary_document(comparison, study.folder))
-    else:
-        show_comparison(comparison)
-        if output.all_pairs:
-            show_all_pairs(comparison)
-    if not output.quiet:
-        if any((study.folder / "plots").glob("*")):
-            console.show_path("plots", study.folder / "plots")
-        console.show_path("report", report)
-    if output.open_report:
-        typer.launch(report.resolve().as_uri())
+def _answer(comparison: Comparison, study: Study, output: Output) -> Answer:
+    """Return what is printed of a comparison."""
+    more = shown_of_all_pairs(comparison) if output.all_pairs else ()
+    return Answer(
+        shown=() if output.json else (*shown_of(comparison), *more),
+        document=summary_document(comparison, study.folder) if output.json else None,
+        next_commands=() if output.quiet or not comparison.records else [*next_commands(comparison, study.folder)],
+    )
 
 
 def _show_details(facts: Iterator[tuple[str, str]], output: Output) -> None:
     """Show the details that -v requests."""
     for label, text in facts if output.verbose and not output.quiet else ():
         console.show_fact(label, text)
-
-
-def _show_next_commands(comparison: Comparison, study: Study, output: Output) -> None:
-    commands = next_commands(comparison, study.folder) if comparison.records and not output.quiet else ()
-    for i, (command, purpose) in enumerate(commands):
-        console.show_fact("" if i else "next", command, f"  # {purpose}")
 
 
 def _show_what_is_stored(study: Study, output: Output) -> None:
@@ -119,13 +110,8 @@ def _show_what_is_stored(study: Study, output: Output) -> None:
     console.say()
     if comparison.records:
         _refresh(study, comparison, draw=False)
-        _show(comparison, study, output)
-    _say_how_to_continue(study)
-
-
-def _say_how_to_continue(study: Study) -> None:
-    planned = len({trial.id for trial in study.all_trials})
-    console.say(f"Interrupted with {study.stored} of {planned} trials stored. To continue: {study.command}")
+        show_answer(_answer(comparison, study, output), study, output)
+    say_how_to_continue(study)
 
 
 def _raise_if_met(conditions: list[Condition], comparison: Comparison) -> None:

@@ -1,4 +1,4 @@
-"""The main path of `run` and `compare`: plan; then show the plan of a dry run, or train and show the results.
+"""The main path of `run` and `compare`: plan; then show the plan, the answer of last time, or train and show results.
 
 A plan of built-in networks and schemes loads no torch: what trains and what shows results is imported after it.
 """
@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from initbench.cli import console
+from initbench.cli.again import recalled, show_again
 from initbench.cli.options import Output, Where
 from initbench.cli.precompile import start_compiling
 from initbench.core.interrupts import command_line, kept_as_interrupt
@@ -29,13 +30,18 @@ def run_grid(verb: str, draft: Draft, where: Where, output: Output) -> None:
             if output.dry_run:
                 _show_plan(study, output)
                 return
-            start_compiling(device=study.device, quiet=output.quiet)
-            with console.gc_frozen():
-                from initbench.cli.grid import train_grid
+            found = recalled(study, output)
+            if found is None:
+                start_compiling(device=study.device, quiet=output.quiet)
+                with console.gc_frozen():
+                    from initbench.cli.grid import train_grid
     except KeyboardInterrupt:
         console.say(f"Interrupted before training began. To continue: {command_line()}")
         raise
-    train_grid(study, cluster or _backend(where), output)
+    if found is not None:
+        show_again(found, study, output)
+    else:
+        train_grid(study, cluster or _backend(where), output)
 
 
 def _backend(where: Where) -> "Backend":

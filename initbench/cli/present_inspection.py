@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ from initbench.analysis.step_zero.checks import Check, worst_level
 from initbench.analysis.step_zero.inspection import Inspection
 from initbench.analysis.step_zero.propagation import power_of_two, signal_slopes
 from initbench.analysis.step_zero.scans import coordinates, reach, scanned_values
-from initbench.cli import console
 from initbench.cli.console import block, picked
-from initbench.cli.present import show_folded, show_list
+from initbench.cli.shown import EMPTY, Shown, listed, show
 from initbench.core.text import printable
 from initbench.core.words import counted
 from initbench.report.cells import NOTHING, fixed
@@ -29,17 +28,17 @@ LEAST_SPAN, MOST_SPAN = 16.0, 2.0**16
 
 def show_inspection(inspection: Inspection) -> None:
     """Print verdicts with a spark line of the signal, then reasons and remedies; of a single scheme every layer."""
-    console.show_text(f"{printable(_subject(inspection))}, {inspection.source}, {_seeds(inspection)}", style="bold")
-    console.show_text()
-    if inspection.axis:
-        _show_scan(inspection)
-    else:
-        _show_verdicts(inspection)
+    show(shown_of(inspection))
+
+
+def shown_of(inspection: Inspection) -> Iterator[Shown]:
+    """Yield what is printed of an inspection."""
+    subject = f"{printable(_subject(inspection))}, {inspection.source}, {_seeds(inspection)}"
+    yield from (Shown(subject, style="bold"), EMPTY)
+    yield from _scan(inspection) if inspection.axis else _verdicts(inspection)
     if len(inspection.schemes) == 1 and not inspection.axis:
-        console.show_text()
-        _show_layers(inspection)
-    console.show_text()
-    _show_reasons(inspection)
+        yield from (EMPTY, *_layers(inspection))
+    yield from (EMPTY, *_reasons(inspection))
 
 
 def inspection_document(inspection: Inspection, folder: Path) -> dict[str, Any]:
@@ -76,7 +75,7 @@ def _seeds(inspection: Inspection) -> str:
     return counted(len({network.seed for network in inspection.observed}), "seed")
 
 
-def _show_verdicts(inspection: Inspection) -> None:
+def _verdicts(inspection: Inspection) -> Iterator[Shown]:
     model = inspection.models[0]
     headers = ("scheme", "verdict", "E[z²]", "‖∂z‖²", "cosine", "dead", "loss", "signal")
     lines = {scheme: _line(inspection, model, scheme) for scheme in inspection.schemes}
@@ -97,37 +96,39 @@ def _show_verdicts(inspection: Inspection) -> None:
                 _spark(lines[scheme], low, high),
             )
         )
-    show_folded("", headers, rows)
-    console.show_text()
+    yield Shown(headers=headers, rows=rows)
+    yield EMPTY
     classes = inspection.observed[0].step_zero.network.classes
     chance = f" (ln {classes} = {math.log(classes):.3f} for a uniform guess)" if classes else ""
-    console.show_text(
+    yield Shown(
         "E[z²] (signal) and ‖∂z‖² (gradient): factor per layer, 95 % interval over seeds; cosine: mean over pairs of "
         f"inputs at the last hidden layer; dead: share in the worst layer; loss: at step 0{chance}; signal: E[z²] by "
         f"layer, log scale from {low:.2g} to {high:.2g}."
     )
 
 
-def _show_scan(inspection: Inspection) -> None:
+def _scan(inspection: Inspection) -> Iterator[Shown]:
     places = scanned_values(inspection)
     reaches = [reach(inspection, scheme) for scheme in inspection.schemes]
     to_depth = inspection.axis == "depth"
     headers = ("scheme", *["no FAIL up to"] * to_depth, *map(str, places))
     rows = [(printable(reached.scheme), *[holds_to(reached)] * to_depth, *levels_of(reached)) for reached in reaches]
-    show_folded(f"Verdict at each {inspection.axis}", headers, rows)
+    yield Shown(f"Verdict at each {inspection.axis}", headers=headers, rows=rows)
     if inspection.axis != "width":
         return
-    console.show_text()
+    yield EMPTY
     headers = ("scheme", "first layer", "last hidden layer", "output")
     rows = []
     for scheme in inspection.schemes:
         slopes = coordinates(inspection, scheme)
         rows.append((printable(scheme), *map(_exponent, (slopes.first, slopes.last_hidden, slopes.output))))
-    show_folded("Coordinate check: exponent of width in the size of z (0: independent of width)", headers, rows)
+    yield Shown(
+        "Coordinate check: exponent of width in the size of z (0: independent of width)", headers=headers, rows=rows
+    )
 
 
-def _show_layers(inspection: Inspection) -> None:
-    """Print every layer of the one scheme: measured, predicted, a bar on a log scale."""
+def _layers(inspection: Inspection) -> Iterator[Shown]:
+    """Yield every layer of the one scheme: measured, predicted, a bar on a log scale."""
     model, scheme = inspection.models[0], inspection.schemes[0]
     layers = _rows(inspection.layers, model, scheme)
     low, high = _scale(np.append(layers["forward_moment"], [] if (layers["forward_moment"] > 0).any() else [1.0]))
@@ -148,22 +149,22 @@ def _show_layers(inspection: Inspection) -> None:
                 _significant(mean["effective_rank"]),
             )
         )
-    show_folded(f"{printable(scheme)}, means over seeds", headers, rows)
+    yield Shown(f"{printable(scheme)}, means over seeds", headers=headers, rows=rows)
     starts = dict.fromkeys(start for start in layers["predicted_from"] if start not in {"", "input"})
     if starts:
-        console.show_text(
+        yield Shown(
             f"No closed form is known for {', '.join(map(printable, starts))}: "
             "predictions restart there from the measured signal and, on the way back, from the measured gradient."
         )
     if layers[["forward_moment_predicted", "gradient_moment_predicted"]].isna().any(axis=None):
-        console.show_text(
+        yield Shown(
             f"{NOTHING}: measured only, where no closed form is known, where a prediction starts, or where sampling "
             "does not explain how far off it is."
         )
 
 
-def _show_reasons(inspection: Inspection) -> None:
-    """Print what is wrong with each scheme, and each remedy once."""
+def _reasons(inspection: Inspection) -> Iterator[Shown]:
+    """Yield what is wrong with each scheme, and each remedy once."""
     model = inspection.models[-1]
     bad = {
         scheme: [check for check in inspection.checks[model, scheme] if check.level != "PASS"]
@@ -172,17 +173,17 @@ def _show_reasons(inspection: Inspection) -> None:
     at = f" at {model}" if inspection.axis else ""
     for scheme, checks in bad.items():
         if checks:
-            console.show_text(printable(f"{scheme}{at}"), style="bold")
-            show_list([_reason(check) for check in checks])
+            yield Shown(printable(f"{scheme}{at}"), style="bold")
+            yield from listed([_reason(check) for check in checks])
             remedies = list(dict.fromkeys(check.remedy for check in checks))
             for remedy in remedies:
-                console.show_text(printable(f"→ {remedy}"))
+                yield Shown(printable(f"→ {remedy}"))
     if not any(inspection.checks.values()):
-        console.show_text("Nothing was checked: the network has no Linear and no convolution.")
+        yield Shown("Nothing was checked: the network has no Linear and no convolution.")
     elif not any(bad.values()):
-        console.show_text("All checks pass at step 0.")
+        yield Shown("All checks pass at step 0.")
     for sentence in inspection.without_gradient:
-        console.show_text(printable(sentence))
+        yield Shown(printable(sentence))
 
 
 def _reason(check: Check) -> str:

@@ -15,6 +15,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from initbench.core.paths import cache_dir
 from initbench.core.usercode import entry_points
 
 PACKAGE = Path(__file__).parents[1]
@@ -53,25 +54,35 @@ def is_unchanged() -> bool:
     return _program() == PROGRAM
 
 
-def read(path: Path, question: str) -> Any:  # noqa: ANN401 - any JSON
-    """Return the answer to a question that this program keeps in a file, None where there is none or it is damaged."""
+def recall(place: str, question: str) -> Any:  # noqa: ANN401 - any JSON
+    """Return the answer to a question that is kept at a place of the cache, "facts/x.json", or None.
+
+    It is None unless this program kept it, the file is whole, and nobody else could have written it.
+    """
+    path = cache_dir() / place
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes()) if is_private(path.parent) else {}
         text = document["answer"]
         return json.loads(text) if document["key"] == _key(question, text) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def write(path: Path, question: str, answer: Any) -> None:  # noqa: ANN401 - any JSON
-    """Keep an answer, if the file can be written and the program's files are those that this process runs."""
-    text = json.dumps(answer, allow_nan=False)
-    if is_unchanged():
-        with suppress(OSError):
-            replace(path, json.dumps({"key": _key(question, text), "answer": text}).encode())
+def keep(place: str, question: str, answer: Any, most: int) -> None:  # noqa: ANN401 - any JSON
+    """Keep an answer in a folder of at most `most` files, the oldest leaving it.
+
+    Nothing is kept where the folder cannot be written, others can write to it, or the program was changed while it ran.
+    """
+    path, text = cache_dir() / place, json.dumps(answer, allow_nan=False)
+    with suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if is_private(path.parent) and is_unchanged():
+            _replace(path, json.dumps({"key": _key(question, text), "answer": text}).encode())
+            for old in sorted(path.parent.glob("*.json"), key=lambda file: -file.stat().st_mtime_ns)[most:]:
+                old.unlink(missing_ok=True)
 
 
-def replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, content: bytes) -> None:
     """Write a file under a temporary name and rename it: a reader sees the old one or the new one."""
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as beside:
         part = Path(beside, path.name)

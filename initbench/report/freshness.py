@@ -6,10 +6,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
-from initbench.analysis.results import Results
 from initbench.records.store import write_atomically, writing
 from initbench.report.figures.style import FORMATS, USUAL, Files
+
+if TYPE_CHECKING:
+    from initbench.analysis.results import Results
 
 STAMP = ".derived.json"
 # Raised with every change of what a folder holds, so that one written by an earlier state of this version is redone.
@@ -29,21 +32,27 @@ def remove_stale(folder: Path, names: Collection[str]) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def remember(folder: Path, comparison: Results, files: Iterable[Path], asked: Files) -> None:
+def remember(folder: Path, comparison: "Results", files: Iterable[Path], asked: Files) -> None:
     """Stamp a folder that was written whole, with figures as asked."""
     sizes = {str(path.relative_to(folder)): path.stat().st_size for path in files}
     stamp = json.dumps({"digest": _digest(comparison, asked), "sizes": sizes}, indent=1)
     write_atomically(folder / STAMP, stamp.encode())
 
 
-def is_fresh(folder: Path, comparison: Results, asked: Files = USUAL) -> bool:
+def is_fresh(folder: Path, comparison: "Results", asked: Files = USUAL) -> bool:
     """Say whether this version wrote the folder for these very records, as asked, and every file is still there."""
+    stamp = whole_stamp(folder)
+    return stamp is not None and stamp["digest"] == _digest(comparison, asked)
+
+
+def whole_stamp(folder: Path) -> dict[str, Any] | None:
+    """Return the stamp of a folder that was written whole and of which every file is still there, else None."""
     try:
-        stamp = json.loads((folder / STAMP).read_bytes())
+        stamp: dict[str, Any] = json.loads((folder / STAMP).read_bytes())
         whole = all((folder / name).stat().st_size == size for name, size in stamp["sizes"].items())
+        return stamp if whole and stamp["digest"] is not None else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return False
-    return whole and stamp["digest"] == _digest(comparison, asked)
+        return None
 
 
 def _figures(folder: Path) -> set[str]:
@@ -55,7 +64,7 @@ def _figures(folder: Path) -> set[str]:
         return set()
 
 
-def _digest(comparison: Results, figures: Files) -> str:
+def _digest(comparison: "Results", figures: Files) -> str:
     """Name what a folder is derived from. A record is known by its trial and its timings, which no two runs share."""
     kept = {field.name: getattr(comparison, field.name) for field in fields(comparison)}
     records = [

@@ -10,12 +10,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from initbench.core import kept, usercode
-from initbench.core.paths import cache_dir
 from initbench.core.registry import Entry
 from initbench.core.spelling import settled
 from initbench.datasets import Dataset
@@ -214,25 +213,16 @@ def _known() -> dict[str, Any]:
 
 
 def _stored() -> dict[str, Any]:
-    """Return the facts that are in the file; none where others could have written it."""
-    with suppress(OSError):
-        if kept.is_private(_file().parent):
-            found = kept.read(_file(), "facts")
-            return found if isinstance(found, dict) else {}
-    return {}
+    """Return the facts that are in the file."""
+    found = kept.recall(_place(), "facts")
+    return found if isinstance(found, dict) else {}
 
 
 def _keep() -> None:
     """Write what is known, with what other processes wrote meanwhile."""
     _book.new = False
-    folder = _file().parent
-    with suppress(OSError):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if kept.is_private(folder):
-            kept.write(_file(), "facts", _stored() | _known())
-            for old in sorted(folder.glob("*.json"), key=lambda path: -path.stat().st_mtime_ns)[PROGRAMS:]:
-                old.unlink(missing_ok=True)
+    kept.keep(_place(), "facts", _stored() | _known(), PROGRAMS)
 
 
-def _file() -> Path:
-    return cache_dir() / "facts" / f"{kept.PROGRAM[:16]}.json"
+def _place() -> str:
+    return f"facts/{kept.PROGRAM[:16]}.json"
