@@ -228,6 +228,39 @@ def test_a_batch_is_taken_as_a_data_loader_yields_it():
     assert initialize(lazy, "constant(2.0)", batch=[x, y])[1].weight.shape == (3, 5)
 
 
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(9, 8), nn.Linear(8, 3)
+
+    def forward(self, input_ids, token_types=None, attention_mask=None):
+        return self.head((self.embed(input_ids) * attention_mask[..., None]).sum(1))
+
+
+class Whole(Named):
+    def forward(self, batch):
+        return super().forward(**batch)
+
+
+def test_a_batch_of_names_goes_where_its_names_say():
+    tokens, mask, labels = torch.arange(96).view(16, 6) % 9, torch.ones(16, 6).tril(), torch.arange(16) % 3
+    model, whole = Named(), Whole()
+    whole.load_state_dict(model.state_dict())
+    expected = inspect(model, (tokens, None, mask), labels)
+    for given in ({"labels": labels}, {}):
+        by_name = {"attention_mask": mask, "input_ids": tokens, **given}
+        assert inspect(model, by_name, None if given else labels).equals(expected)
+        assert inspect(whole, by_name, None if given else labels).equals(expected.assign(model="Whole"))
+    for wrong in (tokens.numpy(), (tokens.numpy(), labels.numpy()), torch.utils.data.DataLoader(tokens), (16, 6)):
+        with pytest.raises(UsageError, match=r"A batch is a tensor, or a tuple, .*next\(iter\(loader\)\)"):
+            inspect(nn.Linear(6, 3), wrong)
+
+
+def test_what_a_message_quotes_is_the_user_s_own():
+    with pytest.raises(UsageError, match=r"missing 1 required positional argument: 'weights'\.$"):
+        inspect(TwoInputs(8, 3), torch.randn(16, 8))
+
+
 def test_functions_stand_for_the_schemes_and_models_that_they_are(tmp_path):
     expected = initialize(nn.Linear(4, 4), "xavier_uniform(gain=2.0)").weight
     assert torch.equal(initialize(nn.Linear(4, 4), partial(nn.init.xavier_uniform_, gain=2.0)).weight, expected)
@@ -239,6 +272,36 @@ def test_functions_stand_for_the_schemes_and_models_that_they_are(tmp_path):
             compare("zeros", wrong, out=tmp_path)
         with pytest.raises(UsageError, match="is no scheme"):
             initialize(nn.Linear(1, 1), wrong)
+
+
+def scaled_by_hook(layer):
+    """Keep the weight under another name, and set it before each call, as equalized learning rates do."""
+    layer.weight_orig = layer._parameters.pop("weight")
+    layer.register_forward_pre_hook(lambda layer, _inputs: setattr(layer, "weight", 2 * layer.weight_orig))
+    return layer
+
+
+def test_a_weight_that_exists_in_calls_only_is_measured_and_kept():
+    model, x = nn.Sequential(scaled_by_hook(nn.Linear(8, 8)), nn.ReLU(), nn.Linear(8, 3)), torch.randn(64, 8)
+    kept = model[0].weight_orig.detach().clone()
+    expected = nn.functional.linear(x, 2 * kept, model[0].bias).double().square().mean().item()
+    with pytest.warns(InitbenchWarning, match="no scheme fills 73% of"):
+        layers = inspect(model, x, schemes="zeros", seeds=1)
+    assert layers["forward_moment"][0] == pytest.approx(expected)
+    with pytest.warns(InitbenchWarning, match="no scheme fills"):
+        assert torch.equal(initialize(model, "zeros")[0].weight_orig, kept)
+    assert (model[2].weight == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_what_cannot_be_copied_or_seen_is_done_or_said():
+    lazy = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(3))
+    assert inspect(lazy, torch.randn(16, 1, 6, 6), schemes="zeros", seeds=1)["fan_in"].dropna().tolist() == [9, 64]
+    assert isinstance(lazy[1].running_mean, nn.UninitializedBuffer)
+    hidden = torch.jit.trace(nn.Linear(8, 3), torch.randn(16, 8))
+    for use in (lambda: inspect(hidden, torch.randn(16, 8)), lambda: initialize(hidden, "zeros")):
+        with pytest.raises(UsageError, match="Linear is compiled by TorchScript, which hides its layers"):
+            use()
 
 
 def test_what_no_scheme_fills_is_refused_or_kept():

@@ -100,7 +100,7 @@ def code_hashes(texts: Iterable[str], group: str) -> dict[str, str]:
 def describe_error(error: BaseException) -> str:
     """Return an error's type and message with the last line of the user's code in its traceback."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-    own = [f for f in frames if not f.filename.startswith(("<", str(Path(__file__).parent), _LIBRARY))]
+    own = [f for f in frames if not f.filename.startswith(("<", str(Path(__file__).parents[1]), _LIBRARY))]
     message = str(error).strip().partition("\n")[0].rstrip(".")
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     if isinstance(error, SyntaxError):

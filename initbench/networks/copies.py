@@ -90,6 +90,9 @@ def _copy(model: nn.Module) -> nn.Module:
         for value in vars(module).values():
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
+        for buffer in module.buffers(recurse=False):
+            if isinstance(buffer, nn.UninitializedBuffer):  # which torch cannot copy, as it does such a parameter
+                memo[id(buffer)] = nn.UninitializedBuffer(False, buffer.device, buffer.dtype)  # type: ignore[arg-type] # of `Buffer`
     return copy.deepcopy(model, memo)
 
 

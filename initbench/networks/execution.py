@@ -97,7 +97,7 @@ def _traced(model: nn.Module, batch: tuple[Any, ...], weights: Iterable[Tensor])
     with ExitStack() as hooks:  # a module may hand its weight to code that torch does not show
         for module in modules_of(model).values():
             weight = dict(module.named_parameters(recurse=False)).get("weight")
-            if weight is not None:
+            if weight is not None and not isinstance(module, torch.jit.ScriptModule):
                 hook = module.register_forward_pre_hook(lambda used, _inputs, weight=weight: trace.use(weight, used))
                 hooks.callback(hook.remove)
         with trace:

@@ -199,8 +199,8 @@ def _weighted(parts: Sequence[nn.Module | nn.Parameter]) -> list[nn.Module]:
 def _describe(name: str, module: nn.Module) -> Layer | None:
     if not isinstance(module, nn.Linear | CONVOLUTIONS | TRANSPOSED):
         return None
-    if not isinstance(module.weight, nn.Parameter):
-        return None  # a normalized or otherwise parametrized weight is computed, not stored
+    if not isinstance(getattr(module, "weight", None), nn.Parameter):
+        return None  # a normalized or otherwise parametrized weight is computed, maybe only as it is called
     if isinstance(module.weight, nn.UninitializedParameter):
         raise UsageError(f"The layer '{name}' has no shape yet: give a batch, or run the model on one first.")
     prefix = f"{name}." if name else ""

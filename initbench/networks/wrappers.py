@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import CheckpointFunction
 
+from initbench.errors import UsageError
+
 # Children by names that only wrappers use.
 INSIDE = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module"))
 
@@ -20,11 +22,18 @@ INSIDE = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_mo
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the module inside all wrappers, the model itself if there are none.
 
+    Raises:
+        UsageError: the model is compiled by TorchScript, which hides its layers.
+
     >>> unwrapped(nn.DataParallel(nn.Linear(3, 2)))
     Linear(in_features=3, out_features=2, bias=True)
     """
     while (inside := _inside(model, outermost=True)) is not None:
         model = inside
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UsageError(
+            f"{model.original_name} is compiled by TorchScript, which hides its layers: give the module itself."
+        )
     return model
 
 

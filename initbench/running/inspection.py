@@ -103,8 +103,8 @@ def inspect(
 
     Args:
         model: any module that maps the batch to one tensor (the first, where it returns several).
-        batch: its inputs, (n, …), one tensor or a tuple of them; n of 16 or more. (x, y) of a data loader is inputs
-            with labels.
+        batch: its inputs, (n, …), one tensor, a tuple of them or a mapping by name; n of 16 or more. (x, y) of a data
+            loader is inputs with labels.
         labels: (n,) class indices; by default random ones, or the gradient of a random functional where outputs are
             not logits.
         schemes: filled into copies of the model, for example ["kaiming_uniform", "orthogonal"]; by default, the
@@ -132,8 +132,8 @@ def inspect(
         builds={type(unwrapped(model)).__name__: lambda _seed: model},
         schemes=tuple(_canonical(scheme_text(scheme)) for scheme in listed),
         seeds=(0,) if schemes is None else _seeds(seeds),
-        batch=Batch(inputs, labels),
-        source=f"{len(inputs[0])} inputs",
+        batch=(given := Batch(inputs, labels)),
+        source=f"{given.size} inputs",
     )
     inspection = run_inspection("inspect", plan)
     unfit = [f"{check.figure}: {check.remedy}." for check in inspection.logits.values()]

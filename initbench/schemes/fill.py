@@ -39,9 +39,9 @@ def initialize(
         scheme: for example "kaiming_uniform" or "conv=kaiming_uniform; bias=constant(0.1)" (`initbench list schemes`),
             or a function such as `torch.nn.init.xavier_uniform_`.
         seed: keys the draws; two schemes with the same seed share their underlying draws.
-        batch: inputs of the model, (n, …), one tensor or a tuple of them. If given, `first` and `head` follow the
-            order of execution instead of registration; schemes that use data need it, and lazy modules. (x, y) of a
-            data loader is inputs with labels.
+        batch: inputs of the model, (n, …), one tensor, a tuple or a mapping by name. If given, `first` and `head`
+            follow the order of execution instead of registration; schemes that use data need it, and lazy modules.
+            (x, y) of a data loader is inputs with labels.
         labels: (n,) class indices, for the schemes that need them.
 
     Returns:
