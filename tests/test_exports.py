@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -102,6 +103,16 @@ def test_the_command_writes_the_same_to_stdout_and_to_a_file(folder, tmp_path, t
         assert shown.stdout == content
     assert max(map(len, content.splitlines())) > 80 or to == "json"  # nothing is folded
     assert not written.stdout
+
+
+def test_what_is_written_to_a_pipe_does_not_replace_it(folder, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert run(folder, "--to", "csv", "--output", pipe).exit_code == 0
+    assert pipe.is_fifo()
+    assert os.read(reader, 1 << 16).decode() == run(folder, "--to", "csv").stdout
+    os.close(reader)
 
 
 def test_a_folder_that_is_none_and_an_unknown_format_are_said(tmp_path):

@@ -1,5 +1,6 @@
 """`initbench export`: write a comparison in the formats of other tools."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -63,7 +64,6 @@ def export(
 
 def _document(comparison: "Comparison", to: str, folder: Path, output: Path | None) -> None:
     from initbench.cli.present import summary_document
-    from initbench.records.store import write_atomically
     from initbench.report import exports
 
     content = exports.export(comparison, to, summary_document(comparison, folder))
@@ -71,8 +71,21 @@ def _document(comparison: "Comparison", to: str, folder: Path, output: Path | No
         # A rich Text is printed verbatim: no markup, no emoji codes, no wrapping.
         console.out.print(Text(content.decode()), soft_wrap=True, end="")
     else:
-        write_atomically(output, content)
+        _write(output, content)
         console.show_path("export", output)
+
+
+def _write(output: Path, content: bytes) -> None:
+    """Write a file; a device or a pipe, such as /dev/stdout, is written into and not replaced by a file."""
+    from initbench.records.store import write_atomically, writing
+
+    parent = Path(os.path.realpath(output.parent))
+    stream = output.is_symlink() and any(parent.is_relative_to(root) for root in ("/dev", "/proc"))
+    if stream or (output.exists() and not output.is_dir() and not output.is_file()):
+        with writing(output):
+            output.write_bytes(content)
+    else:
+        write_atomically(output, content)
 
 
 def _collection(comparison: "Comparison", to: str, folder: Path, output: Path | None) -> None:
