@@ -5,6 +5,7 @@ several processes may share a folder (two writers of one id write the same paylo
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from initbench.errors import ConfigurationError
 from initbench.records.record import Record
 
 FORMAT = 1
+NO_FOLDER_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS)  # of SMB, FUSE and others
 ABANDONED = 3600.0  # seconds after which a temporary file has no writer any more
 # Fails if the file exists or is a link.
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -139,28 +141,38 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         ConfigurationError: the folder cannot be written.
     """
+    with writing(path):
+        try:
+            _write_and_rename(path, data)
+        except FileNotFoundError:  # removed meanwhile, as by a run whose clock is hours ahead of the file system's
+            _write_and_rename(path, data)
+
+
+def _write_and_rename(path: Path, data: bytes) -> None:
     # Named before it exists: a Ctrl-C just after it is made must not leave it behind.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(temporary, _NEW, 0o666), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync_folder(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(temporary, _NEW, 0o666), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):  # the first failure is the one to report
             temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; Windows has no folder handles and needs none."""
+    """Make a rename survive a power cut, where the system can sync a folder: Windows and some file systems cannot."""
     if os.name != "nt":
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
+        except OSError as error:
+            if error.errno not in NO_FOLDER_SYNC:
+                raise
         finally:
             os.close(handle)
 

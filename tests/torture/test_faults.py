@@ -1,10 +1,14 @@
 """A disk that fails: the Nth operation for N = 1, 2, 3 … until a run passes clean, once and for good; a full one."""
 
+import errno
 import itertools
 import json
 import os
+import stat
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from fork_server import ROOT, SCALE
 from long_form import one_in
 from stored import payloads
 
+from initbench.errors import ConfigurationError
 from initbench.records import store
 
 pytestmark = pytest.mark.process
@@ -140,6 +145,39 @@ def test_old_temporary_files_are_swept_and_young_ones_left_to_their_writer(tmp_p
     os.utime(other, (0, 0))
     store.sweep(tmp_path, trials, tmp_path / "absent")
     assert sorted(path.name for path in trials.iterdir()) == sorted([young.name, other.name])
+
+
+def test_a_writer_whose_file_another_run_takes_for_abandoned_writes_again(tmp_path, monkeypatch):
+    """The clock jumps by hours between the two."""
+    path, fsync, later = tmp_path / "trial.json", os.fsync, time.time() + 5 * 3600
+
+    def swept_while_synced(handle):
+        fsync(handle)
+        monkeypatch.undo()
+        with monkeypatch.context() as jump:
+            jump.setattr(store.time, "time", lambda: later)
+            store.sweep(tmp_path, tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    monkeypatch.setattr(os, "fsync", swept_while_synced)
+    store.write_atomically(path, b"whole")
+    assert [p.name for p in tmp_path.iterdir()] == ["trial.json"]
+    assert path.read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize(("code", "kept"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
+def test_a_file_system_that_cannot_sync_a_folder_is_written_to(tmp_path, monkeypatch, code, kept):
+    fsync = os.fsync
+
+    def of_files_alone(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(code, os.strerror(code))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", of_files_alone)
+    with nullcontext() if kept else pytest.raises(ConfigurationError, match="Input/output error"):
+        store.write_atomically(tmp_path / "a" / "trial.json", b"whole")
+    assert (tmp_path / "a" / "trial.json").read_bytes() == b"whole"
 
 
 def test_a_sweep_does_not_follow_a_link_out(tmp_path):
