@@ -130,7 +130,9 @@ def _raise_if_failed(comparison: Comparison) -> None:
         reasons = Counter(record.outcome.reason for record in failed)
         first, times = reasons.most_common(1)[0]
         others = "The others are stored; the" if len(failed) < len(comparison.records) else "None finished; the"
+        short = any("memory" in reason.lower() for reason in reasons)
         raise TrialsFailed(
             f"{len(failed)} of {len(comparison.records)} trials failed, {times} of them with: {first}. "
             f"{others} same command retries the failed ones."
+            + (" If memory is short, train fewer at a time: lower --jobs." if short else "")
         )

@@ -116,6 +116,7 @@ def test_every_way_to_misbehave_is_recorded_and_the_others_finish(fork_server, h
         seen.update(children_of(run.pid))
     assert run.wait() == 3, run.stderr
     assert run.stderr.startswith(f"error: {len(failing)} of {len(names) + 1} trials failed")
+    assert "If memory is short, train fewer at a time: lower --jobs." in run.stderr
     assert "Traceback" not in run.stderr
     assert all_gone(seen) is not None
     found = outcomes(home / "out")

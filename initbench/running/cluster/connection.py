@@ -136,7 +136,7 @@ def _embedded(cluster: Cluster) -> Iterator[Any]:
     dashboard = {"dashboard": asked, "dashboard_address": f"{LOOPBACK}:{cluster.dashboard or 0}"}
     # A restarted worker imports `__main__` too, unless it is hidden.
     with dask.config.set(CONFIGURATION | silent), main_module_hidden(), ExitStack() as stack:
-        with no_interrupt_for_children():
+        with no_interrupt_for_children(), _sentence_if_not_started():
             local = LocalCluster(
                 n_workers=cluster.jobs,
                 threads_per_worker=1,
@@ -148,6 +148,21 @@ def _embedded(cluster: Cluster) -> Iterator[Any]:
         stack.callback(local.close)
         client = stack.enter_context(Client(local, set_as_default=False))
         yield client
+
+
+@contextmanager
+def _sentence_if_not_started() -> Iterator[None]:
+    """Turn what Dask raises when its processes do not start, for want of memory or of time, into a sentence.
+
+    Raises:
+        ConfigurationError: the block raised such an error.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        raise ConfigurationError(
+            f"Dask's workers do not start here ({_first_line(error)}): free memory, lower --jobs, or omit --executor."
+        ) from error
 
 
 @contextmanager

@@ -275,7 +275,7 @@ def _ended(run: Run, future: "Future[TaskResult]", out: Path) -> Iterator[Result
         trained = future.result()
     except KilledWorker as error:
         if task.groups[0] in run.suspects:
-            yield task.groups[0], died(f"last on {error.last_worker.address}")
+            yield task.groups[0], died(f"last on {error.last_worker.address}, as when memory runs out")
             return
         run.suspects.update(task.groups)
         trained = TaskResult((), 0.0)
