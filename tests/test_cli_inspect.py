@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from initbench.records.record import LayerStatistics, NetworkStatistics
 ROOT = Path(__file__).parents[1]
 QUICK = ("-m", "mlp(depth=3, width=8)", "--seeds", "2")
 KEY = ["model", "scheme", "seed"]
-LAYER_COLUMNS = [*KEY, *(name for name in LayerStatistics.model_fields if name != "histogram")]
+LAYER_COLUMNS = [*KEY, *(field.name for field in fields(LayerStatistics) if field.name != "histogram")]
 NETWORK_COLUMNS = [*KEY, *NetworkStatistics.model_fields]
 CHECK_COLUMNS = ["model", "scheme", "check", "level", "figure", "layer", "remedy"]
 

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -122,7 +123,7 @@ def test_curves_and_layers_are_rows_of_their_records():
         (frames.layers_frame(records), frames.LAYER_COLUMNS, "layers"),
     ):
         rows = [
-            {"trial": r.trial.id, "scheme": r.trial.scheme, "lr": r.trial.lr, "seed": r.trial.seed} | dict(part)
+            {"trial": r.trial.id, "scheme": r.trial.scheme, "lr": r.trial.lr, "seed": r.trial.seed} | asdict(part)
             for r in records
             for part in getattr(r, parts)
         ]

@@ -226,7 +226,7 @@ def test_exporting_loads_no_torch_and_none_of_the_libraries_until_asked(tmp_path
 
 def test_a_loss_that_is_no_number_is_exported_as_that(read_events, tmp_path):
     # No stored curve has one; a record made by hand may.
-    curve = (Point.model_construct(step=0, epoch=0.0, train_loss=math.inf, val_loss=math.nan, val_accuracy=0.1),)
+    curve = (Point(step=0, epoch=0.0, train_loss=math.inf, val_loss=math.nan, val_accuracy=0.1),)
     COLLECTIONS["tensorboard"](a_comparison([diverged(a_trial(), curve=curve)]), tmp_path)
     events = read_events(next(tmp_path.rglob(EVENTS)).parent)
     assert events.Scalars("train_loss")[0].value == math.inf

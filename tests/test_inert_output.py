@@ -235,7 +235,7 @@ def hold_markup(page, *, beside):
 
 
 def a_hostile_record(make, trial, text, **fields):
-    layers = tuple(a_layer(i, 0.5).model_copy(update={"layer": f"{text}{i}", "kind": text}) for i in range(2))
+    layers = tuple(replace(a_layer(i, 0.5), layer=f"{text}{i}", kind=text) for i in range(2))
     return make(trial, layers=layers, notices=(text,), environment=ENVIRONMENT.model_copy(
         update={"platform": text, "device": text}), **fields)  # fmt: skip
 

@@ -148,7 +148,8 @@ class Results:
         seen: dict[tuple[str, str, str], dict[int, StepZero]] = {}
         for record in self.records:
             if record.network is not None:
-                step = StepZero(layers=record.layers, network=record.network)
+                # A record's parts are valid, and there are thousands: not checked again.
+                step = StepZero.model_construct(layers=record.layers, network=record.network)
                 seen.setdefault(_beginning(record), {})[record.trial.seed] = step
         return seen
 

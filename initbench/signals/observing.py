@@ -213,8 +213,8 @@ def _layer(
     """Return a layer's row; its gradient is predicted where it is `carried` to the layer and not measured there."""
     weight = parameters[site.weight].detach() if site.seen is None else site.seen.detach()
     fan_in, fan_out = _fans(site, weight)
-    return LayerStatistics.model_validate(
-        {
+    return LayerStatistics(
+        **{
             "layer": site.name,
             "kind": site.kind,
             "fan_in": fan_in,

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -113,18 +114,19 @@ def _vary(comparison: Comparison, folder: Path) -> int:
 def _varied(records: tuple[Record, ...]) -> Iterator[Record]:
     draw = random.Random(0)  # noqa: S311 - numbers to fill files with
 
-    def moved(part: Any, *names: str) -> Any:
+    def moved(part: Any, *names: str) -> dict[str, float]:
         measured = {name: value for name in names if (value := getattr(part, name)) is not None}
-        return part.model_copy(update={name: value * draw.uniform(0.97, 1.03) for name, value in measured.items()})
+        return {name: value * draw.uniform(0.97, 1.03) for name, value in measured.items()}
 
     for number in range(STORED):
         like = records[number % len(records)]
         seed = like.trial.seed + 1000 * (number // len(records))
         parts = {
             "trial": like.trial.model_copy(update={"seed": seed}),
-            "curve": tuple(moved(point, "train_loss", "val_loss") for point in like.curve),
-            "layers": tuple(moved(layer, *MEASURED) for layer in like.layers),
-            "final": like.final and moved(like.final, "train_loss", "val_loss", "test_loss"),
+            "curve": tuple(replace(point, **moved(point, "train_loss", "val_loss")) for point in like.curve),
+            "layers": tuple(replace(layer, **moved(layer, *MEASURED)) for layer in like.layers),
+            "final": like.final
+            and like.final.model_copy(update=moved(like.final, "train_loss", "val_loss", "test_loss")),
         }
         yield like.model_copy(update=parts)
 

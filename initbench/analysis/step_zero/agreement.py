@@ -1,15 +1,18 @@
 """Whether measured moments agree with predictions: the ratio of each layer, with the interval that seeds explain."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy  # its parts load when they are first used
 
 from initbench.analysis.statistics.intervals import Floats
-from initbench.records.record import LayerStatistics, StepZero
+from initbench.records.record import StepZero
 
 PREDICTED = ("forward_moment", "gradient_moment")
 # The chance that a scheme whose laws hold in every layer is told that one of them does not.
@@ -40,21 +43,16 @@ def agreements(steps: Sequence[StepZero]) -> tuple[Agreement, ...]:
     The intervals hold together with probability 1 − `ALPHA` (Bonferroni), if each prediction is the expectation of its
     layer. The ratios of seeds count as lognormal, and networks without signal as a share of their own.
     """
-    layers: dict[tuple[str, str], list[LayerStatistics]] = {}
-    for step in steps:
-        for layer in step.layers:
-            for moment in PREDICTED:
-                if getattr(layer, f"{moment}_predicted") is not None and getattr(layer, moment) is not None:
-                    layers.setdefault((layer.layer, moment), []).append(layer)
+    layers = list(map(_read, chain.from_iterable(step.layers for step in steps)))
+    groups = dict(_groups(layers))
     # A gradient has passed the layers above, whose spread is not recorded per layer: the largest one bounds it.
-    largest = max((layer.spread or 0.0 for step in steps for layer in step.layers), default=0.0)
-    tail = ALPHA / max(1, len(layers)) / 4  # two sides of two intervals
+    largest = max((spread or 0.0 for _, spread, *_ in layers), default=0.0)
+    tail = ALPHA / max(1, len(groups)) / 4  # two sides of two intervals
     found = []
-    drawn = _draws(layers)
-    for (name, moment), rows in layers.items():
-        spread = largest if moment == "gradient_moment" else max(row.spread or 0.0 for row in rows)
-        pairs = np.array([[getattr(row, moment), getattr(row, f"{moment}_predicted")] for row in rows])
-        pairs = pairs[pairs[:, 1] > 0]
+    drawn = _draws(groups)
+    for (name, moment), rows in groups.items():
+        spread = largest if moment == "gradient_moment" else float(rows[:, 2].max())
+        pairs = rows[rows[:, 1] > 0]
         if (pairs[:, 0] > 0).any():
             found.append(
                 Agreement(name, moment, *_interval(pairs[:drawn, 0] / pairs[:drawn, 1], spread, tail), len(pairs))
@@ -62,11 +60,30 @@ def agreements(steps: Sequence[StepZero]) -> tuple[Agreement, ...]:
     return tuple(found)
 
 
-def _draws(layers: Mapping[tuple[str, str], Sequence[LayerStatistics]]) -> int | None:
+_read = attrgetter("layer", "spread", *(f"{moment}{of}" for moment in PREDICTED for of in ("", "_predicted")))
+
+
+def _groups(layers: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[str, str], Floats]]:
+    """Yield, for each layer and moment with a prediction, the measured value, the predicted one and the spread."""
+    names, codes = np.unique([name for name, *_ in layers], return_inverse=True)
+    numbers = np.array([numbers for _, *numbers in layers], dtype=np.float64).reshape(-1, 1 + 2 * len(PREDICTED))
+    # In the order in which layers first ran; the rows of a layer in that of the seeds.
+    by_name = [np.flatnonzero(codes == code) for code in range(len(names))]
+    for rows in sorted(by_name, key=lambda rows: int(rows[0])):
+        of_layer = numbers[rows]
+        for place, moment in enumerate(PREDICTED):
+            pairs = of_layer[:, 1 + 2 * place : 3 + 2 * place]
+            known = np.isfinite(pairs).all(axis=1)
+            if known.any():
+                spread = np.nan_to_num(of_layer[known, :1], nan=0.0)
+                yield (str(names[codes[rows[0]]]), moment), np.hstack((pairs[known], spread))
+
+
+def _draws(groups: Mapping[tuple[str, str], Floats]) -> int | None:
     """Return 1 where seeds share the weights of a layer, which then are one draw and tell nothing of the spread."""
     shared = any(
-        len(rows) > 1 and len({row.forward_moment for row in rows}) == 1
-        for (_, moment), rows in layers.items()
+        len(rows) > 1 and np.ptp(rows[:, 0]) == 0
+        for (_, moment), rows in groups.items()
         if moment == "forward_moment"
     )
     return 1 if shared else None

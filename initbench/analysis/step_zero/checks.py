@@ -6,14 +6,14 @@ the 95 % interval more favourable to the scheme decides its level.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from initbench.analysis.statistics.intervals import Estimate, Floats, mean_interval
-from initbench.analysis.step_zero.agreement import Agreement, agreements
+from initbench.analysis.step_zero.agreement import Agreement
 from initbench.analysis.step_zero.propagation import (
     WeightedLayers,
     log2_slopes,
@@ -48,21 +48,22 @@ class Check:
     remedy: str = ""
 
 
-def diagnose(steps: Sequence[StepZero], bad: Collection[str] = ()) -> tuple[Check, ...]:
-    """Return every check of one scheme on one model from its statistics per seed; nothing without weighted layers.
+def diagnose(steps: Sequence[StepZero]) -> tuple[Check, ...]:
+    """Return every check of one scheme on one model from its statistics per seed; nothing without weighted layers."""
+    return _diagnose(weighted_layers(steps))
 
-    No remedy names the schemes that are `bad` here.
-    """
-    layers = weighted_layers(steps, bad)
+
+def _diagnose(layers: WeightedLayers) -> tuple[Check, ...]:
     return tuple(check(layers) for check in CHECKS) if layers.steps else ()
 
 
 def diagnose_together(steps: Mapping[str, Sequence[StepZero]]) -> dict[str, tuple[Check, ...]]:
     """Return the checks of several schemes on one model; no remedy names a scheme that was judged bad beside it."""
-    found = {scheme: diagnose(of_scheme) for scheme, of_scheme in steps.items()}
+    layers = {scheme: weighted_layers(of_scheme) for scheme, of_scheme in steps.items()}
+    found = {scheme: _diagnose(of_scheme) for scheme, of_scheme in layers.items()}
     bad = [scheme for scheme, checks in found.items() if any(_is_bad(check) for check in checks)]
     faulty = [scheme for scheme, checks in found.items() if worst_level(checks) != "PASS"]
-    return found | {scheme: diagnose(steps[scheme], bad) for scheme in faulty if bad}
+    return found | {scheme: _diagnose(layers[scheme].beside(bad)) for scheme in faulty if bad}
 
 
 def _is_bad(check: Check) -> bool:
@@ -229,7 +230,7 @@ def _balance(layers: WeightedLayers) -> Check:
 def _theory(layers: WeightedLayers) -> Check:
     """Compare with the predictions: more than sampling explains means that a law or the code is wrong."""
     hidden = set(layers.names)
-    found = [one for one in agreements(layers.steps) if one.layer in hidden]
+    found = [one for one in layers.agreements if one.layer in hidden]
     if not found:
         return Check("theory", "PASS", "no hidden layer with a closed form")
     worst = max(found, key=lambda one: abs(_nearest(one)))

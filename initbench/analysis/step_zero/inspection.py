@@ -2,13 +2,12 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic.fields import FieldInfo
 
 from initbench.analysis.frames import table
 from initbench.analysis.step_zero.agreement import withhold
@@ -31,7 +30,8 @@ SCAN_COLUMNS = {
     "effective_rank": "float64",
 }
 _KEY = {"model": "str", "scheme": "str", "seed": "int64"}
-_LAYER_FIELDS = {name: field for name, field in LayerStatistics.model_fields.items() if name != "histogram"}
+_LAYER_FIELDS = {field.name: field.type for field in fields(LayerStatistics) if field.name != "histogram"}
+_NETWORK_FIELDS = {name: field.annotation for name, field in NetworkStatistics.model_fields.items()}
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Inspection:
 def _layer_rows(networks: Sequence[Observed]) -> list[dict[str, Any]]:
     """Return the rows of one scheme, seed by seed; layer by layer where some are absent in some seeds."""
     rows = [
-        _key(network) | layer.model_dump(exclude={"histogram"})
+        _key(network) | {name: getattr(layer, name) for name in _LAYER_FIELDS}
         for network in networks
         for layer in network.step_zero.layers
     ]
@@ -137,7 +137,7 @@ def layers_table(inspection: Inspection) -> pd.DataFrame:
 
 def networks_table(inspection: Inspection) -> pd.DataFrame:
     """Return `Inspection.networks` with the types of `record.NetworkStatistics`."""
-    return inspection.networks.astype(_KEY | _types(NetworkStatistics.model_fields))
+    return inspection.networks.astype(_KEY | _types(_NETWORK_FIELDS))
 
 
 def checks_table(inspection: Inspection) -> pd.DataFrame:
@@ -162,7 +162,7 @@ def scan_table(inspection: Inspection) -> pd.DataFrame:
 
 
 def _scan_rows(network: Observed, values: Mapping[str, int]) -> Iterator[dict[str, Any]]:
-    weighted = [layer.model_dump() for layer in network.step_zero.layers if layer.kind in WEIGHTED]
+    weighted = [asdict(layer) for layer in network.step_zero.layers if layer.kind in WEIGHTED]
     if not weighted or network.model not in values:
         return
     first, output = weighted[0], weighted[-1]
@@ -191,8 +191,8 @@ def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     return frame.astype({name: "float64" for name in columns if rows and frame[name].isna().all()})
 
 
-def _types(fields: Mapping[str, FieldInfo]) -> dict[str, str]:
-    return {name: _type(field.annotation) for name, field in fields.items()}
+def _types(annotations: Mapping[str, object]) -> dict[str, str]:
+    return {name: _type(annotation) for name, annotation in annotations.items()}
 
 
 def _type(annotation: object) -> str:

@@ -4,14 +4,17 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initbench.analysis.statistics.intervals import Estimate, Floats, mean_interval
+from initbench.analysis.step_zero.agreement import Agreement, agreements
 from initbench.records.record import LayerStatistics, StepZero
 
 STATISTICS = (
@@ -41,6 +44,17 @@ class WeightedLayers:
     hidden: tuple[tuple[LayerStatistics, ...], ...]
     heads: tuple[LayerStatistics, ...]
     bad: tuple[str, ...] = ()
+
+    def beside(self, bad: Collection[str]) -> Self:
+        """Return these layers beside schemes that were judged bad; what was computed of them is kept."""
+        twin = copy(self)
+        object.__setattr__(twin, "bad", tuple(bad))
+        return twin
+
+    @cached_property
+    def agreements(self) -> tuple[Agreement, ...]:
+        """How measured moments agree with predictions."""
+        return agreements(self.steps)
 
     def judged_bad(self, family: str) -> bool:
         """Return whether a scheme whose name begins so was judged bad on this model."""
@@ -102,7 +116,7 @@ class WeightedLayers:
             column.flags.writeable = False
         return columns
 
-    @property
+    @cached_property
     def gradient_norms(self) -> Floats:
         """The mean of ‖∂z‖² over images (seeds, hidden layers), which does not depend on width or resolution.
 
@@ -110,7 +124,7 @@ class WeightedLayers:
         """
         return self._bridged(self.column("gradient_moment") * self.column("outputs"), self.reached)
 
-    @property
+    @cached_property
     def signal(self) -> Floats:
         """E[z²] (seeds, hidden layers)."""
         return self._bridged(self.column("forward_moment"), self.present)
@@ -152,7 +166,7 @@ def power_of_two(bits: float) -> float:
     return 2.0**bits if bits < 1024 else math.inf
 
 
-def weighted_layers(steps: Sequence[StepZero], bad: Collection[str] = ()) -> WeightedLayers:
+def weighted_layers(steps: Sequence[StepZero]) -> WeightedLayers:
     """Return the weighted layers of each seed; a seed without any is left out."""
     weighted = [tuple(layer for layer in step.layers if layer.kind in {"linear", "conv"}) for step in steps]
     kept = [(step, layers) for step, layers in zip(steps, weighted, strict=True) if layers]
@@ -160,7 +174,6 @@ def weighted_layers(steps: Sequence[StepZero], bad: Collection[str] = ()) -> Wei
         tuple(step for step, _ in kept),
         tuple(layers[:-1] for _, layers in kept),
         tuple(layers[-1] for _, layers in kept),
-        tuple(bad),
     )
 
 
