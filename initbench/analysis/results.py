@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
 from initbench.analysis.across import Across, across
@@ -72,11 +73,13 @@ class Results:
     def layers(self) -> pd.DataFrame:
         """One row per layer at step 0 (`frames.LAYER_COLUMNS`), without predictions that sampling does not explain."""
         frame = layers_frame(self.records)
-        trials: dict[tuple[str, str, str], list[str]] = {}
-        for record in self.records:
-            trials.setdefault(_beginning(record), []).append(record.trial.id)
+        # Numbers, because thousands of texts would be compared for every scheme.
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(map(_beginning, self.records)))}
+        owner = np.repeat(
+            [numbers[_beginning(record)] for record in self.records], [len(record.layers) for record in self.records]
+        )
         for key, steps in self._steps.items():
-            withhold(frame, frame["trial"].isin(trials[key]), list(steps.values()))
+            withhold(frame, owner == numbers[key], list(steps.values()))
         return frame
 
     @cached_property

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy  # its parts load when they are first used
 
-from initbench.analysis.statistics.intervals import Floats
+from initbench.analysis.statistics.intervals import Bools, Floats
 from initbench.records.record import StepZero
 
 PREDICTED = ("forward_moment", "gradient_moment")
@@ -82,14 +82,12 @@ def _groups(layers: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[str, str]
 def _draws(groups: Mapping[tuple[str, str], Floats]) -> int | None:
     """Return 1 where seeds share the weights of a layer, which then are one draw and tell nothing of the spread."""
     shared = any(
-        len(rows) > 1 and np.ptp(rows[:, 0]) == 0
-        for (_, moment), rows in groups.items()
-        if moment == "forward_moment"
+        len(rows) > 1 and np.ptp(rows[:, 0]) == 0 for (_, moment), rows in groups.items() if moment == "forward_moment"
     )
     return 1 if shared else None
 
 
-def withhold(frame: pd.DataFrame, rows: "pd.Series[bool]", steps: Sequence[StepZero]) -> None:
+def withhold(frame: pd.DataFrame, rows: "pd.Series[bool] | Bools", steps: Sequence[StepZero]) -> None:
     """Set to NaN, in `rows` of a table of layers, the predictions that sampling does not reconcile with `steps`."""
     for one in agreements(steps):
         if not one.inside:

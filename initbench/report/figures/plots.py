@@ -31,7 +31,7 @@ from initbench.report.figures.axes import (
 )
 from initbench.report.figures.style import BAND_ALPHA, REFERENCE_COLOUR, SCREEN, SEED_ALPHA, Look, Style
 
-SEEDS_DRAWN = 50  # of a scheme, as lines, dots and crosses of their own; means, medians and bands are of all
+SEEDS_DRAWN = 20  # of a scheme, as lines, dots and crosses of their own; means, medians and bands are of all
 
 Looks = Mapping[str, Look]
 Places = Mapping[Any, float]  # where on x each layer, depth or width stands

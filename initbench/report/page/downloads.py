@@ -24,6 +24,8 @@ def downloads(files: Mapping[str, bytes], beside: Collection[str], budget: int) 
     """
     held: dict[str, str] = {}
     for name in sorted(files, key=lambda name: len(files[name])):
+        if len(files[name]) > budget:  # a link is longer still
+            break
         href = _data(name, files[name])
         budget -= len(href)
         if budget >= 0:
