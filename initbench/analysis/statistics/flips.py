@@ -112,13 +112,24 @@ def choice_test(shares: Floats, values: Floats, seed: int = 0) -> ChoiceTest:
 
 
 def signed_sums(differences: Floats, seed: int = 0) -> Floats:
-    """Return the sums of `differences` (n,) under the sign vectors, the observed one first.
+    """Return the sums of `differences` (n,) under the sign vectors, the observed one first; the array is read-only.
 
     Enumerated with the first sign fixed: mirroring does not change their size.
     """
+    return _signed_sums(np.asarray(differences, dtype=np.float64).tobytes(), seed)
+
+
+@lru_cache(maxsize=16)  # a family's differences: each is tested alone, in the choice, and for its interval
+def _signed_sums(differences_as_bytes: bytes, seed: int) -> Floats:
+    sums = _summed(np.frombuffer(differences_as_bytes), seed)
+    sums.flags.writeable = False
+    return sums
+
+
+def _summed(differences: Floats, seed: int) -> Floats:
     if len(differences) > EXACT_PAIRS:
         return np.concatenate(([differences.sum()], drawn_sums(differences, drawn_signs(len(differences), seed))))
-    sums = differences[:1]
+    sums = differences[:1].copy()
     for difference in differences[1:]:
         sums = np.concatenate((sums + difference, sums - difference))
     return sums
