@@ -5,7 +5,7 @@ Column names, their order and their types are a contract with every reader of th
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 from initbench.analysis.statistics.intervals import beats_guessing
 from initbench.records.record import Record
 
+ROWS_AT_ONCE = 10_000
 TRIAL_COLUMNS = {
     "trial": "str",
     "dataset": "str",
@@ -93,8 +94,12 @@ def trials_frame(records_with_targets: Iterable[tuple[Record, float]]) -> pd.Dat
 
     `steps_to_target` is the step of the first point whose validation accuracy is at least its target.
     """
-    rows = [_trial_row(record, target) for record, target in records_with_targets]
-    return pd.DataFrame(_columns(rows, TRIAL_COLUMNS)).astype(TRIAL_COLUMNS)
+    rows = (_trial_row(record, target) for record, target in records_with_targets)
+    parts = []
+    # As columns, rows take a tenth of the memory: a million of them are never held at once.
+    while part := list(islice(rows, ROWS_AT_ONCE)):
+        parts.append(pd.DataFrame(_columns(part, TRIAL_COLUMNS)).astype(TRIAL_COLUMNS))
+    return pd.concat(parts, ignore_index=True) if parts else table([], TRIAL_COLUMNS)
 
 
 def curves_frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -109,7 +114,7 @@ def layers_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 def learned_trials(records: Iterable[Record]) -> frozenset[str]:
     """Return the ids of the finished trials whose final validation accuracy beats the constant guess."""
-    return frozenset(record.trial.id for record in records if _learned(record))
+    return frozenset(record.trial.id for record in records if has_learned(record))
 
 
 def can_show_learning(record: Record) -> bool:
@@ -190,7 +195,8 @@ def _difference(left: float | None, right: float | None) -> float | None:
     return None if left is None or right is None else left - right
 
 
-def _learned(record: Record) -> bool:
+def has_learned(record: Record) -> bool:
+    """Return whether a trial finished with a validation accuracy that beats the constant guess."""
     if record.final is None:
         return False
     # The accuracy is a count over the split size, so rounding recovers the count.

@@ -186,7 +186,7 @@ class Results:
 
     def target_of(self, record: Record) -> float:
         """Return the target of a record: the requested one, or the default for its classes and their shares."""
-        return default_target(record.data.classes, record.data.guess) if self.target is None else self.target
+        return target_of(record, self.target)
 
     def _decided(self, claim: Claim, trials: pd.DataFrame) -> Adjusted | None:
         """Return the tests of a claim that a table decides: of a scheme against the baseline, on the same trials."""
@@ -206,6 +206,11 @@ class Results:
     def _survivals(self, trials: pd.DataFrame) -> dict[str, Survival]:
         schemes = in_order(trials["scheme"], self.schemes)
         return {scheme: survival_of(trials, scheme, budget_of(trials)) for scheme in schemes}
+
+
+def target_of(record: Record, requested: float | None) -> float:
+    """Return the requested target, or else the default for the record's classes and their shares."""
+    return default_target(record.data.classes, record.data.guess) if requested is None else requested
 
 
 def _beginning(record: Record) -> tuple[str, str, str]:

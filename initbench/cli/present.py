@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from initbench.analysis.claims import ClaimVerdict
 from initbench.cli.shown import EMPTY, Shown, listed, show
 from initbench.comparison import Comparison
@@ -49,11 +51,17 @@ def summary_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "baseline": comparison.baseline,
         "target": comparison.target,
         "missing": comparison.missing,
-        "summary": json.loads(comparison.summary.to_json(orient="records")),
-        "verdicts": json.loads(comparison.verdicts.to_json(orient="records")),
+        "summary": rows_of(comparison.summary),
+        "verdicts": rows_of(comparison.verdicts),
         "claims": [_claim(verdict) for verdict in comparison.claims_judged],
         "notes": list(document_of(comparison).notes),
     }
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows as JSON has them."""
+    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records"))
+    return rows
 
 
 def _claim(verdict: ClaimVerdict) -> dict[str, Any]:

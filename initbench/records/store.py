@@ -76,17 +76,21 @@ def read(out: Path, trial_id: str) -> Record | None:
 
 def read_many(out: Path, trial_ids: Iterable[str]) -> tuple[dict[str, Record], dict[str, str]]:
     """Return the records that are stored, by id, and for each damaged file the reason, by id."""
-    records, damaged = {}, {}
+    damaged: dict[str, str] = {}
     with collector_paused():  # records hold no cycles, and the collector would walk those read so far again and again
-        for trial_id in trial_ids:
-            try:
-                record = read(out, trial_id)
-            except DamagedFile as error:
-                damaged[trial_id] = str(error)
-            else:
-                if record is not None:
-                    records[trial_id] = record
-    return records, damaged
+        return dict(read_each(out, trial_ids, damaged)), damaged
+
+
+def read_each(out: Path, trial_ids: Iterable[str], damaged: dict[str, str]) -> Iterator[tuple[str, Record]]:
+    """Yield each stored record with its id, one in memory at a time; the reasons of damaged files go to `damaged`."""
+    for trial_id in trial_ids:
+        try:
+            record = read(out, trial_id)
+        except DamagedFile as error:
+            damaged[trial_id] = str(error)
+        else:
+            if record is not None:
+                yield trial_id, record
 
 
 def set_aside(out: Path, trial_id: str) -> Path | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from initbench.analysis.outline import Outline
 from initbench.analysis.results import Results
 from initbench.analysis.step_zero.inspection import Inspection, checks_table, layers_table, networks_table
 from initbench.core.paths import stay_inside
@@ -38,6 +39,15 @@ def write_folder(folder: Path, comparison: Results, *, draw: bool = True, asked:
     write_files(folder, files)
     if draw:
         remember(folder, comparison, [folder / name for name in files], asked)
+
+
+def write_outline(folder: Path, outlined: Outline) -> None:
+    """Write trials.csv and summary.csv alone, and remove the figures of an earlier look.
+
+    Raises:
+        ConfigurationError: the folder cannot be written.
+    """
+    write_files(folder, {"trials.csv": csv_bytes(outlined.trials), "summary.csv": csv_bytes(outlined.summary)})
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:

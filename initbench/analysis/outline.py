@@ -1,0 +1,43 @@
+"""A comparison of any size in outline: its trials and their summary, from records that are read and dropped."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from initbench.analysis.frames import has_learned, trials_frame
+from initbench.analysis.results import target_of
+from initbench.analysis.summary import summarize
+from initbench.records.record import Record
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The trials and the summary of a comparison, the tables of `Results.trials` and `Results.summary`.
+
+    `missing` counts the planned trials that are not stored, `damaged` names those of their files that are damaged.
+    """
+
+    trials: pd.DataFrame
+    summary: pd.DataFrame
+    missing: int
+    damaged: tuple[str, ...]
+
+
+def outlined(
+    records: Iterable[tuple[str, Record]], target: float | None, schemes: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the table of trials and the summary of `records`, which come with their ids and are not kept.
+
+    `target` is the requested validation accuracy, None for the default.
+    """
+    learned = set[str]()
+
+    def scored() -> Iterator[tuple[Record, float]]:
+        for trial_id, record in records:
+            if has_learned(record):
+                learned.add(trial_id)
+            yield record, target_of(record, target)
+
+    trials = trials_frame(scored())
+    return trials, summarize(trials, learned, schemes)
