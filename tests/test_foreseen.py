@@ -101,6 +101,12 @@ def test_a_perfect_score_on_too_few_images_is_never_called_not_learning():
     assert "highest mean test accuracy: orthogonal" in told
     assert not {"not learn", "No trial learned"} & {part for part in ("not learn", "No trial learned") if part in told}
     assert document.tables[0].rows[0][1] == "–/7"
+    few_seeds = a_comparison(
+        [r for r in records if r.trial.seed < 3], baseline="torch_default", notices=("d: few images.",)
+    )
+    [verdict] = few_seeds.verdicts.itertuples()
+    assert verdict.accuracy_verdict == "too few seeds"
+    assert "learned" not in verdict.accuracy_text
     enough = DATA.model_copy(update={"classes": 2, "val_size": 300, "guess": 0.97})
     assert not a_comparison([finished(a_trial(), data=enough)]).too_small
 

@@ -248,8 +248,12 @@ UNUSUAL = [
         "its labels are 3 numbers from 0 to 20: they become classes 0 to 2",
     ),
     ({"y_train": FIRST[1] - 1, "y_test": np.zeros(12)}, "its label -1 is taken for a class"),
-    ({"y_test": np.zeros(12, int)}, "no test image is of class 1, 2."),
-    ({"y_train": np.minimum(np.arange(60), 2)}, "no validation image is of class 0, 1."),
+    ({"y_test": np.arange(12) % 2}, "no test image is of class 2."),
+    ({"y_test": np.zeros(12, int)}, "every test image is of class 0, so that always answering it scores 1 there."),
+    (
+        {"y_train": np.minimum(np.arange(60), 2)},
+        "every validation image is of class 2, so that always answering it scores 1 there.",
+    ),
     (
         {"x_train": np.repeat(FIRST[0][:, None, :, :3], 1, 1), "x_test": FIRST[0][:12, None, :, :3]},
         "as 1×6 pixels with 3",
@@ -279,13 +283,17 @@ def test_every_command_says_it_on_stderr(tmp_path, command):
     path = an_npz(tmp_path / "a.npz", y_test=np.zeros(12, int))
     more = {"compare": ["--dry-run"], "run": ["-s", "orthogonal", "--dry-run"]}
     result = CliRunner().invoke(app, [command, *more[command], "--batch-size", "8", "-d", str(path), "-m", "linear"])
-    assert "note: a: no test image is of class 1, 2." in " ".join(result.stderr.split())
+    assert "note: a: every test image is of class 0, so that always answering it scores 1 there." in " ".join(
+        result.stderr.split()
+    )
 
 
 def test_an_inspection_knows_it(tmp_path):
     path = an_npz(tmp_path / "a.npz", y_test=np.zeros(12, int))
     plan = plan_inspection("linear", ["zeros"], 1, dataset=str(path))
-    assert run_inspection("i", plan).notices == ("a: no test image is of class 1, 2.",)
+    assert run_inspection("i", plan).notices == (
+        "a: every test image is of class 0, so that always answering it scores 1 there.",
+    )
 
 
 # ---- memory

@@ -1,5 +1,7 @@
 """Verdicts: every sentence from the numbers that call for it, in the order of the decisions."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -71,6 +73,9 @@ def test_no_difference_names_the_seeds_that_would_settle_it():
         "measured +0.0 points, 95 % interval −1.1 to 1.2, n = 10)"
     )
     assert (found.kind, found.seeds_needed) == ("no difference", 22)
+    wide = accuracy(0.9 + 8 * SPREAD, 0.9 - 8 * SPREAD)
+    assert wide.seeds_needed > 1000 > wide.seeds_needed % 100 > 0
+    assert f"(about {math.ceil(wide.seeds_needed / 100) * 100:,} seeds would detect" in wide.text
 
 
 def test_no_difference_with_seeds_enough_says_what_would_have_shown():

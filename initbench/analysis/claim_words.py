@@ -5,7 +5,7 @@ from initbench.analysis.metrics import Measured
 from initbench.analysis.statistics.families import Adjusted, least_seeds
 from initbench.analysis.statistics.paired import Paired, Shares, seeds_needed
 from initbench.analysis.verdicts import confidence
-from initbench.core.words import counted, true_minus
+from initbench.core.words import counted, rounded_up, true_minus
 
 _DOES = {"learned": "learns", "reached": "reaches the target", "": ""}
 _DO = {"learned": "learn", "reached": "reach the target", "": ""}
@@ -60,7 +60,7 @@ def _no_difference(pairs: Paired, metric: Measured, known: str, tests: Adjusted)
     smallest = _number(pairs.smallest_interesting, metric)
     if needed <= pairs.n:
         return None, f"no detectable difference; one of {smallest} would be detected 4 times in 5: {known}"
-    return needed, f"about {needed} seeds would detect a difference of {smallest}: {known}"
+    return needed, f"about {rounded_up(needed)} seeds would detect a difference of {smallest}: {known}"
 
 
 def _effect(pairs: Paired, metric: Measured) -> str:

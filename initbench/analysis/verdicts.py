@@ -8,7 +8,7 @@ whichever of its two tests decides.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from initbench.analysis.comparing import AccuracyComparison, StepsComparison
@@ -16,6 +16,7 @@ from initbench.analysis.decisions import Decision, Outcome, decide
 from initbench.analysis.statistics.families import Adjusted, least_seeds
 from initbench.analysis.statistics.paired import Measure, Paired, Share, Shares, seeds_needed
 from initbench.analysis.statistics.survival import SpeedComparison
+from initbench.core.words import rounded_up
 
 Kind = Literal[
     "better",
@@ -142,7 +143,8 @@ def accuracy_decision(accuracy: AccuracyComparison) -> Decision:
 def without_learning(verdict: Verdict, accuracy: AccuracyComparison) -> Verdict:
     """Return a verdict where no score on the validation split is significant: that none learns is no finding there."""
     if verdict.kind in {"nothing to compare", "too few seeds", "better", "worse", "undecided", "no difference"}:
-        return verdict
+        said = "".join(f"; {counts}" for counts in _learned(accuracy.learned))
+        return replace(verdict, text=verdict.text.replace(said, ""))
     text = f"too few validation images to tell who learns ({measured_points(accuracy)})"
     return Verdict("too few images", text, None, verdict.n, None)
 
@@ -253,7 +255,7 @@ def _no_difference(pairs: Paired, tests: Adjusted, seeds: int, known: str, unit:
     if needed <= pairs.n:
         enough = f"{pairs.n} seeds would detect one of {interesting} at least 4 times in 5"
         return Verdict("no difference", f"no detectable difference ({enough}; {known})", tests.p, n, None)
-    more = f"about {needed} seeds would detect a difference of {interesting}"
+    more = f"about {rounded_up(needed)} seeds would detect a difference of {interesting}"
     return Verdict("no difference", f"no detectable difference ({more}; {known})", tests.p, n, needed)
 
 

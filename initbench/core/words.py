@@ -33,3 +33,13 @@ def seed_range(seeds: Sequence[int]) -> str:
 def true_minus(text: str) -> str:
     """Return a number with a true minus sign (U+2212) in place of a leading hyphen."""
     return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def rounded_up(count: int) -> str:
+    """Return a count that is only an estimate, rounded up to two digits.
+
+    >>> rounded_up(22), rounded_up(13_787)
+    ('22', '14,000')
+    """
+    step = 10 ** max(0, len(str(count)) - 2)
+    return f"{-(-count // step) * step:,}"

@@ -76,7 +76,10 @@ def remarks(values: Array, splits: Sequence[tuple[str, Array]]) -> Iterator[str]
             yield f"its label {low} is taken for a class: remove those images if it marks unlabelled ones."
     for split, labels in splits:
         absent = np.setdiff1d(np.arange(len(values)), labels)
-        if len(absent):
+        if len(values) - len(absent) == 1:
+            only = printable(str(values[labels[0]]))
+            yield f"every {split} image is of class {only}, so that always answering it scores 1 there."
+        elif len(absent):
             named = ", ".join(printable(str(value)) for value in values[absent[:NAMES_SHOWN]])
             more = ", …" if len(absent) > NAMES_SHOWN else ""
             yield f"no {split} image is of class {named}{more}."

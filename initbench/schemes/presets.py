@@ -87,8 +87,8 @@ def vit_002() -> Preset:
     """Fill every layer as Vision Transformers fill Linear layers: trunc_normal(std=0.02) weights, zero biases.
 
     timm's init_weights_vit_timm and Hugging Face's ViTPreTrainedModel, which fills the patch embedding so as well; in
-    timm that convolution keeps PyTorch's default ("vit_002; conv=torch_default"). The cut at ±2 is at a hundred
-    standard deviations: N(0, 0.02²) in effect.
+    timm that convolution keeps PyTorch's default ("vit_002; conv=torch_default", and in timm its bias too). The cut at
+    ±2 is at a hundred standard deviations: N(0, 0.02²) in effect.
 
     For GELU with layer normalization and residual branches, which restore the scale of signals.
     """
