@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -206,3 +207,93 @@ def test_a_repeat_loads_nothing_that_computes_or_draws(stored):
     loaded = set(told.stdout.splitlines()[-1].split())
     assert "initbench.cli.again" in loaded
     assert not loaded & {"torch", "pandas", "scipy.stats", "matplotlib", "sklearn", "initbench.cli.grid"}
+
+
+# --- inspect ---------------------------------------------------------------------------------------------------------
+
+LOOK = ("inspect", "-m", "mlp(depth=2, width=8)", "-s", "kaiming", "-s", "as_built", "--seeds", "2", "--format", "svg")
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """How many inspections were measured."""
+    from initbench.running import inspection
+
+    seen, run_all = [], inspection.run_inspection
+    monkeypatch.setattr(inspection, "run_inspection", lambda *a, **k: seen.append(1) or run_all(*a, **k))
+    return seen
+
+
+def look(out, *more, code=0):
+    result = CliRunner().invoke(app, [*LOOK, "--out", str(out), *more])
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["--json"],
+        pytest.param(["-q"], marks=pytest.mark.long),
+        pytest.param(["-m", "mlp(depth=1..3, width=8)", "--name", "scan"], marks=pytest.mark.long),
+        pytest.param(["--input", "1x4x4"], marks=pytest.mark.long),
+    ],
+    ids=" ".join,
+)
+def test_an_inspection_shown_again_is_the_same_to_the_byte(tmp_path, measured, more):
+    out = tmp_path / "out"
+    first = look(out, *more)
+    files = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert look(out, *more) == first
+    assert len(measured) == 1
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == files
+    shutil.rmtree(out)
+    assert look(out, *more) == first
+    assert len(measured) == 2
+
+
+def test_an_inspection_of_anything_else_is_measured(tmp_path, measured, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 255, (60, 4, 4), dtype=np.uint8)
+
+    def save(images):
+        labels = np.arange(60) % 2
+        np.savez(tmp_path / "own.npz", x_train=images, y_train=labels, x_test=images[:20], y_test=labels[:20])
+
+    save(images)
+    own = ("-d", str(tmp_path / "own.npz"), "--name", "one")
+    first = look(tmp_path, *own)
+    save(images // 2 + 9)  # other images under the same name
+    assert look(tmp_path, *own) != first
+    look(tmp_path, *own, "--seeds", "1")
+    look(tmp_path, *own)  # the folder holds another inspection by now
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "PROGRAM", "another")
+        look(tmp_path, *own)
+    min((tmp_path / "one" / "plots").iterdir()).unlink()
+    look(tmp_path, *own)
+    assert len(measured) == 6
+    look(tmp_path, *own)
+    assert len(measured) == 6
+    (tmp_path / "mine.py").write_text("import torch\n\ndef build():\n    return torch.nn.Linear(16, 2)\n")
+    for _ in range(2):
+        look(tmp_path, "-m", str(tmp_path / "mine.py:build"), "--input", "16")
+    assert len(measured) == 8
+
+
+def test_a_folder_of_somebody_elses_is_refused_by_a_repeat_too(tmp_path, measured):
+    look(tmp_path, "--name", "one")
+    (tmp_path / "one" / "inspection.json").write_text("mine")
+    assert "did not write" in look(tmp_path, "--name", "one", code=4)[1]
+
+
+@pytest.mark.process
+def test_a_repeated_inspection_and_its_typos_load_nothing_that_computes_or_draws(tmp_path):
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    loaded = []
+    for code, more in ((0, []), (0, []), (2, ["-s", "kaimig"])):
+        line = [sys.executable, "-c", DRAWN, *LOOK, "--out", str(tmp_path), *more]
+        told = subprocess.run(line, capture_output=True, text=True, check=False, env=env, timeout=120)
+        assert told.returncode == code, told.stderr
+        loaded.append({"torch", "pandas", "matplotlib"} & set(told.stdout.splitlines()[-1].split()))
+    assert loaded == [{"torch", "pandas", "matplotlib"}, set(), set()]

@@ -9,8 +9,7 @@ import pytest
 from test_cli import HEAVY, contents, document, files, header, initbench_, python, strict_json, table
 
 from initbench.analysis.step_zero.checks import CHECKS
-from initbench.analysis.step_zero.inspection import AS_BUILT
-from initbench.records.recipe import DEFAULT_SCHEMES
+from initbench.records.recipe import AS_BUILT, DEFAULT_SCHEMES
 from initbench.records.record import LayerStatistics, NetworkStatistics
 
 ROOT = Path(__file__).parents[1]

@@ -43,7 +43,7 @@ ALLOWED = {
     ("core/usercode.py", "import_module"), ("core/usercode.py", "exec_module"), ("__init__.py", "import_module"),
     ("cli/doctor.py", "import_module"), ("training/compiled/compiling.py", "import_module"),
     ("training/compiled/kernels.py", "subprocess"),
-    ("cli/report.py", "launch"), ("cli/grid.py", "launch"), ("cli/inspect.py", "launch"),
+    ("cli/report.py", "launch"), ("cli/again.py", "launch"), ("cli/inspect.py", "launch"),
 }  # fmt: skip
 
 

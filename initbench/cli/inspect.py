@@ -13,8 +13,9 @@ from initbench.cli.panels import QUESTION
 from initbench.core.interrupts import command_line
 
 if TYPE_CHECKING:
-    from initbench.analysis.step_zero.inspection import Inspection
+    from initbench.cli.inspected import Inspected
     from initbench.report.figures.style import Files
+    from initbench.running.asked import Asked
 
 Schemes = Annotated[
     list[str] | None,
@@ -93,37 +94,51 @@ def inspect(
     Trains nothing. The figures in plots/ are replaced by those requested; the report shows them for the screen.
     """
     with console.gc_frozen():
-        from initbench.cli.present_inspection import inspection_document, show_inspection
+        from initbench.cli.inspected import recalled, remember
         from initbench.records.recipe import RunName, Seeds, check_one
-        from initbench.running.inspection import (
-            default_schemes,
-            inspection_folder,
-            plan_inspection,
-            run_inspection,
-            stamp_inspection,
-        )
+        from initbench.running.asked import Asked, default_schemes
 
     count = check_one(Seeds, numbers(seeds, int, "--seeds"), "--seeds")
-    schemes = scheme or default_schemes(model)
+    name = check_one(RunName, name, "--name") if name else None
+    asked = Asked(model, tuple(scheme or default_schemes(model)), count, dataset, data_dir, tuple(inputs or ()))
     with redirect_stdout(sys.stderr):  # user code may print, and stdout is for data
-        plan = plan_inspection(model, schemes, count, dataset=dataset, data_dir=data_dir, inputs=inputs or ())
-        folder = inspection_folder(out, plan, check_one(RunName, name, "--name") if name else None)
+        question = asked.question()
+    if question is not None:
+        question += repr((command_line(), str(out), str(Path.cwd()), name, style, formats, json))
+    found = recalled(question)
+    if found is not None:
+        found.show(quiet=quiet)
+    else:
+        found = _inspected(asked, out, name, options.figures(style, formats), json=json, quiet=quiet)
+        remember(found, question)
+    _show_files(Path(found.folder), quiet=quiet, open_report=open_report)
+
+
+def _inspected(
+    asked: "Asked", out: Path, name: str | None, figures: "Files", *, json: bool, quiet: bool
+) -> "Inspected":
+    """Measure, print what was found, and draw it."""
+    with console.gc_frozen():
+        from initbench.cli.inspected import Inspected
+        from initbench.cli.present_inspection import inspection_document, shown_of
+        from initbench.running.inspection import inspection_folder, plan_inspection, run_inspection, stamp_inspection
+
+    with redirect_stdout(sys.stderr):
+        plan = plan_inspection(**vars(asked))
+        folder = inspection_folder(out, plan, name)
         with console.status_on(quiet=quiet) as show_step:
             inspection = run_inspection(folder.name, plan, show_step, command=command_line())
     stamp_inspection(folder, plan)
-    for notice in inspection.notices if not quiet else ():
-        console.notice(notice)
-    if json:
-        console.show_json(inspection_document(inspection, folder))
-    else:
-        show_inspection(inspection)
-    _write(folder, inspection, options.figures(style, formats), quiet=quiet, open_report=open_report)
-
-
-def _write(folder: Path, inspection: "Inspection", figures: "Files", *, quiet: bool, open_report: bool) -> None:
+    shown, document = ((), inspection_document(inspection, folder)) if json else (tuple(shown_of(inspection)), None)
+    found = Inspected(str(folder), inspection.notices, shown, document)
+    found.show(quiet=quiet)
     from initbench.report.folder import write_inspection  # loads matplotlib
 
     write_inspection(folder, inspection, figures)
+    return found
+
+
+def _show_files(folder: Path, *, quiet: bool, open_report: bool) -> None:
     if not quiet:
         console.show_path("plots", folder / "plots")
         console.show_path("report", folder / "report.html")

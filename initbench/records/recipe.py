@@ -43,6 +43,7 @@ DEFAULT_SCHEMES = (
     "kaiming_uniform; bias=constant(0.1)",
 )
 DEFAULT_BASELINE = "torch_default"
+AS_BUILT = "as_built"  # stands for a scheme where a model that is inspected keeps the weights it was built with
 
 
 DEFAULT_GRID = (0.003, 0.01, 0.03, 0.1, 0.3)  # `lr = "tune"`: two decades, about three rates each

@@ -12,7 +12,7 @@ from initbench.report.document import document_of
 from initbench.report.figures.comparison import pictures
 from initbench.report.figures.inspection import inspection_pictures
 from initbench.report.figures.style import SCREEN, USUAL, Files
-from initbench.report.freshness import begin, remember, remove_stale
+from initbench.report.freshness import begin, remember, remember_content, remove_stale
 from initbench.report.page.comparison import render_report
 from initbench.report.page.inspection import render_inspection
 from initbench.report.table_files import csv_bytes, tables_of
@@ -85,3 +85,4 @@ def write_inspection(folder: Path, inspection: Inspection, asked: Files = USUAL)
     for picture in drawn:
         files |= picture.files(asked.formats)
     write_files(folder, files)
+    remember_content(folder, files)

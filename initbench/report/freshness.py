@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -37,6 +37,15 @@ def remember(folder: Path, comparison: "Results", files: Iterable[Path], asked: 
     sizes = {str(path.relative_to(folder)): path.stat().st_size for path in files}
     stamp = json.dumps({"digest": _digest(comparison, asked), "sizes": sizes}, indent=1)
     write_atomically(folder / STAMP, stamp.encode())
+
+
+def remember_content(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Stamp a folder that was written whole with the content of its files."""
+    digest = hashlib.sha256()
+    for name, content in files.items():
+        digest.update(f"{name} {len(content)}\0".encode() + content)
+    stamp = {"digest": digest.hexdigest(), "sizes": {name: len(content) for name, content in files.items()}}
+    write_atomically(folder / STAMP, json.dumps(stamp, indent=1).encode())
 
 
 def is_fresh(folder: Path, comparison: "Results", asked: Files = USUAL) -> bool:

@@ -13,13 +13,12 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from initbench import datasets
-from initbench.analysis.step_zero.inspection import AS_BUILT, Inspection, Observed
+from initbench.analysis.step_zero.inspection import Inspection, Observed
 from initbench.core.machine import cores
 from initbench.core.randomness import generator, one_thread
 from initbench.core.spec import is_reference
@@ -33,7 +32,8 @@ from initbench.networks.layers import Layer, weighted_layers
 from initbench.networks.models import MODELS, build_model
 from initbench.networks.wrappers import unwrapped
 from initbench.records.manifest import refuse_foreign, write_stamp
-from initbench.records.recipe import DEFAULT_SCHEMES
+from initbench.records.recipe import AS_BUILT
+from initbench.running.asked import STAMP_FILE, checked_seeds, scanned
 from initbench.running.trying import check_logits
 from initbench.running.workers import processes
 from initbench.schemes import Sample, fill_scheme, notices_of, parse_scheme, planned
@@ -42,14 +42,11 @@ from initbench.schemes.functions import scheme_text
 from initbench.signals import Batch, batch_of, batch_size, observe, weight_moments
 from initbench.signals.propagation import WeightMoments
 
-STAMP_FILE = "inspection.json"
-SCAN_POINTS = 8
 PATIENCE = 3.0  # seconds: about twice what it takes to start another process
 CLASSES = 10  # of made-up labels, without a dataset
 
 Cell = tuple[str, str, int]  # model, scheme, seed
 Build = Callable[[int], nn.Module]
-_SCAN = re.compile(r"(\w+)\s*=\s*(\d+)\.\.(\d+)")
 _INPUT = re.compile(r"(\d+(?:x\d+)*)(?::(\d+))?")
 
 
@@ -131,7 +128,7 @@ def inspect(
         models=(type(unwrapped(model)).__name__,),
         builds={type(unwrapped(model)).__name__: lambda _seed: model},
         schemes=tuple(_canonical(scheme_text(scheme)) for scheme in listed),
-        seeds=(0,) if schemes is None else _seeds(seeds),
+        seeds=(0,) if schemes is None else checked_seeds(seeds),
         batch=(given := Batch(inputs, labels)),
         source=f"{given.size} inputs",
     )
@@ -165,15 +162,14 @@ def plan_inspection(
         UsageError: an invalid name, shape or number.
         DataError: a dataset that is not available.
     """
-    seeds = _seeds(seeds)
+    seeds = checked_seeds(seeds)
     if inputs and dataset:
         raise UsageError(f"Give either --input or the dataset '{dataset}': a batch has one source.")
     images = None if inputs else datasets.prepare(dataset or "digits", data_dir)
     batch, source, shape, classes = _made_up(inputs) if images is None else _from(images)
-    places = _scan(model)
+    axis, places = scanned(model)
     builds = {text: _build(text, shape, classes, batch.inputs) for text in places}
     named = {str(MODELS.resolve(text)): build for text, build in builds.items()}
-    axis = "" if len(places) == 1 else _SCAN.search(model)[1]  # type: ignore[index] # a scan has matched
     return InspectionPlan(
         models=tuple(named),
         builds=named,
@@ -214,11 +210,6 @@ def run_inspection(
         command=command,
         notices=tuple(dict.fromkeys(notices)),
     )
-
-
-def default_schemes(model: str) -> tuple[str, ...]:
-    """Return the schemes inspected by default: the user's own model also as it is built."""
-    return (AS_BUILT, *DEFAULT_SCHEMES) if is_reference(model) else DEFAULT_SCHEMES
 
 
 def inspection_folder(out: Path, plan: InspectionPlan, name: str | None = None) -> Path:
@@ -326,29 +317,6 @@ def _apart(model: nn.Module) -> nn.Module:
 
 def _canonical(scheme: str) -> str:
     return scheme if scheme == AS_BUILT else str(parse_scheme(scheme))
-
-
-def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(dict.fromkeys(seeds))
-    if not chosen or min(chosen) < 0:
-        raise UsageError(f"seeds are a count of 1 or more or a list of whole numbers from 0, not {seeds!r}.")
-    return chosen
-
-
-def _scan(model: str) -> dict[str, int]:
-    """Return each model text of `mlp(depth=2..100)` with its value of the scanned parameter; a plain model with 0."""
-    ranges = list(_SCAN.finditer(model))
-    if not ranges:
-        return {model: 0}
-    if len(ranges) > 1:
-        raise UsageError(f"'{model}' scans {len(ranges)} parameters: scan one, and give the others one value.")
-    low, high = int(ranges[0][2]), int(ranges[0][3])
-    if not 0 < low < high:
-        raise UsageError(
-            f"'{ranges[0][0]}' in '{model}' is not a range: write the smaller number first, as in depth=2..100."
-        )
-    points = sorted(set(np.geomspace(low, high, SCAN_POINTS).round().astype(int).tolist()))
-    return {_SCAN.sub(rf"\1={point}", model): point for point in points}
 
 
 def _build(text: str, shape: tuple[int, int, int] | None, classes: int, inputs: tuple[Tensor, ...]) -> Build:

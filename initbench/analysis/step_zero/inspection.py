@@ -15,7 +15,6 @@ from initbench.analysis.step_zero.checks import Check, diagnose_together
 from initbench.analysis.step_zero.propagation import in_order
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 
-AS_BUILT = "as_built"  # stands for a scheme where a model keeps the weights that it was built with
 WEIGHTED = frozenset(("linear", "conv"))
 CHECK_COLUMNS = dict.fromkeys(("model", "scheme", "check", "level", "figure", "layer", "remedy"), "str")
 SCAN_COLUMNS = {
