@@ -91,14 +91,16 @@ def test_a_drift_is_told_as_a_factor_a_layer_with_the_layer_where_it_starts():
 
 
 def test_a_gradient_is_read_from_the_last_layer_to_the_first():
-    made = steps(np.ones((3, 8)), decays(12.6, layers=8))
+    made = steps(np.ones((3, 8)), decays(12.6, layers=8), fan_out=[64] * 7 + [32])
     check = checked(made, "gradient")
     assert check.figure.startswith(f"‖∂z‖² ×{2**-1.8:.3g} ")
     assert check.figure.endswith("2^-12.6 from h7 to h0")
     assert check.layer == "h4"
     assert "mode='fan_out'" in check.remedy, "the signal itself is kept"
     assert "shrinks" in check.remedy
-    assert "grows" in checked(steps(np.ones((3, 8)), decays(-12.6, layers=8)), "gradient").remedy
+    grows = checked(steps(np.ones((3, 8)), decays(-12.6, layers=8), nonlinearity="sin"), "gradient").remedy
+    assert "grows" in grows
+    assert "fan_out" not in grows, "of layers as wide as high it is the same"
 
 
 def test_a_gradient_is_a_norm_so_that_a_change_of_width_is_no_drift():
@@ -190,6 +192,34 @@ def test_no_remedy_names_what_was_judged_bad_beside_it():
     told = checked(biased, "balance").remedy
     assert "xavier" not in told
     assert "equal width" not in told, "the layers are of equal width"
+
+
+def test_no_remedy_says_that_a_scheme_keeps_what_is_seen_to_fade_beside_it():
+    strided = steps(decays(-4, layers=3))  # by a quarter at each of two layers, as convolutions that are transposed do
+    assert diagnose({"kaiming_normal": strided}["kaiming_normal"])[0].level == "PASS"
+    remedies = {scheme: diagnose_together({"zeros": steps(decays(-20)), scheme: strided})["zeros"][0].remedy
+                for scheme in ("kaiming_normal", "orthogonal")}  # fmt: skip
+    assert remedies["orthogonal"].startswith("kaiming_* keeps")
+    assert "kaiming" not in remedies["kaiming_normal"]
+
+
+def test_a_bounded_activation_is_not_taken_for_biases_nor_its_gain_for_that_of_the_gradient():
+    made = steps([[0.4, *[0.2] * 7]] * 2, decays(-60, layers=8, seeds=2), nonlinearity="mul → sin", cosine=0.01,
+                 activation_moment=0.3)  # fmt: skip
+    for check in (checked(made, "gradient"), checked(made, "balance")):
+        assert check.level != "PASS"
+        assert "bias" not in check.remedy
+        assert "variance_scaling" not in check.remedy
+    assert f"multiply the std of the hidden weights by {2 ** (-60 / 7 / 2):.3g}" in checked(made, "gradient").remedy
+
+
+def test_products_of_layers_have_no_scale_that_keeps_them():
+    checks = diagnose(steps(decays(40), decays(60), nonlinearity="product"))
+    remedies = {check.name: check.remedy for check in checks}
+    assert "layers are multiplied with each other" in remedies["signal"]
+    assert "layers are multiplied with each other" in remedies["gradient"]
+    assert "a product of layers does not" in remedies["balance"]
+    assert not any("lecun" in remedy or "multiply the std" in remedy for remedy in remedies.values())
 
 
 def test_slopes_are_least_squares_over_all_layers():
@@ -398,7 +428,7 @@ def test_a_network_of_a_head_and_at_most_one_layer_can_be_judged(hidden):
 def test_of_nothing_nothing_is_said():
     norm = StepZero(layers=(a_layer("n", kind="norm"),), network=a_step([]).network)
     assert diagnose([]) == diagnose([norm]) == ()
-    assert (worst_level(()), severity(())) == ("PASS", (0, 0))
+    assert (worst_level(()), severity(())) == (None, (0, 0))
 
 
 def test_layers_that_are_no_weighted_sums_have_no_part_in_it():

@@ -330,6 +330,16 @@ def test_outputs_that_are_no_logits_are_no_pass_and_the_output_that_fits_is_take
         inspect(load(f"{returns}:softmax")(), images, labels)
 
 
+def test_seeds_that_a_model_ignores_are_no_seeds(tmp_path):
+    seeds = "import torch\ndef build(shape, classes):\n    torch.manual_seed(23)\n    return own(shape, classes)\n"
+    own = "def own(shape, classes): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, classes))\n"
+    (tmp_path / "m.py").write_text(seeds + own)
+    notices = {name: run_inspection("x", plan_inspection(f"{tmp_path}/m.py:{name}", ["as_built", "zeros"], 2)).notices
+               for name in ("build", "own")}  # fmt: skip
+    assert "as built: all 2 seeds give the same weights" in notices["build"][0]
+    assert notices["own"] == ()
+
+
 def test_a_file_that_compares_as_it_is_imported_is_told_so(tmp_path):
     (tmp_path / "script.py").write_text("import initbench\ninitbench.compare('zeros', 'linear')\nbuild = None\n")
     with pytest.raises(UsageError, match="put it under"):

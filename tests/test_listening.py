@@ -141,3 +141,32 @@ def test_checkpointing_changes_nothing(reentrant):
     kept = seen(model)
     model.saved = False
     assert seen(model) == kept
+
+
+class Gated(nn.Module):
+    """A layer with a gate: of another layer, of a layer used twice, or of the other half of its own output."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.gate, self.value, self.out = nn.Linear(64, 32), nn.Linear(64, 32), nn.Linear(32, 10)
+        self.beta, self.scale = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(32))
+        self.between = forward
+
+    def forward(self, x):
+        return self.out(self.between(self, x.flatten(1)))
+
+
+@pytest.mark.parametrize(
+    ("between", "names"),
+    [
+        (lambda net, x: functional.silu(net.gate(x)) * net.value(x), ["product", "product"]),
+        (lambda net, x: net.gate(x) * torch.sigmoid(net.beta * net.gate(x)) * net.value(x), ["product"] * 3),
+        (lambda net, x: torch.mul(*net.gate(x).sigmoid().chunk(2, 1)).repeat(1, 2), ["product"]),
+        (lambda net, x: (z := net.gate(x)) * torch.sigmoid(z), ["silu"]),
+        (lambda net, x: (z := net.gate(x)) * z.relu() * 0.5, ["relu → mul → mul"]),
+        (lambda net, x: net.gate(x).relu() * net.scale + net.value(x).relu(), ["relu", "relu"]),
+    ],
+)
+def test_what_multiplies_layers_is_a_product_and_what_multiplies_one_with_itself_an_activation(between, names):
+    layers = [layer for layer in seen(Gated(between)).layers if layer.kind == "linear"]
+    assert [layer.nonlinearity for layer in layers[:-1]] == names

@@ -19,6 +19,7 @@ def _finite(value: object) -> object:
 
 
 REACH = 4.0  # half-width of the histogram of z, in roots of its second moment
+PRODUCT = "product"  # the nonlinearity of a layer whose output is multiplied by another signal, as gates do
 EARLY_STEPS = 50  # first steps whose losses and gradient norms are all stored, for early instability
 
 Finite = Annotated[float | None, BeforeValidator(_finite)]

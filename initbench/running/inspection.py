@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from initbench import datasets
-from initbench.analysis.step_zero.inspection import Inspection, Observed
+from initbench.analysis.step_zero.inspection import Inspection, Observed, same_for_every_seed
 from initbench.core.machine import cores
 from initbench.core.randomness import generator, one_thread
 from initbench.core.spec import is_reference
@@ -199,6 +199,7 @@ def run_inspection(
     for seen, noticed in _inspect_all(plan, list(itertools.product(plan.models, plan.schemes, plan.seeds)), report):
         observed.append(seen)
         notices += noticed
+    notices += same_for_every_seed(observed)
     return Inspection(
         name=name,
         source=plan.source,

@@ -41,6 +41,7 @@ KINDS: Mapping[str, str] = {
 }
 CHANNELS_SECOND = (WEIGHTED.keys() - {"linear"}) | {"batch_norm", "group_norm", "instance_norm"}
 NO_BIAS = WeightMoments(0.0, 0.0)
+PRODUCTS = ("mul", "imul")  # of two signals: gates
 # How many leading arguments of a function are signals, where it is not one; the weights come after them.
 SIGNALS: Mapping[str, int] = {"multi_head_attention_forward": 3, **dict.fromkeys(RECURRENT, 2)}
 
@@ -165,6 +166,8 @@ class Listener(TorchFunctionMode):
         if expected is None:
             self._start_behind(inputs, linear=call.name in LINEAR)
         owner = _common_owner(inputs)
+        if call.name in PRODUCTS:
+            _note_product(call, inputs, owner)
         self.multiplied.update(names)
         weight = self._weight_name(call, names)
         floats = call.out.is_floating_point() and call.out.numel() > 0
@@ -311,6 +314,14 @@ def _common_owner(inputs: Sequence[Known]) -> Site | None:
     if owner is None or len(inputs) == 1:
         return owner
     return owner.root if all(known.owner and known.owner.root is owner.root for known in inputs) else None
+
+
+def _note_product(call: Call, inputs: Sequence[Known], owner: Site | None) -> None:
+    """Mark the layers whose outputs, or parts of whose output, are multiplied with each other."""
+    if len(inputs) > 1 and (owner is None or call.out.shape != owner.root.shape):
+        for known in inputs:
+            if known.owner is not None:
+                known.owner.root.multiplied = True
 
 
 def _unchanged(tensor: Tensor) -> Tensor:

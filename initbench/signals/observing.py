@@ -239,9 +239,8 @@ def _layer(
 
 def _after(site: Site) -> dict[str, Any]:
     after = site.activated
-    if after is None:
-        return {}
-    return {"nonlinearity": site.nonlinearity, "activation_moment": after.moment, "activation_std": after.std}
+    measured = {} if after is None else {"activation_moment": after.moment, "activation_std": after.std}
+    return {"nonlinearity": site.nonlinearity, **measured}
 
 
 def _of_weight(gradient: Tensor | None) -> dict[str, float]:

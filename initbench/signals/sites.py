@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from initbench.records.record import PRODUCT
 from initbench.signals import maps, measures
 from initbench.signals.carrying import ACTIVATIONS
 from initbench.signals.propagation import ExpectedMoments
@@ -76,6 +77,7 @@ class Site:
     activated: Activated | None = None
     backward: Mapping[str, float] = field(default_factory=dict)
     symmetric: int = 0
+    multiplied: bool = False  # with another signal
     weight_gradient: Tensor | None = None  # of a computed weight; a parameter holds its own
 
     @property
@@ -86,6 +88,8 @@ class Site:
     @property
     def nonlinearity(self) -> str:
         """What the map after the layer is, `linear` if there is none."""
+        if self.multiplied:
+            return PRODUCT
         after = self.activated
         return "linear" if after is None else maps.name_of(after.parts, after.source, after.sample)
 

@@ -13,6 +13,7 @@ from initbench.analysis.frames import table
 from initbench.analysis.step_zero.agreement import withhold
 from initbench.analysis.step_zero.checks import Check, diagnose_together
 from initbench.analysis.step_zero.propagation import in_order
+from initbench.records.recipe import AS_BUILT
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 
 WEIGHTED = frozenset(("linear", "conv"))
@@ -113,6 +114,18 @@ class Inspection:
     def steps(self, model: str, scheme: str) -> list[StepZero]:
         """Return the statistics of one scheme on one model, seed by seed."""
         return [network.step_zero for network in self.observed if network.model == model and network.scheme == scheme]
+
+
+def same_for_every_seed(observed: Sequence[Observed]) -> Iterator[str]:
+    """Yield a sentence for each model that is built with the same weights whatever the seed."""
+    built = [network for network in observed if network.scheme == AS_BUILT]
+    for model in dict.fromkeys(network.model for network in built):
+        weights = [[row.weight_norm for row in one.step_zero.layers] for one in built if one.model == model]
+        if len(weights) > 1 and all(row == weights[0] for row in weights):
+            yield (
+                f"{model} as built: all {len(weights)} seeds give the same weights, as the model seeds or loads them "
+                "itself; its intervals say nothing of other draws."
+            )
 
 
 def _layer_rows(networks: Sequence[Observed]) -> list[dict[str, Any]]:

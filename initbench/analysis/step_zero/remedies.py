@@ -6,8 +6,10 @@ import numpy as np
 
 from initbench.analysis.statistics.intervals import mean_interval
 from initbench.analysis.step_zero.propagation import WeightedLayers, log2_slopes, power_of_two
+from initbench.records.record import PRODUCT
 
 KEPT = 0.2  # bits per layer: a signal that changes by less counts as preserved
+SHARED = 0.9  # mean cosine from which most of a signal is the same for every image
 STEADY, UNSTEADY = 1.3, 4.0  # by how much gains of layers differ where one serves all, and where none does
 
 
@@ -21,6 +23,8 @@ USUAL: Mapping[str, tuple[tuple[str, ...], str]] = {
     "linear": (("lecun_", "orthogonal"), "lecun_normal or orthogonal keep E[z²] constant without an activation"),
 }
 
+BETWEEN = {"linear": "what lies between the layers", PRODUCT: "a product of layers"}
+
 
 def rescale(layers: WeightedLayers, *, fading: bool) -> str:
     """Name the scheme or the factor that would preserve the signal; no scheme that was judged bad beside this one."""
@@ -28,6 +32,11 @@ def rescale(layers: WeightedLayers, *, fading: bool) -> str:
     # Where biases sustain the signal, the slope of the gradient shows the scale that the weights need.
     moments = layers.gradient_norms[:, ::-1] if _sustained_by_biases(layers) else layers.signal
     slope = mean_interval(log2_slopes(moments)).mean
+    if layers.nonlinearity == PRODUCT:
+        return (
+            "layers are multiplied with each other, which squares what a scale does: none keeps the signal at every "
+            f"depth; {size}, or normalize what is multiplied"
+        )
     if layers.nonlinearity in USUAL:
         families, advice = USUAL[layers.nonlinearity]
         advice = "" if any(layers.judged_bad(family) for family in families) else advice
@@ -76,9 +85,10 @@ def balance(layers: WeightedLayers) -> str:
     widths = {layer.units for row in layers.hidden for layer in row if layer.kind == "linear"}
     if len(widths) > 1:
         return "one direction is preserved at the cost of the other: layers of equal width balance the two"
+    between = BETWEEN.get(layers.nonlinearity, layers.nonlinearity)
     return (
-        f"the weights scale both directions alike, but {layers.nonlinearity} does not at this size of z: "
-        "smaller weights, or another activation"
+        f"the weights scale both directions alike, but {between} does not at this size of z: "
+        f"smaller weights, or {'normalize' if layers.nonlinearity in BETWEEN else 'another activation'}"
     )
 
 
@@ -86,20 +96,25 @@ def keep_gradient(layers: WeightedLayers, *, fading: bool) -> str:
     """Say how to preserve the gradient: by the other fan where the signal is preserved already."""
     slope = mean_interval(log2_slopes(layers.gradient_norms[:, ::-1])).mean
     forward = mean_interval(log2_slopes(layers.column("forward_moment"))).mean or 0.0
-    if slope is None or abs(forward) > KEPT or _sustained_by_biases(layers):
+    kept = slope is not None and abs(forward) <= max(KEPT, abs(slope) / 4)
+    if slope is None or not kept or layers.nonlinearity == PRODUCT or _sustained_by_biases(layers):
         return rescale(layers, fading=fading)
     change = "shrinks" if fading else "grows"
+    # The first layer has no part in the way back to its own output.
+    unlike = any(layer.fan_in != layer.fan_out for row in layers.hidden for layer in row[1:])
+    other_fan = "try mode='fan_out', or " if unlike else ""
     return (
-        f"the signal is preserved but the gradient {change} on the way back: try mode='fan_out', "
-        f"or multiply the std of the hidden weights by {power_of_two(-slope / 2):.3g}"
+        f"the signal is preserved but the gradient {change} on the way back: {other_fan}multiply the std of the hidden "
+        f"weights by {power_of_two(-slope / 2):.3g}"
     )
 
 
 def _sustained_by_biases(layers: WeightedLayers) -> bool:
-    """Return whether the signal first fades, then stays: what stays comes from the biases, equal for every image."""
+    """Return whether the signal first fades, then stays, the same for every image: what stays comes from the biases."""
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.diff(np.log2(layers.column("forward_moment")).mean(axis=0))
-    return bool(len(steps) > 1 and steps[0] < -KEPT and steps[-1] > steps[0] / 2)
+    alike = layers.column("cosine")[:, -1:]
+    return bool(len(steps) > 1 and steps[0] < -KEPT and steps[-1] > steps[0] / 2 and (alike > SHARED).all())
 
 
 def spread_out(layers: WeightedLayers) -> str:
