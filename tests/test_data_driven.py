@@ -23,6 +23,7 @@ from initbench.networks.models import build_model
 from initbench.records.recipe import Trial
 from initbench.schemes import SCHEMES, Preset, Procedure, Sample, assign, fill_scheme, initialize, parse_scheme
 from initbench.schemes.learned import gradient_quotient
+from initbench.signals import weight_moments
 from initbench.training.loop import INITIALIZATION_IMAGES
 
 SHAPE, CLASSES = (1, 8, 8), 10
@@ -81,7 +82,7 @@ def filled_own(scheme, sample, seed=0, *, model=None):
 def cost(model, scheme, sample):
     model = build_model(model, SHAPE, CLASSES)
     parsed = parse_scheme(scheme)
-    return fill_scheme(model, parsed, assign(parsed, weighted_layers(model)), 0, sample)
+    return fill_scheme(model, parsed, assign(parsed, weighted_layers(model)), 0, sample).passes
 
 
 def outputs(model, inputs):
@@ -132,6 +133,21 @@ class Own(nn.Module):
 def test_they_are_all_registered_with_what_they_need():
     needs = {name: SCHEMES.build(name).needs for name in NAMES}
     assert needs == dict.fromkeys(NAMES, "inputs") | {"gradinit": "labels"}
+
+
+@pytest.mark.parametrize("scheme", [*PROCEDURES, "data_dependent(balance=False)"])
+def test_what_is_multiplied_as_a_whole_keeps_its_law_and_what_is_changed_by_unit_has_none(scheme, sample):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InitbenchWarning)
+        model = build_model("mlp(depth=3)", SHAPE, CLASSES)
+        parsed = parse_scheme(scheme)
+        assignments = assign(parsed, weighted_layers(model))
+        factors = fill_scheme(model, parsed, assignments, 0, sample).factors
+    laws = weight_moments(model, assignments, factors)
+    for name in ("linear1.weight", "linear2.weight", "linear3.weight"):
+        found = float(dict(model.named_parameters())[name].detach().square().mean())
+        known = None if scheme.startswith(("data_dependent", "sign_flip")) else pytest.approx(found, rel=0.15)
+        assert (None if math.isnan(laws[name].variance) else laws[name].variance) == known
 
 
 # What holds of all of them

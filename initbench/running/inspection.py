@@ -291,9 +291,10 @@ def _inspect_cell(plan: InspectionPlan, text: str, scheme: str, seed: int) -> tu
     parsed = parse_scheme(scheme)
     with private(plan.first[text]) as model:  # a scheme may set more than the next one does
         assignments = planned(model, parsed, plan.layers_of(text))
-        fill_scheme(model, parsed, assignments, seed, Sample(plan.batch.inputs, plan.batch.labels))
+        filled = fill_scheme(model, parsed, assignments, seed, Sample(plan.batch.inputs, plan.batch.labels))
         with one_thread():
-            observed = _observed(plan, model, (text, scheme, seed), weight_moments(model, assignments))
+            laws = weight_moments(model, assignments, filled.factors)
+            observed = _observed(plan, model, (text, scheme, seed), laws)
         notices = [f"{text}: {notice}" for notice in notices_of(model, parsed, assignments)]
         drawn = [(item.layer, item.rule) for item in assignments if not (item.is_bias or item.adjusted)]
         if fans := fans_notice(scheme, drawn):

@@ -16,12 +16,13 @@ from initbench.schemes import analytic as analytic
 from initbench.schemes import learned as learned
 from initbench.schemes import user_scheme as user_scheme
 from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme, revision_of
-from initbench.schemes.fill import draw, fill_model, fill_scheme, initialize, notices_of, planned
+from initbench.schemes.fill import Filled, draw, fill_model, fill_scheme, initialize, notices_of, planned
 from initbench.schemes.rule import SCHEMES, Passes, Preset, Procedure, Rule, Sample, where_it_fits
 
 __all__ = [
     "SCHEMES",
     "Assignment",
+    "Filled",
     "Passes",
     "Preset",
     "Procedure",

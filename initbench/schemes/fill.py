@@ -1,8 +1,9 @@
 """Fill a model: each tensor from its own keyed generator, on the CPU, whatever the model's device."""
 
+import math
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,20 @@ from initbench.networks.wrappers import eager, parameters_of, unwrapped
 from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme
 from initbench.schemes.functions import scheme_text
 from initbench.schemes.rule import NO_PASSES, Passes, Procedure, Rule, Sample
+
+ROUNDING = 1e-4  # of a tensor's norm: what float32 leaves of a factor after many multiplications
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What filling a model cost, and what a procedure did to the tensors that were filled before.
+
+    `factors` holds by name the number by which each was multiplied, NaN where it was changed in another way: unit by
+    unit, say. So a tensor with a factor is still a draw of its rule's law, only scaled, and one without is not.
+    """
+
+    passes: Passes = NO_PASSES
+    factors: Mapping[str, float] = field(default_factory=dict)
 
 
 def initialize(
@@ -89,15 +104,15 @@ def notices_of(model: nn.Module, scheme: Scheme, assignments: Sequence[Assignmen
     return [*notices, *([coverage] if coverage else [])]
 
 
-def fill_scheme(model: nn.Module, scheme: Scheme, assignments: list[Assignment], seed: int, sample: Sample) -> Passes:
-    """Fill the assigned tensors, run the scheme's procedure if it has one, and return the passes that it took.
+def fill_scheme(model: nn.Module, scheme: Scheme, assignments: list[Assignment], seed: int, sample: Sample) -> Filled:
+    """Fill the assigned tensors and run the scheme's procedure, if it has one.
 
     Raises:
         UsageError: the procedure needs inputs or labels that `sample` lacks.
     """
     fill_model(model, assignments, seed)
     if scheme.procedure is None:
-        return NO_PASSES
+        return Filled()
     lacking = {"nothing": False, "inputs": not sample.inputs, "labels": not sample.inputs or sample.labels is None}
     if lacking[scheme.procedure.needs]:
         raise UsageError(f"'{scheme}' uses training data: give a batch of inputs, and labels if it needs them.")
@@ -106,7 +121,7 @@ def fill_scheme(model: nn.Module, scheme: Scheme, assignments: list[Assignment],
 
 def _adjust(
     model: nn.Module, procedure: Procedure, assignments: list[Assignment], keyed: torch.Generator, sample: Sample
-) -> Passes:
+) -> Filled:
     """Run a procedure on a float32 CPU copy and copy back the parameters, so that nothing else can change."""
     working = copied(unwrapped(model)).cpu().float()
     working.zero_grad(set_to_none=True)
@@ -128,12 +143,23 @@ def _adjust(
         adjusted = {name for name, parameter in parameters_of(model).items() if parameter.requires_grad} - assigned
     if procedure.scales:
         adjusted.update(branch_scales([item.layer for item in assignments]))
-    parameters = parameters_of(model, aliases=True)
+    parameters, factors = parameters_of(model, aliases=True), dict[str, float]()
     with torch.no_grad():
         for name, value in parameters_of(working, aliases=True).items():
             if name in adjusted:
+                factors[name] = _factor(parameters[name].cpu(), value)
                 parameters[name].copy_(value)
-    return passes
+    return Filled(passes, factors)
+
+
+def _factor(before: Tensor, after: Tensor) -> float:
+    """Return the number by which a tensor was multiplied, NaN if it was changed in another way."""
+    if before.is_complex():
+        return math.nan
+    old, new = before.double().flatten(), after.double().flatten()
+    square = float(old @ old)
+    factor = float(old @ new) / square if square else 1.0
+    return factor if float((new - factor * old).norm()) <= ROUNDING * float(new.norm()) else math.nan
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from a separate generator.
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -106,8 +107,16 @@ def _without_gradient(listener: Listener) -> tuple[tuple[str, ...], tuple[str, .
     return untouched, tuple(name for name, p in used if p.requires_grad or name in behind)
 
 
-def weight_moments(model: nn.Module, assignments: Sequence[Assignment]) -> dict[str, WeightMoments]:
+def weight_moments(
+    model: nn.Module, assignments: Sequence[Assignment], factors: Mapping[str, float] = MappingProxyType({})
+) -> dict[str, WeightMoments]:
     """Return the moments of each tensor by name: from its rule if assigned, else from its values.
+
+    Args:
+        model: the filled model.
+        assignments: the rules that filled it.
+        factors: by which a procedure multiplied tensors afterwards, NaN for one that it changed in another way: that
+            is no draw of any law (`schemes.Filled`).
 
     Raises:
         UsageError: the model is on the meta device or lazy and has no values.
@@ -118,12 +127,17 @@ def weight_moments(model: nn.Module, assignments: Sequence[Assignment]) -> dict[
     if lazy is not None:
         raise UsageError(f"The parameter '{lazy}' has no shape yet: run the model once on a batch first.")
     declared = {
-        item.parameter: WeightMoments(item.rule.mean, item.rule.variance(item.layer) if item.rule.variance else UNKNOWN)
+        item.parameter: WeightMoments(
+            item.rule.mean, item.rule.variance(item.layer) if item.rule.variance else UNKNOWN
+        ).scaled(factors.get(item.parameter, 1.0))
         for item in assignments
-        if not item.adjusted
     }
     others = {name: p for name, p in parameters_of(model).items() if name not in declared and p.is_floating_point()}
-    return declared | {name: as_drawn(parameter.detach().double()) for name, parameter in others.items()}
+    return declared | {
+        name: as_drawn(parameter.detach().double())
+        for name, parameter in others.items()
+        if not math.isnan(factors.get(name, 1.0))
+    }
 
 
 def _forward(model: nn.Module, batch: Batch, listener: Listener) -> list[Tensor]:

@@ -44,6 +44,10 @@ class WeightMoments:
         """The second moment of an entry."""
         return self.mean**2 + self.variance
 
+    def scaled(self, factor: float) -> "WeightMoments":
+        """Return the moments of the entries times a number."""
+        return WeightMoments(factor * self.mean, factor**2 * self.variance)
+
 
 @dataclass(frozen=True)
 class ExpectedMoments:

@@ -17,7 +17,7 @@ from initbench.networks.copies import NotCopiedError
 from initbench.networks.models import MODELS, build_model, layers_in_order
 from initbench.records.recipe import Trial
 from initbench.records.record import DataFacts, Early, Final, Outcome, Record, StepZero, Timings
-from initbench.schemes import Assignment, Passes, Sample, Scheme, fill_scheme, notices_of, parse_scheme, planned
+from initbench.schemes import Assignment, Filled, Passes, Sample, Scheme, fill_scheme, notices_of, parse_scheme, planned
 from initbench.training import cuda
 from initbench.training.engine import Engine, Trainer
 from initbench.training.environment import denormals, describe, reproducible
@@ -69,24 +69,24 @@ def _start(trial: Trial, dataset: Dataset) -> Start:
     """Initialize and measure on the CPU, with one thread, so that both are the same for every device."""
     with one_thread():
         started = time.perf_counter()
-        model, assignments, passes = initialized(trial, dataset)
+        model, assignments, filled = initialized(trial, dataset)
         seconds = time.perf_counter() - started
         batch = signals.batch_of(resident(dataset, "train", "cpu"))
-        laws = signals.weight_moments(model, assignments)
+        laws = signals.weight_moments(model, assignments, filled.factors)
         try:
             step_zero = signals.observe(model, batch, laws, seed=trial.seed)
         except NotCopiedError:  # build another
             step_zero = signals.observe(initialized(trial, dataset)[0], batch, laws, seed=trial.seed, own=True)
-    return Start(trial, model.to(trial.device), assignments, passes, step_zero, seconds)
+    return Start(trial, model.to(trial.device), assignments, filled.passes, step_zero, seconds)
 
 
-def initialized(trial: Trial, dataset: Dataset) -> tuple[nn.Module, list[Assignment], Passes]:
-    """Build and initialize the trial's model on the CPU; the passes are the cost of initialization besides drawing."""
+def initialized(trial: Trial, dataset: Dataset) -> tuple[nn.Module, list[Assignment], Filled]:
+    """Build and initialize the trial's model on the CPU."""
     model = build_model(trial.model, dataset.shape, dataset.classes, seed=trial.seed)
     scheme = parse_scheme(trial.scheme)
     assignments = planned(model, scheme, layers_in_order(trial.model, model, dataset.shape))
-    passes = fill_scheme(model, scheme, assignments, trial.seed, sample_for(scheme, dataset, trial.seed))
-    return model, assignments, passes
+    filled = fill_scheme(model, scheme, assignments, trial.seed, sample_for(scheme, dataset, trial.seed))
+    return model, assignments, filled
 
 
 def sample_for(scheme: Scheme, dataset: Dataset, seed: int) -> Sample:
