@@ -122,6 +122,7 @@ def nothing(): return Net(lambda net, h, z: None)
 def raising(): return Net(lambda net, h, z: z.undefined if net.training else z)
 def detached(): return Net(lambda net, h, z: z.detach())
 def double(): return Net(lambda net, h, z: z).double()
+def mixed(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Linear(32, 10).double())
 def softmax(): return Net(lambda net, h, z: z.softmax(1))
 def sigmoid(): return Net(lambda net, h, z: z.sigmoid())
 def tanh(): return Net(lambda net, h, z: z.tanh())
@@ -152,6 +153,7 @@ def returns(tmp_path_factory):
         ("raising", "fails in training mode on digits: AttributeError"),
         ("detached", "has no backward pass"),
         ("double", "its parameters are float64 and its inputs float32"),
+        ("mixed", "its parameters are float32 and float64 and its inputs float32: give all one precision"),
     ],
 )
 def test_what_cannot_be_trained_is_said_before_the_first_trial(returns, name, said):

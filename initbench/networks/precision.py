@@ -1,4 +1,4 @@
-"""Why a network does not take its inputs: another precision is named, other errors are quoted."""
+"""Why a network does not take its inputs: precisions that do not go together are named, other errors are quoted."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,9 @@ def why_not(model: nn.Module, inputs: Sequence[Any], error: BaseException) -> st
     """Return the reason as the end of a sentence, without its full stop."""
     fed = {tensor.dtype for tensor in inputs if isinstance(tensor, Tensor) and tensor.is_floating_point()}
     held = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
-    if not isinstance(error, RuntimeError) or not fed or not held or fed & held:
+    mixed = len(held) > 1 and "type" in str(error)
+    if not isinstance(error, RuntimeError) or not fed or not held or (fed & held and not mixed):
         return usercode.describe_error(error)
-    theirs, ours = (str(next(iter(dtypes))).removeprefix("torch.") for dtypes in (held, fed))
-    return f"its parameters are {theirs} and its inputs {ours}: give both one precision, for example `model.float()`"
+    theirs, ours = (" and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in of)) for of in (held, fed))
+    every = "all" if mixed else "both"
+    return f"its parameters are {theirs} and its inputs {ours}: give {every} one precision, for example `model.float()`"
