@@ -309,6 +309,7 @@ def differences(kind):
     assert forward.keys() <= rows.keys()
     without = {name for name, p in plain.named_parameters() if name not in grads}
     assert {*step_zero.unused, *step_zero.absent, *step_zero.detached} == without
+    assert step_zero.unseen == ()
     pairs = [
         [(rows[name].forward_moment, value) for name, value in forward.items()],
         [(rows[name].gradient_moment, value) for name, value in backward.items()],

@@ -9,6 +9,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from initbench.analysis.step_zero.checks import diagnose
+from initbench.analysis.step_zero.inspection import Inspection, Observed
 from initbench.signals import Batch, observe, weight_moments
 
 IMAGES = torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -89,6 +90,35 @@ def test_whatever_has_a_gradient_is_used_and_a_layer_is_the_weight_that_multipli
     (layer,) = step_zero.layers
     assert (layer.layer, layer.fan_in) == ("1", 64)
     assert layer.weight_norm == pytest.approx(float(model[1].weight.detach().norm()))
+
+
+class Vectorized(nn.Module):
+    """A layer and an ensemble, each inside `torch.func.vmap`."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.inner, self.head = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.members = nn.ModuleList(nn.Linear(64, 64) for _ in range(2))
+
+    def forward(self, x):
+        x = torch.func.vmap(self.inner)(torch.relu(self.stem(x.flatten(1))))
+        weights, biases = (torch.stack([getattr(one, name) for one in self.members]) for name in ("weight", "bias"))
+        each = torch.func.vmap(functional.linear, in_dims=(None, 0, 0))(torch.relu(x), weights, biases)
+        return self.head(torch.relu(each.mean(0)))
+
+
+def test_layers_inside_vmap_are_named_as_without_a_row():
+    step_zero = seen(Vectorized())
+    assert [layer.layer for layer in step_zero.layers] == ["stem", "head"]
+    hidden = ("inner", "members.0", "members.1")
+    assert step_zero.unseen == tuple(f"{layer}.{part}" for layer in hidden for part in ("weight", "bias"))
+    assert step_zero.unused == step_zero.absent == step_zero.detached == ()
+    assert step_zero.layers[1].predicted_from == "calls that cannot be observed"
+    assert step_zero.layers[0].gradient_moment_predicted is None
+    shown = Inspection("x", "x", ("as_built",), ("x",), (Observed("x", "as_built", 0, step_zero),))
+    (sentence,) = shown.not_measured
+    assert sentence.startswith("With a gradient but without a row")
+    assert "inner.weight, inner.bias, members.0" in sentence
 
 
 class Frozen(nn.Module):

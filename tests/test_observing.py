@@ -225,6 +225,11 @@ def test_the_map_after_a_layer_is_known_by_what_it_does(name, act):
         assert layer.dead_fraction == pytest.approx(float((x == 0).all(dim=0).float().mean()))
 
 
+def test_an_error_inside_a_model_quotes_the_models_own_line():
+    with pytest.raises(UsageError, match=r"mat1 and mat2 .*test_observing\.py, line \d+: return self\.outer"):
+        seen(Mapped(lambda z: z[:, :3]), "kaiming_normal")
+
+
 class Computed(nn.Linear):
     """A layer whose product takes what `how` makes of its weight."""
 
@@ -246,6 +251,8 @@ class Computed(nn.Linear):
         (lambda weight, _: weight.tril(), False),
         (lambda weight, _: weight * torch.linspace(0.5, 2, len(weight))[:, None], False),
         (lambda weight, _: weight.sign() / 8, True),
+        (lambda weight, _: (weight.data.mul_(3), weight)[1], False),  # the declared law is no longer its own
+        (lambda weight, _: (weight.data.mul_(torch.randn(64, 1).sign()), weight)[1], False),
     ],
 )
 def test_a_prediction_is_of_the_tensor_in_the_product_or_there_is_none(how, known):
@@ -256,6 +263,62 @@ def test_a_prediction_is_of_the_tensor_in_the_product_or_there_is_none(how, know
     found = [one for one in agreements(runs) if one.moment == "forward_moment" and one.layer != "7"]
     assert len(found) == (3 if known else 0)
     assert all(one.inside for one in found)
+
+
+class Map(nn.Module):
+    """A map between layers, whatever it is made of."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "known"),
+    [
+        (torch.relu, True),
+        (lambda z: z + z, False),
+        (lambda z: z + torch.tanh(z), False),
+        (lambda z: 0.1 * z + 0.9 * torch.relu(z), False),
+        (lambda z: torch.relu(z) ** 2, False),
+    ],
+)
+def test_the_slope_of_a_map_has_a_law_or_the_gradient_is_not_predicted_through_it(function, known):
+    body = [layer for _ in range(4) for layer in (nn.Linear(64, 64), Map(function))]
+    runs = [seen(nn.Sequential(nn.Flatten(), *body, nn.Linear(64, 10)), "kaiming_normal", seed) for seed in range(8)]
+    found = agreements(runs)
+    assert all(one.inside for one in found)
+    assert sum(one.moment == "forward_moment" for one in found) == 5
+    assert sum(one.moment == "gradient_moment" for one in found) == (4 if known else 0)
+
+
+class Summed(nn.Module):
+    """A skip, a projected skip, and a sum with what is made of the same layer's output."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.branch, self.shortcut, self.deep, self.inner = (nn.Linear(64, 64) for _ in range(5))
+        self.same, self.head = nn.Linear(64, 64), nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x.flatten(1)))
+        x = x + self.branch(x)
+        x = self.shortcut(x) + self.deep(torch.relu(self.inner(x)))
+        z = self.same(torch.relu(x))
+        return self.head(z + torch.relu(z))
+
+
+def test_a_sum_has_a_law_where_its_terms_do_not_depend_on_the_same_weights():
+    runs = [seen(Summed(), "kaiming_normal", seed) for seed in range(8)]
+    found = agreements(runs)
+    assert all(one.inside for one in found)
+    assert {one.layer for one in found if one.moment == "gradient_moment"} == {
+        "stem", "branch", "shortcut", "deep", "inner",
+    }  # fmt: skip
+    assert {layer.layer: layer.predicted_from for layer in runs[0].layers}["head"] == "add"
 
 
 CONVOLUTIONS = {

@@ -182,7 +182,7 @@ def _reasons(inspection: Inspection) -> Iterator[Shown]:
         yield Shown("Nothing was checked: the network has no Linear and no convolution.")
     elif not any(bad.values()):
         yield Shown("All checks pass at step 0.")
-    for sentence in inspection.without_gradient:
+    for sentence in inspection.not_measured:
         yield Shown(printable(sentence))
 
 

@@ -107,7 +107,8 @@ class StepZero(Frozen):
     """What `inspect` measures of one initialized network.
 
     Parameters without a gradient: `unused` in any forward pass, `absent` from this one (layers skipped at random,
-    experts without inputs), and `detached`, used in the forward pass but not on the way to the loss.
+    experts without inputs), and `detached`, used in the forward pass but not on the way to the loss. `unseen` ones have
+    a gradient, but calls that use them could not be observed, so they are in no row.
     """
 
     layers: tuple[LayerStatistics, ...]
@@ -115,6 +116,7 @@ class StepZero(Frozen):
     unused: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     detached: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

@@ -28,13 +28,17 @@ LINEAR = frozenset(
 
 @dataclass(frozen=True)
 class Call:
-    """One call on tensors computed from the input: `known` are their expected moments, `out` its (first) result."""
+    """One call on tensors computed from the input: `known` are their expected moments, `out` its (first) result.
+
+    `numbers` are those of the last layer that each of these tensors depends on.
+    """
 
     name: str
     func: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     known: tuple[ExpectedMoments | None, ...]
+    numbers: tuple[int, ...]
     out: Tensor
 
     def given(self, *names: str) -> dict[str, Any]:
@@ -87,7 +91,8 @@ def _dropped(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
 def _added(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
     if len(call.known) != 2 or len(call.args) != 2 or call.kwargs or call.known[1] is None:
         return None
-    return propagation.added(x, call.known[1], call.out)
+    y, (of_x, of_y) = call.known[1], call.numbers
+    return propagation.added(x, y, call.out) if x.uncorrelated(of_y) or y.uncorrelated(of_x) else None
 
 
 def _scaled(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch._C._functorch import peek_interpreter_stack
 from torch.autograd.graph import saved_tensors_hooks
@@ -42,6 +43,7 @@ KINDS: Mapping[str, str] = {
 CHANNELS_SECOND = (WEIGHTED.keys() - {"linear"}) | {"batch_norm", "group_norm", "instance_norm"}
 NO_BIAS = WeightMoments(0.0, 0.0)
 PRODUCTS = ("mul", "imul")  # of two signals: gates
+UNSEEN = "calls that cannot be observed"
 # How many leading arguments of a function are signals, where it is not one; the weights come after them.
 SIGNALS: Mapping[str, int] = {"multi_head_attention_forward": 3, **dict.fromkeys(RECURRENT, 2)}
 
@@ -65,6 +67,7 @@ class Known:
 
     `parts` are the operations that made it of its layer's output. `behind` are the outputs of layers that it is made of
     by operations of known propagation: what follows may depend on which of their units are open, as max-pooling does.
+    `number` is that of the last layer with a law that it depends on, by any operations.
     """
 
     tensor: Tensor
@@ -74,6 +77,7 @@ class Known:
     parts: tuple[str, ...] = ()
     behind: "tuple[Known, ...]" = ()
     gradient: Gradient | None = None
+    number: int = 0
 
     def watch(self) -> Gradient:
         """Return the tensor's gradient, to be wanted or not; an operation in place must come later."""
@@ -98,12 +102,15 @@ class Listener(TorchFunctionMode):
         self.model = model
         self.names = {id(parameter): name for name, parameter in parameters_of(model).items()}
         self.weights = weights
+        self.sums = {name: _sums(p) for name, p in parameters_of(model).items() if name in weights}
         self.images = images
         self.histograms = histograms
         self.sites: list[Site] = []
         self.known: dict[int, Known] = {}
-        self.derived: dict[int, tuple[Tensor, str]] = {}  # the tensor is kept so that no other reuses its id
+        # Of what is computed from parameters only, their names; the tensor is kept so that no other reuses its id.
+        self.derived: dict[int, tuple[Tensor, tuple[str, ...]]] = {}
         self.starts: list[Known] = []
+        self.drawn = 0  # layers with a law so far
         self.used: set[str] = set()
         self.multiplied: set[str] = set()  # by a signal
         self.gates: list[Tensor | None] = []  # per gate, the images (n,) for which all its units are 0; None for rows
@@ -124,7 +131,7 @@ class Listener(TorchFunctionMode):
         kwargs = kwargs or {}
         given = list(tensors_of((args, kwargs)))
         inputs = [self.known[id(tensor)] for tensor in given if id(tensor) in self.known]
-        names = [name for tensor in given if (name := self._parameter(tensor))]
+        names = [name for tensor in given for name in self._parameters(tensor)]
         result = func(*args, **kwargs)
         outputs = list(tensors_of(result))
         if outputs and peek_interpreter_stack() is None:  # within torch.func's transforms, tensors have no values
@@ -146,16 +153,20 @@ class Listener(TorchFunctionMode):
         given = list(tensors_of(arguments))
         gate = self.order.next(name, given)
         if not inputs and names and name in KINDS:  # learned queries, a hypernetwork: the input is made of parameters
-            inputs = [self.known.setdefault(id(given[0]), Known(given[0], None, None, propagation.INPUT))]
+            unseen = given[0].grad_fn is not None and not self._parameters(given[0])
+            origin = UNSEEN if unseen else propagation.INPUT
+            inputs = [self.known.setdefault(id(given[0]), Known(given[0], None, None, origin))]
         if inputs:
-            moments = tuple(known.expected for known in inputs)
-            self._record(Call(name, func, *arguments, moments, outputs[0]), inputs, names, outputs, gate)
+            moments, numbers = zip(*((known.expected, known.number) for known in inputs), strict=True)
+            self._record(Call(name, func, *arguments, moments, numbers, outputs[0]), inputs, names, outputs, gate)
         elif names:  # computed from parameters only: a normalized weight, an expanded token
-            self.derived[id(outputs[0])] = (outputs[0], names[0])
+            self.derived |= {id(output): (output, tuple(dict.fromkeys(names))) for output in outputs}
 
-    def _parameter(self, tensor: Tensor) -> str | None:
-        """Return the name of the parameter that a tensor is, or is computed from."""
-        return self.derived[id(tensor)][1] if id(tensor) in self.derived else self.names.get(id(tensor))
+    def _parameters(self, tensor: Tensor) -> tuple[str, ...]:
+        """Return the names of the parameters that a tensor is, or is computed from."""
+        if id(tensor) in self.derived:
+            return self.derived[id(tensor)][1]
+        return (self.names[id(tensor)],) if id(tensor) in self.names else ()
 
     def _record(
         self, call: Call, inputs: list[Known], names: list[str], outputs: list[Tensor], gate: Gate | None
@@ -179,9 +190,10 @@ class Listener(TorchFunctionMode):
         if gate is not None:
             self.gates.append(self._silent(call.out.detach()))
         origin = self._origin(call, inputs[0], owner)
+        number = max(*call.numbers, expected.drawn if expected is not None else 0)
         for tensor in outputs:
             self.known[id(tensor)] = known = Known(
-                tensor, expected if tensor is call.out else None, owner, origin, parts
+                tensor, expected if tensor is call.out else None, owner, origin, parts, number=number
             )
             if known.expected is not None and call.name in WEIGHTED:
                 known.watch()  # now: an activation in place would be before it
@@ -194,7 +206,7 @@ class Listener(TorchFunctionMode):
             return names[0] if names else None
         others = [value for key, value in call.kwargs.items() if key not in {"input", "query", "key", "value"}]
         rest = list(tensors_of([*call.args[SIGNALS.get(call.name, 1) :], *others]))
-        named = [found for tensor in rest if (found := self._parameter(tensor))]
+        named = [name for tensor in rest for name in self._parameters(tensor)]
         made_by = [known.owner for tensor in rest if (known := self.known.get(id(tensor))) and known.owner]
         return named[0] if named else made_by[0].weight if made_by else None
 
@@ -231,20 +243,32 @@ class Listener(TorchFunctionMode):
     def _weighted(self, call: Call, known: Known) -> ExpectedMoments | None:
         """Propagate moments through weights, at their first use only: later the signal depends on them already."""
         given = call.given(*WEIGHTED[call.name])
-        name = self._parameter(given["weight"]) or ""
+        names = self._parameters(given["weight"])
         weight, bias = self._law(given["weight"]), NO_BIAS if given.get("bias") is None else self._law(given["bias"])
-        if name in self.multiplied or known.tensor is not given["input"] or weight is None or bias is None:
+        if (
+            not self.multiplied.isdisjoint(names)
+            or known.tensor is not given["input"]
+            or weight is None
+            or bias is None
+        ):
             return None
         if weight.mean != 0 or math.isnan(weight.variance + bias.moment):
             return None
         x = self._anchored(known)
-        return propagation.through_weights(x, call.name, given, weight, bias, call.out) if x is not None else None
+        if x is None:
+            return None
+        self.drawn += 1
+        return propagation.through_weights(x, call.name, given, weight, bias, call.out, self.drawn)
 
     def _law(self, tensor: Tensor) -> WeightMoments | None:
-        """Return the law of the tensor in a product: a parameter's own, or measured if it is computed from some."""
+        """Return the law of the tensor in a product: a parameter's own, or measured if it is computed from some.
+
+        A parameter that the pass itself has changed, by its `.data` or without a gradient, has none.
+        """
         if id(tensor) in self.derived:
             return propagation.as_drawn(tensor.detach().double())
-        return self.weights.get(self.names.get(id(tensor), ""))
+        name = self.names.get(id(tensor), "")
+        return self.weights[name] if self.sums.get(name) == _sums(tensor) else None
 
     def _anchored(self, known: Known) -> ExpectedMoments | None:
         """Return the expected moments of a tensor, or its measured ones after an operation with unknown propagation."""
@@ -322,6 +346,12 @@ def _note_product(call: Call, inputs: Sequence[Known], owner: Site | None) -> No
         for known in inputs:
             if known.owner is not None:
                 known.owner.root.multiplied = True
+
+
+def _sums(tensor: Tensor) -> tuple[float, float]:
+    """Return sums that differ where the entries do, by sign or by size."""
+    values = tensor.detach()
+    return float(values.sum(dtype=torch.float64)), float(torch.linalg.vector_norm(values, dtype=torch.float64))
 
 
 def _unchanged(tensor: Tensor) -> Tensor:

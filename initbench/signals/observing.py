@@ -92,6 +92,7 @@ def _observed(model: nn.Module, batch: Batch, listener: Listener) -> StepZero:
         unused=tuple(name for name in untouched if name not in elsewhere),
         absent=tuple(name for name in untouched if name in elsewhere),
         detached=detached,
+        unseen=_unseen(listener),
     )
 
 
@@ -105,6 +106,12 @@ def _without_gradient(listener: Listener) -> tuple[tuple[str, ...], tuple[str, .
     untouched = tuple(name for name in parameters if name not in listener.used)
     used = ((name, p) for name, p in parameters.items() if name in listener.used)
     return untouched, tuple(name for name, p in used if p.requires_grad or name in behind)
+
+
+def _unseen(listener: Listener) -> tuple[str, ...]:
+    """Return the parameters with a gradient that no observed call multiplies by a signal, or adds to one."""
+    parameters = parameters_of(listener.model).items()
+    return tuple(name for name, p in parameters if p.grad is not None and name not in listener.multiplied)
 
 
 def weight_moments(

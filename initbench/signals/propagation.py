@@ -55,9 +55,9 @@ class ExpectedMoments:
 
     `kernel` (3, …), float64, holds E[x²] of each image, of its partner, and E[x·x'] of the two; each broadcasts to
     `shape`, because the units of a layer share their moments. `fresh` says that x comes from weights of mean 0 with no
-    activation since: then it is symmetric about `mean`, and normal in the limit of width. `log_variance` is that of ln
-    of the mean of x² over draws, from finite width; `units` is the width of the last layer. `origin` names where the
-    measured signal entered.
+    activation since: then it is symmetric about `mean`, and normal in the limit of width; `drawn` is the number of the
+    first of those layers, in order of execution. `log_variance` is that of ln of the mean of x² over draws, from finite
+    width; `units` is the width of the last layer. `origin` names where the measured signal entered.
     """
 
     kernel: Tensor
@@ -67,6 +67,11 @@ class ExpectedMoments:
     fresh: bool = False
     mean: float = 0.0
     log_variance: float = 0.0
+    drawn: int = 0
+
+    def uncorrelated(self, layers: int) -> bool:
+        """Return whether E[x·y] is 0 for all y that depends on the weights of the first `layers` alone."""
+        return self.fresh and self.mean == 0 and layers < self.drawn
 
     def full(self) -> Tensor:
         """The kernel at the full shape of x, (3, n, …)."""
@@ -117,7 +122,13 @@ def measured(x: Tensor, origin: str) -> ExpectedMoments:
 
 
 def through_weights(
-    x: ExpectedMoments, function: str, given: Arguments, weight: WeightMoments, bias: WeightMoments, out: Tensor
+    x: ExpectedMoments,
+    function: str,
+    given: Arguments,
+    weight: WeightMoments,
+    bias: WeightMoments,
+    out: Tensor,
+    number: int,
 ) -> ExpectedMoments:
     """Propagate through a Linear layer or a convolution; `given` are the arguments of the call by name."""
     if function == "linear":
@@ -134,6 +145,7 @@ def through_weights(
         mean=bias.mean,
         # The mean of z² over units has relative variance 2/units given x; `through_activation` replaces this term.
         log_variance=x.log_variance + math.log1p(2 / units),
+        drawn=number,
     )
 
 
@@ -168,9 +180,7 @@ def thinned(x: ExpectedMoments, keep: float, out: Tensor) -> ExpectedMoments:
 
 
 def added(x: ExpectedMoments, y: ExpectedMoments, out: Tensor) -> ExpectedMoments | None:
-    """Propagate through x + y; None unless one is fresh with mean 0 and so uncorrelated with the other."""
-    if not (x.fresh and x.mean == 0) and not (y.fresh and y.mean == 0):
-        return None
+    """Propagate through x + y, which are uncorrelated; None if they do not have one shape."""
     if x.shape != y.shape:
         return None
     return ExpectedMoments(
@@ -181,6 +191,7 @@ def added(x: ExpectedMoments, y: ExpectedMoments, out: Tensor) -> ExpectedMoment
         fresh=x.fresh and y.fresh,
         mean=x.mean + y.mean,
         log_variance=max(x.log_variance, y.log_variance),
+        drawn=min(x.drawn, y.drawn),
     )
 
 

@@ -98,16 +98,19 @@ class Inspection:
         return {network.model: network.logits for network in self.observed if network.logits is not None}
 
     @property
-    def without_gradient(self) -> list[str]:
-        """A sentence for each reason why parameters have no gradient."""
+    def not_measured(self) -> list[str]:
+        """A sentence for each reason why parameters have no gradient, or are in no row."""
         steps = [network.step_zero for network in self.observed]
         never = set.intersection(*({*step.unused} for step in steps)) if steps else set[str]()
         sometimes = dict.fromkeys(itertools.chain(*((*step.unused, *step.absent) for step in steps)))
-        detached = dict.fromkeys(itertools.chain(*(step.detached for step in steps)))
+        detached, unseen = (
+            dict.fromkeys(itertools.chain(*(getattr(step, kind) for step in steps))) for kind in ("detached", "unseen")
+        )
         named = {
             "Not used in the forward pass": [name for name in sometimes if name in never],
             "Skipped in the measured pass of some seeds": [name for name in sometimes if name not in never],
             "Used in the forward pass, but no gradient reaches": detached,
+            "With a gradient but without a row, because their calls run inside torch.func (vmap, grad)": unseen,
         }
         return [f"{reason}: {', '.join(names)}." for reason, names in named.items() if names]
 
