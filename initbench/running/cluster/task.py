@@ -12,6 +12,7 @@ from pathlib import Path
 
 from distributed import get_worker
 
+import initbench.training  # noqa: F401 - here, and not within the time of a worker's first trial
 from initbench.datasets import Dataset
 from initbench.records import store
 from initbench.records.recipe import Trial
