@@ -35,7 +35,7 @@ class Answer:
 
     shown: Sequence[Shown]
     document: dict[str, Any] | None
-    next_commands: Sequence[Sequence[str]]
+    next_commands: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -51,6 +52,8 @@ def _show_details_and_next(comparison: Comparison, answer: Answer, study: Study,
     try:
         with kept_as_interrupt():
             _show_details(details.after(comparison, study), output)
+            if comparison.records and not output.quiet:
+                answer = replace(answer, next_commands=tuple(next_commands(comparison, study.folder)))
             show_next_commands(answer)
             if not any(record.outcome.status == "failed" for record in comparison.records):
                 remember(answer, study, (*comparison.records, *comparison.tuning, *comparison.crossed), output)
@@ -85,12 +88,11 @@ def _refresh(study: Study, comparison: Comparison, *, draw: bool = True) -> None
 
 
 def _answer(comparison: Comparison, study: Study, output: Output) -> Answer:
-    """Return what is printed of a comparison."""
+    """Return what is printed of a comparison, but for the next commands, which come after it."""
     more = shown_of_all_pairs(comparison) if output.all_pairs else ()
     return Answer(
         shown=() if output.json else (*shown_of(comparison), *more),
         document=summary_document(comparison, study.folder) if output.json else None,
-        next_commands=() if output.quiet or not comparison.records else [*next_commands(comparison, study.folder)],
     )
 
 
