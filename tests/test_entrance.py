@@ -18,6 +18,7 @@ from initbench.core.spec import parse
 from initbench.core.usercode import load
 from initbench.errors import InitbenchWarning, UsageError
 from initbench.networks.models import build_model
+from initbench.networks.outputs import loss_floor
 from initbench.records.recipe import read_toml
 from initbench.running.executor import choose_backend
 from initbench.running.inspection import plan_inspection, run_inspection
@@ -330,6 +331,18 @@ def test_outputs_that_are_no_logits_are_no_pass_and_the_output_that_fits_is_take
     assert found["single"] == [("FAIL", "gives (256, 1), not (256, 10) logits, one per class")] * 2
     with pytest.warns(InitbenchWarning, match="probabilities.*: return logits, without the last softmax"):
         inspect(load(f"{returns}:softmax")(), images, labels)
+
+
+@pytest.mark.parametrize("fading", [1.0, 1e-3, 0.0])
+def test_a_signal_that_fades_before_the_last_layer_bounds_no_logits(fading):
+    layers = [nn.Linear(16, 16, bias=False) for _ in range(6)]
+    for layer in layers:
+        initialize(layer, f"normal(std={fading / 4})")
+    logits, images = nn.Sequential(*layers, nn.Linear(16, 3, bias=False)), torch.randn(32, 16)
+    assert loss_floor(logits, (images,)) == ""
+    if fading:
+        assert "are probabilities" in loss_floor(nn.Sequential(logits, nn.Softmax(1)), (images,))
+        assert "stay between -1 and 1" in loss_floor(nn.Sequential(logits, nn.Tanh()), (images,))
 
 
 def test_seeds_that_a_model_ignores_are_no_seeds(tmp_path):

@@ -10,7 +10,7 @@ from initbench.core.words import joined
 from initbench.errors import UsageError
 from initbench.networks.layers import weighted_layers
 
-ENLARGED = 1000.0
+ENLARGED, ENLARGEMENTS = 1000.0, 10  # the smallest signal that float32 multiplies is about 1e-30
 SHARE_OF_CHANCE = 0.05  # a floor below this share of ln K holds nothing back
 
 
@@ -64,22 +64,17 @@ def _floor(model: nn.Module, images: tuple[Tensor, ...]) -> str:
     """Return such a sentence on the mode that a model is in.
 
     Cross-entropy applies softmax to outputs, so that it cannot fall below ln(1 + (K - 1) e^-r), with r the range. It is
-    found by enlarging the weights of the last layer, which moves logits as much.
+    found by enlarging the weights of the last layer, which moves logits as much, however small a signal reaches it.
     """
     try:
         weight = model.get_parameter(weighted_layers(model)[-1].weight)
     except UsageError:
         return ""
-    kept = weight.detach().clone()
-    try:
-        weight.mul_(ENLARGED)
-        output = model(*images)
-    finally:
-        weight.copy_(kept)
-    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] < 2 or not output.isfinite().all():
+    output = _enlarged(model, images, weight)
+    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] < 2:
         return ""
     low, high = float(output.min()), float(output.max())
-    if low < -1 - 1e-5 or high > 1 + 1e-5 or low == high:
+    if low == high:
         return ""
     ends = torch.minimum(output - low, high - output) < (high - low) / 100
     if ends.double().mean() < 0.5:  # normalized, not cut off: other weights may move them further
@@ -94,3 +89,21 @@ def _floor(model: nn.Module, images: tuple[Tensor, ...]) -> str:
         f"its outputs {what}, and cross-entropy, which applies softmax itself, cannot fall below {floor:.3f} nats "
         f"for {classes} classes: return logits, without the last {'softmax' if sums_to_one else 'function'}."
     )
+
+
+def _enlarged(model: nn.Module, images: tuple[Tensor, ...], weight: nn.Parameter) -> object:
+    """Return the output that no longer follows the enlarged weights of the last layer; None where it keeps growing."""
+    kept, output = weight.detach().clone(), None
+    try:
+        for _ in range(ENLARGEMENTS):
+            weight.mul_(ENLARGED)
+            larger = model(*images)
+            if not isinstance(larger, Tensor) or not larger.isfinite().all() or larger.abs().max() > 1 + 1e-5:
+                return None
+            uniform = torch.isclose(larger.min(), larger.max())  # no signal yet
+            if not uniform and isinstance(output, Tensor) and torch.allclose(larger, output, atol=0):
+                return larger
+            output = larger
+    finally:
+        weight.copy_(kept)
+    return None
