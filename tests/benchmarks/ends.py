@@ -1,7 +1,8 @@
 # ruff: noqa: T201 - it prints what it measured
 """What a comparison costs beside its training: `python -m tests.benchmarks.ends`, from the repository.
 
-Three figures: the default comparison run again with every trial stored; 10,000 stored trials read, summarized and
+Three figures: what trains nothing, the default comparison run again with every trial stored above all, each as a
+multiple of importing the libraries in the same round; 10,000 stored trials read, summarized and
 drawn; what a trial takes outside its training, at 1,000 trials. Commands run in fresh processes, files in the cache of
 the system; each line says the processor time too, which a busy machine changes less.
 """
@@ -36,6 +37,9 @@ from initbench.running.plan import draft_of, plan_study
 from initbench.running.worker import train_group
 
 REPEATS = 7
+INITBENCH = (sys.executable, "-m", "initbench")
+IMPORTS = (sys.executable, "-c", "import torch, pandas, scipy.stats, matplotlib.pyplot")
+MISTYPED = 2  # exit code
 STORED = 10_000
 TRIALS = 1_000
 MEASURED = ("weight_std", "forward_moment", "gradient_moment", "cosine", "activation_moment", "weight_norm")
@@ -46,16 +50,28 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        _repeat(out)
+        _untrained(out)
         _many(out)
         _overhead(out / "overhead")
 
 
-def _repeat(out: Path) -> None:
-    command = ("compare", "--out", str(out), "--name", "base", "--quiet")
-    _command(*command)
-    walls, processors = zip(*[_command(*command) for _ in range(REPEATS)], strict=True)
-    _say(f"compare, {len(load(out / 'base').records)} trials stored, median of {REPEATS}", walls, processors)
+def _untrained(out: Path) -> None:
+    """Time commands that train nothing and that were run before, in interleaved rounds with the imports."""
+    compare, inspect = ("compare", "--out", str(out), "--name", "base", "--quiet"), ("inspect", "--out", str(out))
+    known = {
+        "compare, all stored": compare,
+        "compare --dry-run": (*compare, "--dry-run"),
+        "compare, a scheme mistyped": (*compare, "--scheme", "kaimig"),
+        "inspect again": inspect,
+    }
+    for command in known.values():
+        _command(*command)
+    programs = {"imports": IMPORTS} | {name: (*INITBENCH, *command) for name, command in known.items()}
+    rounds = [{name: _run(*program) for name, program in programs.items()} for _ in range(REPEATS)]
+    for name in programs:
+        walls, processors = zip(*(took[name] for took in rounds), strict=True)
+        of_imports = statistics.median(took[name][1] / took["imports"][1] for took in rounds)
+        _say(f"{name}, median of {REPEATS}", walls, processors, more=f", {of_imports:.2f} of the imports'")
 
 
 def _many(out: Path) -> None:
@@ -133,9 +149,14 @@ def _varied(records: tuple[Record, ...]) -> Iterator[Record]:
 
 def _command(*arguments: str) -> tuple[float, float]:
     """Run the command line in a fresh process and return its wall and processor seconds."""
+    return _run(*INITBENCH, *arguments)
+
+
+def _run(*program: str) -> tuple[float, float]:
     before = os.times()
-    subprocess.run([sys.executable, "-m", "initbench", *arguments], check=True, stdout=subprocess.DEVNULL)
+    ended = subprocess.run(program, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     after = os.times()
+    assert ended.returncode in {0, MISTYPED}, program
     spent = after.children_user + after.children_system - before.children_user - before.children_system
     return after.elapsed - before.elapsed, spent
 
@@ -147,10 +168,10 @@ def _timed(act: Callable[[], Any]) -> tuple[Any, tuple[list[float], list[float]]
     return found, ([time.perf_counter() - wall], [time.process_time() - processor])
 
 
-def _say(what: str, walls: Any, processors: Any, unit: str = "s") -> None:
+def _say(what: str, walls: Any, processors: Any, unit: str = "s", more: str = "") -> None:
     spread = f" ({min(walls):.2f} to {max(walls):.2f})" if len(walls) > 1 else ""
     spent = f"{statistics.median(processors):7.2f} {unit} of processor"
-    print(f"{what:44s} {statistics.median(walls):7.2f} {unit}{spread}, {spent}", flush=True)
+    print(f"{what:44s} {statistics.median(walls):7.2f} {unit}{spread}, {spent}{more}", flush=True)
 
 
 if __name__ == "__main__":
