@@ -164,7 +164,7 @@ def test_of_a_group_that_loses_its_worker_the_guilty_trial_alone_fails(home, mon
     study, pool = plan_study(draft, home / "out"), LocalPool(jobs=1)
     alone = plan_study(draft_of(None, flags | {"schemes": ["kaiming", "zeros"]}, "--"), home / "alone")
     truth = runner.train_missing(alone, alone.trials, pool, Silent())
-    monkeypatch.setattr(runner, "group_trials", lambda trials, _: [tuple(trials)])
+    monkeypatch.setattr(runner, "_groups", lambda trials, _: [tuple(trials)])
     records = runner.train_missing(study, study.trials, pool, Silent())
     assert [record.outcome.status for record in records] == ["finished", "failed", "failed", "finished"]
     assert records[1].outcome.reason == REASONS["quits"]
