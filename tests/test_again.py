@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,7 @@ def another_record(out):
     """As another machine would have made it: whole, and not what was shown."""
     path = min(out.glob("trials/*/*.json"))
     record = store.read(out, path.stem)
-    better = record.final.model_copy(update={"test_accuracy": 0.999})
+    better = replace(record.final, test_accuracy=0.999)
     store.write(out, record.model_copy(update={"final": better}))
 
 

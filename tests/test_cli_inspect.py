@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 QUICK = ("-m", "mlp(depth=3, width=8)", "--seeds", "2")
 KEY = ["model", "scheme", "seed"]
 LAYER_COLUMNS = [*KEY, *(field.name for field in fields(LayerStatistics) if field.name != "histogram")]
-NETWORK_COLUMNS = [*KEY, *NetworkStatistics.model_fields]
+NETWORK_COLUMNS = [*KEY, *(field.name for field in fields(NetworkStatistics))]
 CHECK_COLUMNS = ["model", "scheme", "check", "level", "figure", "layer", "remedy"]
 
 MODELS = """

@@ -88,7 +88,7 @@ def test_a_comparison_says_on_stderr_what_its_seeds_cannot_decide(tmp_path):
 
 
 def test_a_perfect_score_on_too_few_images_is_never_called_not_learning():
-    data = DATA.model_copy(update={"classes": 2, "val_size": 120, "guess": 0.97})
+    data = replace(DATA, classes=2, val_size=120, guess=0.97)
     sides = [("orthogonal", 0.999), ("torch_default", 0.97)]
     records = [finished(a_trial(s, seed), val=1.0, test=t, data=data) for s, t in sides for seed in range(7)]
     few = a_comparison(records, baseline="torch_default", notices=("d: few images.",))
@@ -107,12 +107,12 @@ def test_a_perfect_score_on_too_few_images_is_never_called_not_learning():
     [verdict] = few_seeds.verdicts.itertuples()
     assert verdict.accuracy_verdict == "too few seeds"
     assert "learned" not in verdict.accuracy_text
-    enough = DATA.model_copy(update={"classes": 2, "val_size": 300, "guess": 0.97})
+    enough = replace(DATA, classes=2, val_size=300, guess=0.97)
     assert not a_comparison([finished(a_trial(), data=enough)]).too_small
 
 
 def test_a_claim_on_too_few_images_does_not_say_that_none_learns():
-    few = {"data": DATA.model_copy(update={"val_size": 6, "guess": 0.5})}
+    few = {"data": replace(DATA, val_size=6, guess=0.5)}
     records = [
         finished(a_trial(scheme, seed), test=test, **few)
         for scheme, test in (("orthogonal", 0.9), ("torch_default", 0.5)) for seed in range(8)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -211,7 +212,7 @@ def test_trials_copied_from_another_folder_are_not_trained_again_and_other_versi
     for path in (tmp_path / "a" / "trials").glob("*/*.json"):
         record = store.read(tmp_path / "a", path.stem)
         if record.trial.seed > 1:
-            other = record.environment.model_copy(update={"initbench": "0.0.9"})
+            other = replace(record.environment, initbench="0.0.9")
             path.write_bytes(store.encode(record.model_copy(update={"environment": other})))
     said = " ".join(compared(tmp_path / "a", "4").stdout.split())
     assert "2 kinds of machine" in said

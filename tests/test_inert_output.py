@@ -236,8 +236,8 @@ def hold_markup(page, *, beside):
 
 def a_hostile_record(make, trial, text, **fields):
     layers = tuple(replace(a_layer(i, 0.5), layer=f"{text}{i}", kind=text) for i in range(2))
-    return make(trial, layers=layers, notices=(text,), environment=ENVIRONMENT.model_copy(
-        update={"platform": text, "device": text}), **fields)  # fmt: skip
+    return make(trial, layers=layers, notices=(text,), environment=replace(
+        ENVIRONMENT, platform=text, device=text), **fields)  # fmt: skip
 
 
 def a_hostile_comparison(texts, seeds=2):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,7 +175,7 @@ def test_rows_hold_means_with_t_intervals_and_count_what_is_not_there():
     ]
     records += [diverged(a_trial("a", 4), step=3, early=early([2.3, 5.0, None])), failed(a_trial("a", 5))]
     records += [ended("b", 0, [2.3, 2.31, 2.3], val=[2.3] * 3), diverged(a_trial("b", 1), step=3, curve=())]
-    records[-2] = records[-2].model_copy(update={"final": records[-2].final.model_copy(update={"val_accuracy": 0.1})})
+    records[-2] = records[-2].model_copy(update={"final": replace(records[-2].final, val_accuracy=0.1)})
     first, second = stability(records)
     assert (first.scheme, first.n, first.early_diverged, first.level) == ("a", 6, 1, pytest.approx(0.4))
     assert (second.scheme, second.n, second.early_diverged, second.level) == ("b", 2, 1, first.level)
@@ -224,7 +225,7 @@ def test_a_trial_that_ends_in_a_loss_spike_is_counted_and_one_that_merely_wavers
 
 
 def test_trials_of_unlike_machines_are_named_once_and_those_of_one_kind_are_not():
-    elsewhere = ENVIRONMENT.model_copy(update={"device": "Xeon", "instructions": "AVX2, haswell"})
+    elsewhere = replace(ENVIRONMENT, device="Xeon", instructions="AVX2, haswell")
     records = [finished(a_trial(seed=0)), finished(a_trial(seed=1), environment=elsewhere)]
     (note,) = (note for note in document_of(a_comparison(records)).notes if "kinds of machine" in note)
     assert "cpu (torch 2.13.0): 1 trial; Xeon (AVX2, haswell, torch 2.13.0): 1 trial" in note

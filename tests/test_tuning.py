@@ -1,6 +1,7 @@
 """The choice of learning rates against the written rules, by brute force, and with test numbers poisoned."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,11 +127,10 @@ def test_test_numbers_are_neither_read_nor_able_to_change_the_choice():
         record.model_copy(
             update={
                 # Test numbers that would choose the very opposite, and one that is not there.
-                "final": record.final.model_copy(
-                    update={
-                        "test_loss": None if record.trial.lr == 0.1 else -record.final.val_loss,
-                        "test_accuracy": record.final.val_loss,
-                    }
+                "final": replace(
+                    record.final,
+                    test_loss=None if record.trial.lr == 0.1 else -record.final.val_loss,
+                    test_accuracy=record.final.val_loss,
                 )
             }
         )

@@ -380,9 +380,7 @@ def test_tuning_records_are_in_no_table_but_their_own():
     assert set(comparison.tuning_trials["trial"]) == ids
     assert (comparison.verdicts["accuracy_n"] == 10).all()
     # Not one number of a verdict moves with what the tuning trials measured on test.
-    moved = tuple(
-        r.model_copy(update={"final": r.final.model_copy(update={"test_accuracy": 0})}) for r in comparison.tuning
-    )
+    moved = tuple(r.model_copy(update={"final": replace(r.final, test_accuracy=0.0)}) for r in comparison.tuning)
     pd.testing.assert_frame_equal(comparison.verdicts, replace(comparison, tuning=moved).verdicts)
 
 

@@ -23,7 +23,7 @@ PRODUCT = "product"  # the nonlinearity of a layer whose output is multiplied by
 EARLY_STEPS = 50  # first steps whose losses and gradient norms are all stored, for early instability
 
 Finite = Annotated[float | None, BeforeValidator(_finite)]
-# Of the parts that a record holds dozens of: with slots they take a quarter of the memory of a model.
+# Parts of a record have slots: they take a quarter of the memory of a model, and a comparison holds thousands.
 _STRICT = ConfigDict(strict=True, extra="forbid")
 
 
@@ -80,7 +80,8 @@ class LayerStatistics:
     histogram: tuple[float, ...] = ()
 
 
-class NetworkStatistics(Frozen):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class NetworkStatistics:
     """Statistics of the whole network at step 0, over the same batch.
 
     `loss` is the mean cross-entropy in nats, None where outputs are not logits of `classes`; `loss_predicted` its
@@ -133,7 +134,8 @@ class Point:
     val_accuracy: float
 
 
-class Final(Frozen):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Final:
     """The trained model on a training sample as large as the validation split, on the validation and the test split."""
 
     train_loss: Finite
@@ -144,7 +146,8 @@ class Final(Frozen):
     test_accuracy: float
 
 
-class DataFacts(Frozen):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class DataFacts:
     """Sizes of the splits, and the validation accuracy of always answering the most frequent class."""
 
     classes: int
@@ -154,14 +157,16 @@ class DataFacts(Frozen):
     guess: float
 
 
-class Early(Frozen):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Early:
     """The first steps: each batch's loss before its update, and the norm of the whole gradient."""
 
     losses: tuple[Finite, ...]
     gradient_norms: tuple[Finite, ...]
 
 
-class Outcome(Frozen):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Outcome:
     """How a trial ended: `diverged` at its first non-finite `step`, or `failed` for a `reason`."""
 
     status: Literal["finished", "diverged", "failed"]
@@ -169,7 +174,8 @@ class Outcome(Frozen):
     reason: str = ""
 
 
-class Environment(Frozen):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Environment:
     """What the numbers depend on besides the trial: versions, processor, engine, threads.
 
     `device` is the processor's model, `instructions` the instruction set that torch and the compiled loops use, `blas`
@@ -187,7 +193,8 @@ class Environment(Frozen):
     blas: str = ""
 
 
-class Timings(Frozen):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Timings:
     """Wall-clock seconds; outside the checksummed payload, because they differ from run to run."""
 
     seconds_init: float

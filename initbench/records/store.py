@@ -183,12 +183,13 @@ def _sync_folder(folder: Path) -> None:
 
 def encode(record: Record) -> bytes:
     """Return the content of a record's file."""
-    payload = record.model_dump(mode="json", exclude={"timings"})
+    payload = record.model_dump(mode="json")
+    timings = payload.pop("timings")
     document = {
         "format": FORMAT,
         "checksum": _checksum(payload),
         "payload": payload,
-        "timings": record.timings.model_dump(mode="json"),
+        "timings": timings,
     }
     return _canonical(document) + b"\n"
 

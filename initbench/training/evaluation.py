@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -65,8 +65,9 @@ def final_evaluations(trainer: Trainer, courses: Sequence[Course], dataset: Data
     train, val, test = (resident(dataset, split, device) for split in ("train", "val", "test"))
     sizes = ((train, len(val)), (val, len(val)), (test, len(test)))
     numbers = torch.cat([evaluate(trainer, split, split.sample(size)) for split, size in sizes])
+    names = [field.name for field in fields(Final)]
     return [
-        None if course.outcome else Final(**dict(zip(Final.model_fields, row, strict=True)))
+        None if course.outcome else Final(**dict(zip(names, row, strict=True)))
         for course, row in zip(courses, numbers.T.tolist(), strict=True)
     ]
 

@@ -136,13 +136,12 @@ def _varied(records: tuple[Record, ...]) -> Iterator[Record]:
 
     for number in range(STORED):
         like = records[number % len(records)]
-        seed = like.trial.seed + 1000 * (number // len(records))
+        seed = like.trial.seed + 1000 * (1 + number // len(records))  # the real ones stay as they are
         parts = {
             "trial": like.trial.model_copy(update={"seed": seed}),
             "curve": tuple(replace(point, **moved(point, "train_loss", "val_loss")) for point in like.curve),
             "layers": tuple(replace(layer, **moved(layer, *MEASURED)) for layer in like.layers),
-            "final": like.final
-            and like.final.model_copy(update=moved(like.final, "train_loss", "val_loss", "test_loss")),
+            "final": like.final and replace(like.final, **moved(like.final, "train_loss", "val_loss", "test_loss")),
         }
         yield like.model_copy(update=parts)
 

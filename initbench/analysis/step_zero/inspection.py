@@ -31,7 +31,7 @@ SCAN_COLUMNS = {
 }
 _KEY = {"model": "str", "scheme": "str", "seed": "int64"}
 _LAYER_FIELDS = {field.name: field.type for field in fields(LayerStatistics) if field.name != "histogram"}
-_NETWORK_FIELDS = {name: field.annotation for name, field in NetworkStatistics.model_fields.items()}
+_NETWORK_FIELDS = {field.name: field.type for field in fields(NetworkStatistics)}
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Inspection:
     @cached_property
     def networks(self) -> pd.DataFrame:
         """One row per model, scheme and seed: `record.NetworkStatistics`."""
-        rows = [_key(network) | network.step_zero.network.model_dump() for network in self.observed]
-        return _frame(rows, [*_KEY, *NetworkStatistics.model_fields])
+        rows = [_key(network) | asdict(network.step_zero.network) for network in self.observed]
+        return _frame(rows, [*_KEY, *_NETWORK_FIELDS])
 
     @cached_property
     def checks(self) -> dict[tuple[str, str], tuple[Check, ...]]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -133,5 +133,6 @@ def _environments(comparison: Results) -> list[tuple[int, dict[str, str]]]:
     """Return every environment that trials ran in, with how many did."""
     counts = Counter(record.environment for record in comparison.records)
     return [
-        (count, {key: printable(str(value)) for key, value in environment}) for environment, count in counts.items()
+        (count, {key: printable(str(value)) for key, value in asdict(environment).items()})
+        for environment, count in counts.items()
     ]
