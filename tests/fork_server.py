@@ -188,7 +188,7 @@ def _run(order, last=lambda: None):
     if order.get("file_size") is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_size"], order["file_size"]))
     if not order.get("draw", True):
-        sys.modules["initbench.report.folder"].pictures = lambda *_: iter(())
+        sys.modules["initbench.report.folder"].drawings = lambda *_: iter(())
     if order.get("fault"):
         sys.modules["faults"].arm(**order["fault"])
     code = 1

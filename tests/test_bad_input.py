@@ -28,7 +28,7 @@ def _own_environment(monkeypatch, cache):
     monkeypatch.setenv("INITBENCH_CACHE", str(cache))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.delenv("INITBENCH_DATA", raising=False)
-    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))  # drawing is not looked at here
+    monkeypatch.setattr("initbench.report.folder.drawings", lambda *_: iter(()))  # drawing is not looked at here
 
 
 def initbench_(*arguments, code=0):
@@ -482,7 +482,7 @@ def sound(tmp_path_factory, cache):
     out = tmp_path_factory.mktemp("sound") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INITBENCH_CACHE", str(cache))
-        patch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
+        patch.setattr("initbench.report.folder.drawings", lambda *_: iter(()))
         initbench_("compare", *KAIMING, "--seeds", "2", "--out", out, "--name", "one")
     return out
 

@@ -86,7 +86,7 @@ def python(*arguments, cwd, **environment):
 
 def no_pictures(monkeypatch):
     """Draw nothing where a test looks at the store and the tables alone: drawing takes a second."""
-    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
+    monkeypatch.setattr("initbench.report.folder.drawings", lambda *_: iter(()))
 
 
 def files(folder):

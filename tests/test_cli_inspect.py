@@ -373,7 +373,7 @@ def made(tmp_path_factory, cache):
     out = tmp_path_factory.mktemp("made") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INITBENCH_CACHE", str(cache))
-        patch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
+        patch.setattr("initbench.report.folder.drawings", lambda *_: iter(()))
         flags = ("-s", "kaiming", "-m", "linear", "--steps", "2", "--seeds", "1", "--jobs", "1")
         initbench_("compare", *flags, "--out", out, "--name", "pair")
     return out, None

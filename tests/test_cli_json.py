@@ -140,7 +140,7 @@ than = "ones"
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch, cache):
     monkeypatch.setenv("INITBENCH_CACHE", str(cache))
-    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
+    monkeypatch.setattr("initbench.report.folder.drawings", lambda *_: iter(()))
 
 
 def document(*arguments):

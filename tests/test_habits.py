@@ -192,7 +192,7 @@ def test_use_of_the_library_leaves_warning_filters_as_they_are(tmp_path):
 
 
 def test_trials_copied_from_another_folder_are_not_trained_again_and_other_versions_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
+    monkeypatch.setattr("initbench.report.folder.drawings", lambda *_: iter(()))
 
     def compared(out, seeds):
         result = CliRunner().invoke(app, ["compare", *QUICK, "--seeds", seeds, "--name", "m", "--out", str(out)])
@@ -223,7 +223,7 @@ def test_trials_copied_from_another_folder_are_not_trained_again_and_other_versi
 
 
 def test_on_20_columns_every_number_stands_beside_what_it_is(monkeypatch, tmp_path):
-    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
+    monkeypatch.setattr("initbench.report.folder.drawings", lambda *_: iter(()))
     commands = (("compare", *QUICK, "-q"), ("inspect", "-m", "mlp(depth=3)", "-s", "kaiming", "--seeds", "2", "-q"))
     said = {}
     for columns in (20, 200):

@@ -154,7 +154,7 @@ def test_a_counter_of_none_has_nothing_to_do():
 PROGRAM = """
 import initbench.report.folder
 from initbench.__main__ import main
-initbench.report.folder.pictures = lambda *_: iter(())
+initbench.report.folder.drawings = lambda *_: iter(())
 main()
 """
 

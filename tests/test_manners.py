@@ -27,7 +27,7 @@ PAIR = ("-s", "kaiming", "-s", "torch_default", *TINY)
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch, cache):
     monkeypatch.setenv("INITBENCH_CACHE", str(cache))
-    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
+    monkeypatch.setattr("initbench.report.folder.drawings", lambda *_: iter(()))
     monkeypatch.delenv("INITBENCH_DATA", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
 

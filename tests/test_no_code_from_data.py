@@ -147,7 +147,7 @@ def poison(folder):
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
     """A results folder of one comparison, with poison beside everything that it holds."""
-    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
+    monkeypatch.setattr("initbench.report.folder.drawings", lambda *_: iter(()))
     assert CliRunner().invoke(app, ["compare", "-s", "kaiming", *QUICK, "--out", "out", "--name", "one"]).exit_code == 0
     for folder in [path for path in (tmp_path / "out").rglob("*") if path.is_dir()]:
         poison(folder)
@@ -182,7 +182,7 @@ def test_reports_and_exports_of_a_poisoned_store_run_nothing_and_import_no_user_
     poisoned_trial(stored)
     code = (
         "import sys, initbench.report.folder\nfrom initbench.cli import app\n"
-        "initbench.report.folder.pictures = lambda *_: iter(())\n"
+        "initbench.report.folder.drawings = lambda *_: iter(())\n"
         "for words in (['report', 'out/one'], ['report'], ['export', '--to', 'latex'],\n"
         "              ['report', '--json', 'out/one']):\n"
         "    try:\n        app(words)\n    except SystemExit as end:\n        assert end.code == 0, (words, end.code)\n"
@@ -250,7 +250,7 @@ def test_poison_in_a_data_folder_and_in_the_cache_is_not_opened(tmp_path, monkey
     ],
 )  # fmt: skip
 def test_a_poisoned_recipe_is_inert(tmp_path, monkeypatch, recipe):
-    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
+    monkeypatch.setattr("initbench.report.folder.drawings", lambda *_: iter(()))
     monkeypatch.syspath_prepend(str(tmp_path))  # where a module of that name could be imported
     poison(tmp_path)
     Path("evil.py").write_text(POISON_PY)

@@ -19,7 +19,7 @@ QUICK = {"steps": 30, "seeds": 2, "jobs": 1, "out": "out"}
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch):
-    monkeypatch.setattr("initbench.report.folder.pictures", lambda *_: iter(()))
+    monkeypatch.setattr("initbench.report.folder.drawings", lambda *_: iter(()))
 
 
 @pytest.fixture

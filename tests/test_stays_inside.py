@@ -31,11 +31,11 @@ COMPARE = ("compare", "-s", "kaiming", "-m", "linear", "--steps", "2", "--seeds"
 def _quick_drawing(monkeypatch):
     """Draw one empty figure, for the real ones take seconds."""
 
-    def drawn(*_):
-        yield Picture("loss", "Loss", Figure(figsize=(1, 1)))
+    def draw():
+        return Picture("loss", "Loss", Figure(figsize=(1, 1)))
 
-    monkeypatch.setattr("initbench.report.folder.pictures", drawn)
-    monkeypatch.setattr("initbench.report.folder.inspection_pictures", drawn)
+    monkeypatch.setattr("initbench.report.folder.drawings", lambda *_: iter([draw]))
+    monkeypatch.setattr("initbench.report.folder.inspection_pictures", lambda *_: iter([draw()]))
 
 
 def run(*arguments, code=0):
@@ -294,7 +294,7 @@ header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
 assert ctypes.CDLL(None).capset(header, none) == 0
 import initbench.report.folder
 from initbench.cli import app
-initbench.report.folder.pictures = lambda *_: iter(())
+initbench.report.folder.drawings = lambda *_: iter(())
 try:
     open(sys.argv[1] + "/x", "w")
 except PermissionError:

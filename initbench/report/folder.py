@@ -9,7 +9,8 @@ from initbench.analysis.step_zero.inspection import Inspection, checks_table, la
 from initbench.core.paths import stay_inside
 from initbench.records.store import sweep, write_atomically
 from initbench.report.document import document_of
-from initbench.report.figures.comparison import pictures
+from initbench.report.figures.comparison import drawings
+from initbench.report.figures.drawing import Wanted, drawn_meanwhile
 from initbench.report.figures.inspection import inspection_pictures
 from initbench.report.figures.style import SCREEN, USUAL, Files
 from initbench.report.freshness import begin, remember, remember_content, remove_stale
@@ -28,14 +29,15 @@ def write_folder(folder: Path, comparison: Results, *, draw: bool = True, asked:
     Raises:
         ConfigurationError: the folder cannot be written.
     """
-    drawn = list(pictures(comparison)) if draw else []
-    document = document_of(comparison)
-    files = tables_of(document)
-    files["report.html"] = render_report(document, drawn, list(files), files, asked.formats).encode()
-    if draw and asked.style != SCREEN:
-        drawn = list(pictures(comparison, asked.style))
-    for picture in drawn:
-        files |= picture.files(asked.formats)
+    with drawn_meanwhile(_wanted(comparison, asked) if draw else []) as drawn:
+        document = document_of(comparison)
+        files = tables_of(document)
+        pictures = drawn()
+    on_page = [picture for picture in pictures if picture.style.name == SCREEN.name]
+    files["report.html"] = render_report(document, on_page, list(files), files, asked.formats).encode()
+    for picture in pictures:
+        if picture.style.name == asked.style.name:
+            files |= picture.files(asked.formats)
     write_files(folder, files)
     if draw:
         remember(folder, comparison, [folder / name for name in files], asked)
@@ -48,6 +50,14 @@ def write_outline(folder: Path, outlined: Outline) -> None:
         ConfigurationError: the folder cannot be written.
     """
     write_files(folder, {"trials.csv": csv_bytes(outlined.trials), "summary.csv": csv_bytes(outlined.summary)})
+
+
+def _wanted(comparison: Results, asked: Files) -> list[Wanted]:
+    """Return the figures to draw: those of the page, and those of plots/ where they are of another style."""
+    if asked.style == SCREEN:
+        return [(draw, (*asked.formats, "svg")) for draw in drawings(comparison)]
+    screen = [(draw, ("svg",)) for draw in drawings(comparison)]
+    return [*screen, *((draw, asked.formats) for draw in drawings(comparison, asked.style))]
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:

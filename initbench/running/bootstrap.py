@@ -6,13 +6,12 @@ import gc
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from typing import Any
 
+from initbench.core.children import end_with_parent
 from initbench.core.gc_pause import collector_paused
 
-PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's <malloc.h>
 KEPT = 1 << 30  # bytes
 
@@ -25,8 +24,7 @@ def start_process(queue: Any, folder: str) -> None:  # noqa: ANN401 - multiproce
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    if sys.platform == "linux":  # the kernel does it even while a trial lets no other thread run
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     keep_memory()
     with contextlib.suppress(OSError):
         os.dup2(2, 1)  # the parent's stdout is for data, and the user's own code may print

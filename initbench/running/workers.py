@@ -7,6 +7,7 @@ import queue
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import (
     Executor,
@@ -17,12 +18,12 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from initbench.running import bootstrap, worker
+from initbench.core.children import no_interrupt_for_children, single_threaded_children
+from initbench.running import bootstrap, forkserver, worker
 
 POLL = 0.1  # seconds between two checks of the workers
 PATIENCE = 1.0  # seconds for a thread to reach its next step once it was asked to stop
@@ -83,6 +84,9 @@ class Workers:
             self.reports.cancel_join_thread()
 
 
+_opened_early: deque[Workers] = deque()
+
+
 def open_thread() -> Workers:
     """Open one worker that is a thread of this process: it starts at once."""
     reports: queue.Queue[tuple[str, int]] = queue.Queue()
@@ -92,13 +96,37 @@ def open_thread() -> Workers:
 
 
 def open_processes(jobs: int = 1) -> Workers:
-    """Open spawned worker processes; they start while this returns."""
-    # Spawned, never forked: a forked child hangs once OpenMP has run in the parent (pytorch issues 2245, 17199).
-    context = multiprocessing.get_context("spawn")
+    """Open worker processes; they start while this returns."""
+    if jobs == 1 and _opened_early:
+        return _opened_early.popleft()
+    try:
+        return _opened(forkserver.start_method(), jobs)
+    except (EOFError, ConnectionError):  # the fork server was killed, or importing torch killed it
+        return _opened("spawn", jobs)
+
+
+@contextmanager
+def opened_early(jobs: int) -> Iterator[None]:
+    """Let the workers that `open_processes` will return in this block begin to import torch at once."""
+    if forkserver.can_fork():
+        forkserver.start()
+        yield
+        return
+    try:
+        _opened_early.extend(_opened("spawn", 1) for _ in range(jobs))
+        yield
+    finally:
+        while _opened_early:
+            _opened_early.pop().kill()
+
+
+def _opened(start_method: str, jobs: int) -> Workers:
+    # Never forked from this process: a child hangs once OpenMP has run in its parent (pytorch issues 2245, 17199).
+    context = multiprocessing.get_context(start_method)
     reports = context.Queue()
     executor = ProcessPoolExecutor(jobs, context, bootstrap.start_process, (reports, str(Path.cwd())))
     others = set(multiprocessing.active_children())
-    with _single_threaded_children(), main_module_hidden(), no_interrupt_for_children():
+    with single_threaded_children(), main_module_hidden(), no_interrupt_for_children():
         # A submission that finds no idle process starts one, and none is idle before it has imported torch: so all
         # start here, and inherit what is set here.
         begun = [executor.submit(os.getpid) for _ in range(jobs)]
@@ -116,34 +144,6 @@ def processes(jobs: int) -> Iterator[Workers]:
         raise
     else:
         workers.close()
-
-
-@contextmanager
-def _single_threaded_children() -> Iterator[None]:
-    """Let OpenMP start with one thread in child processes, before torch is imported there."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
-
-
-@contextmanager
-def no_interrupt_for_children() -> Iterator[None]:
-    """Start child processes with Ctrl-C blocked: the parent handles it, even while they import torch."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # it would lift the block again when it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -91,14 +91,19 @@ class View:
 
 def pictures(comparison: Results, style: Style = SCREEN) -> Iterator[Picture]:
     """Draw every figure, one after the other: those of a panel, then across settings, signals, sensitivity to lr."""
+    return (draw() for draw in drawings(comparison, style))
+
+
+def drawings(comparison: Results, style: Style = SCREEN) -> Iterator[Callable[[], Picture]]:
+    """Yield what draws each figure, in the order of `pictures`."""
     style = style.for_labels([look.label for look in looks_of(comparison).values()])
     panels = comparison.panels
     for panel, suffix in zip(panels, suffixes([panel.key for panel in panels]), strict=True):
         view = View(comparison, printable(str(panel)), panel.rows(comparison.trials), panel, style)
         kinds = (_loss, *[_loss_linear] * log_pays(_losses(view)), _accuracy, _survival, _steps, _final)
-        yield from (_drawn(draw, view, suffix) for draw in kinds)
+        yield from (partial(_drawn, draw, view, suffix) for draw in kinds)
     for draw, view, suffix in chain(_profiles(comparison), _signals(comparison), _rates(comparison)):
-        yield _drawn(draw, replace(view, style=style), suffix)
+        yield partial(_drawn, draw, replace(view, style=style), suffix)
 
 
 def looks_of(comparison: Results) -> dict[str, Look]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -60,6 +61,10 @@ class Picture:
     def pdf(self) -> bytes:
         """The figure as PDF whose text is text."""
         return _pdf(self.figure, self.style)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the figure behind: another process gets what was drawn from it."""
+        return {name: value for name, value in self.__dict__.items() if name != "figure"}
 
     def files(self, formats: Sequence[str]) -> dict[str, bytes]:
         """Return the figure in these formats by its files' names in a folder."""

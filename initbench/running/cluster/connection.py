@@ -9,10 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from initbench.core.children import no_interrupt_for_children
 from initbench.core.machine import cores
 from initbench.core.spec import parse
 from initbench.errors import ConfigurationError, UsageError
-from initbench.running.workers import main_module_hidden, no_interrupt_for_children
+from initbench.running.workers import main_module_hidden
 
 EMBEDDED = "dask"
 LOOPBACK = "127.0.0.1"
