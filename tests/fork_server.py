@@ -111,10 +111,25 @@ def alive(pid):
 
 
 def children_of(pid):
-    """The living children of a process that are workers, by pid."""
+    """The living workers of a process, by pid: spawned by it, or forked by its fork server."""
+    found = []
+    for child, command in _children(pid):
+        if "spawn_main" in command:
+            found.append(child)
+        elif "forkserver" in command:
+            found += [worker for worker, _ in _children(child)]
+    return found
+
+
+def fork_server_of(pid):
+    """The living process that the workers of a process are forked from, None where it has none."""
+    return next((child for child, command in _children(pid) if "forkserver" in command), None)
+
+
+def _children(pid):
     try:
-        pids = [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return [pid for pid in pids if alive(pid) and "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+        pids = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return [(child, Path(f"/proc/{child}/cmdline").read_text()) for child in pids if alive(child)]
     except OSError:
         return []
 

@@ -46,13 +46,17 @@ class Kept:
     manifest: Manifest
 
 
-def show_answer(answer: Answer, study: Study, output: Output) -> None:
-    """Print an answer and where the files are, and open the report if that is asked for."""
-    report = study.folder / "report.html"
+def show_answer(answer: Answer) -> None:
+    """Print an answer."""
     if answer.document is not None:
         console.show_json(answer.document)
     else:
         show(answer.shown)
+
+
+def show_files(study: Study, output: Output) -> None:
+    """Print where the files are, and open the report if that is asked for."""
+    report = study.folder / "report.html"
     if not output.quiet:
         if any((study.folder / "plots").glob("*")):
             console.show_path("plots", study.folder / "plots")
@@ -82,7 +86,8 @@ def show_again(found: Kept, study: Study, output: Output) -> None:
             with progress_on(quiet=output.quiet) as observer:
                 for stored in _looked_up(found.manifest, study):
                     observer.started([], stored)
-            show_answer(found.answer, study, output)
+            show_answer(found.answer)
+            show_files(study, output)
             show_next_commands(found.answer)
     except KeyboardInterrupt:
         say_how_to_continue(study)

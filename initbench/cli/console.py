@@ -117,8 +117,11 @@ def status_on(*, quiet: bool) -> Iterator[Callable[[str], object]]:
     if quiet or not is_live():
         yield lambda _text: None
         return
-    with err.status("starting", refresh_per_second=4) as status:
-        yield lambda text: status.update(printable(text))
+    from rich.live import Live
+
+    # Without a thread that turns a wheel: only a process of one thread can be forked safely, to draw on all cores.
+    with Live(console=err, auto_refresh=False, transient=True) as live:
+        yield lambda text: live.update(Text(printable(text)), refresh=True)
 
 
 def notice(message: str) -> None:

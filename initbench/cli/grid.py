@@ -13,7 +13,7 @@ import scipy.stats  # noqa: F401 - what shows results uses it; imported later, o
 from initbench.analysis.conditions import Condition, check_condition, parse_condition
 from initbench.analysis.summary import SETTING
 from initbench.cli import console, details
-from initbench.cli.again import Answer, remember, say_how_to_continue, show_answer, show_next_commands
+from initbench.cli.again import Answer, remember, say_how_to_continue, show_answer, show_files, show_next_commands
 from initbench.cli.details import next_commands
 from initbench.cli.options import Output
 from initbench.cli.present import shown_of, shown_of_all_pairs, summary_document
@@ -29,11 +29,11 @@ from initbench.running.study import Study
 
 
 def train_grid(study: Study, backend: Backend, output: Output) -> None:
-    """Train what is missing of a study and show the results."""
+    """Train what is missing of a study, show the results, and draw them."""
     conditions = conditions_of(output)
     _show_details(details.before(study, backend), output)
     comparison, answer = _train_and_show(study, backend, output)
-    _show_details_and_next(comparison, answer, study, output)
+    _draw_and_end(comparison, answer, study, output)
     _raise_if_failed(comparison)
     _raise_if_met(conditions, comparison)
 
@@ -47,10 +47,28 @@ def conditions_of(output: Output) -> list[Condition]:
     return [parse_condition(text, partial(canonical, "scheme")) for text in output.fail_if or ()]
 
 
-def _show_details_and_next(comparison: Comparison, answer: Answer, study: Study, output: Output) -> None:
-    """Show details, if requested, and what to run next; Ctrl-C is handled here too, after the table."""
+def _train_and_show(study: Study, backend: Backend, output: Output) -> tuple[Comparison, Answer]:
+    """Train and show the answer; after Ctrl-C, show what is finished."""
     try:
         with kept_as_interrupt():
+            with redirect_stdout(sys.stderr), progress_on(quiet=output.quiet) as observer:
+                comparison = carry_out(study, backend, observer)
+            answer = _answer(comparison, study, output)
+            show_answer(answer)
+    except KeyboardInterrupt:
+        _show_what_is_stored(study, output)
+        raise
+    return comparison, answer
+
+
+def _draw_and_end(comparison: Comparison, answer: Answer, study: Study, output: Output) -> None:
+    """Write the folder with its figures, and show where it is, details if requested, and what to run next."""
+    try:
+        with kept_as_interrupt():
+            with console.status_on(quiet=output.quiet) as show_step:
+                show_step("drawing plots and the report")
+                _refresh(study, comparison)
+            show_files(study, output)
             _show_details(details.after(comparison, study), output)
             if comparison.records and not output.quiet:
                 answer = replace(answer, next_commands=tuple(next_commands(comparison, study.folder)))
@@ -58,25 +76,9 @@ def _show_details_and_next(comparison: Comparison, answer: Answer, study: Study,
             if not any(record.outcome.status == "failed" for record in comparison.records):
                 remember(answer, study, (*comparison.records, *comparison.tuning, *comparison.crossed), output)
     except KeyboardInterrupt:
+        _refresh(study, comparison, draw=False)
         say_how_to_continue(study)
         raise
-
-
-def _train_and_show(study: Study, backend: Backend, output: Output) -> tuple[Comparison, Answer]:
-    """Train, write the folder and show it; after Ctrl-C, show what is finished."""
-    try:
-        with kept_as_interrupt():
-            with redirect_stdout(sys.stderr), progress_on(quiet=output.quiet) as observer:
-                comparison = carry_out(study, backend, observer)
-            with console.status_on(quiet=output.quiet) as show_step:
-                show_step("drawing plots and the report")
-                _refresh(study, comparison)
-            answer = _answer(comparison, study, output)
-            show_answer(answer, study, output)
-    except KeyboardInterrupt:
-        _show_what_is_stored(study, output)
-        raise
-    return comparison, answer
 
 
 def _refresh(study: Study, comparison: Comparison, *, draw: bool = True) -> None:
@@ -112,7 +114,8 @@ def _show_what_is_stored(study: Study, output: Output) -> None:
     console.say()
     if comparison.records:
         _refresh(study, comparison, draw=False)
-        show_answer(_answer(comparison, study, output), study, output)
+        show_answer(_answer(comparison, study, output))
+        show_files(study, output)
     say_how_to_continue(study)
 
 

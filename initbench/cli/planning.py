@@ -4,13 +4,12 @@ A plan of built-in networks and schemes loads no torch: what trains and what sho
 """
 
 import sys
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from initbench.cli import console
 from initbench.cli.again import recalled, show_again
 from initbench.cli.options import Output, Where
-from initbench.cli.precompile import start_compiling
 from initbench.core.interrupts import command_line, kept_as_interrupt
 from initbench.records.recipe import Draft
 from initbench.running.foreseen import too_few_seeds
@@ -24,24 +23,27 @@ if TYPE_CHECKING:
 def run_grid(verb: str, draft: Draft, where: Where, output: Output) -> None:
     """Run a grid of trials and show the results."""
     cluster = _backend(where) if where.executor is not None else None
-    try:
-        with kept_as_interrupt():
-            study = _plan(verb, draft, where, output, remote=cluster is not None)
-            if output.dry_run:
-                _show_plan(study, output)
-                return
-            found = recalled(study, output)
-            if found is None:
-                start_compiling(device=study.device, quiet=output.quiet)
-                with console.gc_frozen():
-                    from initbench.cli.grid import train_grid
-    except KeyboardInterrupt:
-        console.say(f"Interrupted before training began. To continue: {command_line()}")
-        raise
-    if found is not None:
-        show_again(found, study, output)
-    else:
-        train_grid(study, cluster or _backend(where), output)
+    with ExitStack() as stack:
+        try:
+            with kept_as_interrupt():
+                study = _plan(verb, draft, where, output, remote=cluster is not None)
+                if output.dry_run:
+                    _show_plan(study, output)
+                    return
+                found = recalled(study, output)
+                if found is None:
+                    from initbench.cli.head_start import head_start
+
+                    stack.enter_context(head_start(study, where, output))
+                    with console.gc_frozen():
+                        from initbench.cli.grid import train_grid
+        except KeyboardInterrupt:
+            console.say(f"Interrupted before training began. To continue: {command_line()}")
+            raise
+        if found is not None:
+            show_again(found, study, output)
+        else:
+            train_grid(study, cluster or _backend(where), output)
 
 
 def _backend(where: Where) -> "Backend":

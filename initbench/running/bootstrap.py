@@ -32,7 +32,7 @@ def start_process(queue: Any, folder: str) -> None:  # noqa: ANN401 - multiproce
     queue.cancel_join_thread()  # an unread report must not keep a worker from ending
 
     with collector_paused():  # what is imported here is never freed
-        import initbench.training  # noqa: F401, PLC0415 - unpickling this function must not load torch
+        import initbench.training.loop  # noqa: F401, PLC0415 - unpickling this function must not load torch
         from initbench.running import worker  # noqa: PLC0415 - likewise
 
         gc.freeze()

@@ -79,7 +79,7 @@ def _groups(trials: Sequence[Trial], study: Study) -> list[Group]:
     """Return the groups to train: on the CPU each trial alone, which torch need not be loaded to know."""
     if study.device == "cpu":
         return [(trial,) for trial in trials]
-    from initbench.training import group_trials  # noqa: PLC0415 - loads torch
+    from initbench.training.choice import group_trials  # noqa: PLC0415 - loads torch
 
     return group_trials(trials, study.datasets)
 

@@ -3,21 +3,20 @@
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from queue import Queue
 from typing import Any
 
+from initbench import training
 from initbench.core import usercode
 from initbench.datasets import Dataset
 from initbench.records.recipe import Trial
 from initbench.records.record import Group, Outcome, Record, Timings
+from initbench.training import Observe
 
 REPORT_EVERY = 0.2  # seconds between two reports of one worker: smooth on screen, negligible for the training
-
-
-Report = Callable[[Sequence[Trial], int], None]  # (group, step), called after steps; may raise to stop
 
 
 class Stopped(BaseException):
@@ -55,10 +54,9 @@ def report_to(queue: Any) -> None:  # noqa: ANN401 - multiprocessing.Queue names
     _report.queue = queue
 
 
-def train_group(group: Group, dataset: Dataset, report: Report = _report) -> list[Record]:
+def train_group(group: Group, dataset: Dataset, report: Observe = _report) -> list[Record]:
     """Train a group; what a trial raises becomes its outcome, so that its failure does not affect others."""
-    from initbench import training  # noqa: PLC0415 - loads torch, which a process that only hands out trials needs not
-    from initbench.core.process_state import process_kept  # noqa: PLC0415 - likewise
+    from initbench.core.process_state import process_kept  # noqa: PLC0415 - loads torch
 
     try:
         with process_kept() if group[0].code else nullcontext():  # for the trials that this process trains next
@@ -72,8 +70,8 @@ def train_group(group: Group, dataset: Dataset, report: Report = _report) -> lis
 
 def failed(trial: Trial, dataset: Dataset, reason: str) -> Record:
     """Return the record of a trial that failed for a `reason`."""
-    from initbench.training import data_facts  # noqa: PLC0415 - loads torch
-    from initbench.training.environment import describe  # noqa: PLC0415 - likewise
+    from initbench.training.environment import describe  # noqa: PLC0415 - loads torch
+    from initbench.training.loop import data_facts  # noqa: PLC0415 - likewise
 
     return Record(
         trial=trial,

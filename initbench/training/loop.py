@@ -1,7 +1,7 @@
 """The training of a group, the same for every engine: initialize, measure step 0, train, evaluate, test."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,14 +18,12 @@ from initbench.networks.models import MODELS, build_model, layers_in_order
 from initbench.records.recipe import Trial
 from initbench.records.record import DataFacts, Early, Final, Outcome, Record, StepZero, Timings
 from initbench.schemes import Assignment, Filled, Passes, Sample, Scheme, fill_scheme, notices_of, parse_scheme, planned
-from initbench.training import cuda
+from initbench.training import Observe, cuda
 from initbench.training.engine import Engine, Trainer
 from initbench.training.environment import denormals, describe, reproducible
 from initbench.training.evaluation import Course, Probe, evaluation_sample, evaluation_steps, final_evaluations, look
 
 INITIALIZATION_IMAGES = 256  # for schemes that use data, drawn per seed
-
-Observe = Callable[[Sequence[Trial], int], None]
 
 
 @dataclass(frozen=True)

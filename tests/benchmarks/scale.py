@@ -23,7 +23,7 @@ import matplotlib.pyplot as plt
 
 from initbench import training
 from initbench.records import store
-from initbench.records.record import Record
+from initbench.records.record import Group, Record
 from initbench.running import runner
 from initbench.running.cluster import Cluster, DaskPool
 from initbench.running.cluster import dispatch as working
@@ -31,7 +31,6 @@ from initbench.running.observer import Silent
 from initbench.running.plan import draft_of, plan_study
 from initbench.running.study import Study
 from initbench.running.worker import train_group
-from initbench.training import Group
 
 WORKERS = 2
 SIZES = (1, 8, 64)  # groups a task

@@ -23,9 +23,9 @@ from initbench.datasets.batches import Split, resident
 from initbench.networks.models import build_model
 from initbench.records.recipe import Trial
 from initbench.records.record import EARLY_STEPS
-from initbench.training import convolutional, cuda, group_trials
+from initbench.training import convolutional, cuda
 from initbench.training.autograd import Autograd
-from initbench.training.choice import choose
+from initbench.training.choice import choose, group_trials
 from initbench.training.engine import Trainer
 from initbench.training.environment import reproducible
 from initbench.training.grouped import Grouped

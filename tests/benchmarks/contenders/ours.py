@@ -13,8 +13,9 @@ from contenders.common import WARM_UP_STEPS, Job, Share, Trained, main, on_every
 from initbench import training
 from initbench.datasets import Dataset
 from initbench.records.recipe import Trial
-from initbench.records.record import Record
+from initbench.records.record import Group, Record
 from initbench.running import bootstrap
+from initbench.training.choice import group_trials
 from initbench.training.evaluation import evaluation_sample
 
 
@@ -41,12 +42,12 @@ def trained(record: Record, steps: int) -> Trained:
     )
 
 
-def divide(trials: Sequence[Trial], dataset: Dataset) -> list[training.Group]:
+def divide(trials: Sequence[Trial], dataset: Dataset) -> list[Group]:
     """Divide trials of one dataset into the engines' units of work."""
-    return training.group_trials(trials, {dataset.fingerprint: dataset})
+    return group_trials(trials, {dataset.fingerprint: dataset})
 
 
-def train_groups(groups: list[training.Group], dataset: Dataset) -> list[Trained]:
+def train_groups(groups: list[Group], dataset: Dataset) -> list[Trained]:
     """Train groups of trials; steps are counted from what the engine reports while it trains."""
     steps: Counter[str] = Counter()
 
@@ -58,7 +59,7 @@ def train_groups(groups: list[training.Group], dataset: Dataset) -> list[Trained
     return [trained(record, steps[record.trial.id]) for record in records]
 
 
-def train_share(groups: list[training.Group], job: Job) -> Share:
+def train_share(groups: list[Group], job: Job) -> Share:
     bootstrap.keep_memory()  # as every worker does
     dataset = job.open_dataset()
     if job.warm_up:
