@@ -134,6 +134,16 @@ def _children(pid):
         return []
 
 
+def session_of(leader):
+    """The living processes of a session, by pid."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, session = status.read_text().rpartition(")")[2].split()[:4]
+            found += [int(status.parent.name)] * (session == str(leader) and state != "Z")
+    return found
+
+
 def all_gone(pids, patience=30):
     """Wait until none of some processes is alive; return the seconds that took, or None where one stays."""
     began = time.monotonic()

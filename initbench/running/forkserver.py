@@ -7,6 +7,8 @@ settings of ours, so programs that call the library have none: their workers are
 
 import contextlib
 import multiprocessing
+import os
+import signal
 import sys
 
 from initbench.core.children import no_interrupt_for_children, single_threaded_children
@@ -25,9 +27,9 @@ def can_fork() -> bool:
     return sys.platform == "linux"
 
 
-def start_method() -> str:
-    """Return how worker processes start (`multiprocessing.get_context`)."""
-    return "forkserver" if _State.started else "spawn"
+def has_started() -> bool:
+    """Return whether this program has a server."""
+    return _State.started
 
 
 def start() -> None:
@@ -39,3 +41,12 @@ def start() -> None:
     # Its path begins with the current folder, whose files must not stand for modules; a worker gets the right path.
     with contextlib.chdir("/"), single_threaded_children(), no_interrupt_for_children():
         forkserver.ensure_running()
+
+
+def end() -> None:
+    """End the server at once, and with it the workers that it forked."""
+    from multiprocessing import forkserver  # noqa: PLC0415 - as above
+
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined] # noqa: SLF001 - nothing public names it
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)  # it is not waited for elsewhere, so that its number is nobody else's

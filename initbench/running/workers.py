@@ -96,13 +96,19 @@ def open_thread() -> Workers:
 
 
 def open_processes(jobs: int = 1) -> Workers:
-    """Open worker processes; they start while this returns."""
+    """Open worker processes; they start while this returns, once the fork server is ready, where there is one."""
     if jobs == 1 and _opened_early:
         return _opened_early.popleft()
+    if not forkserver.has_started():
+        return _spawned(jobs)
     try:
-        return _opened(forkserver.start_method(), jobs)
-    except (EOFError, ConnectionError):  # the fork server was killed, or importing torch killed it
-        return _opened("spawn", jobs)
+        return _opened("forkserver", jobs)
+    except BaseException as error:
+        # A process that is asked for and not known yet would start without those that it was to work for.
+        forkserver.end()
+        if isinstance(error, EOFError | ConnectionError):  # somebody killed the server, or importing torch did
+            return _spawned(jobs)
+        raise
 
 
 @contextmanager
@@ -113,11 +119,16 @@ def opened_early(jobs: int) -> Iterator[None]:
         yield
         return
     try:
-        _opened_early.extend(_opened("spawn", 1) for _ in range(jobs))
+        _opened_early.extend(_spawned(1) for _ in range(jobs))
         yield
     finally:
         while _opened_early:
             _opened_early.pop().kill()
+
+
+def _spawned(jobs: int) -> Workers:
+    with no_interrupt_for_children():
+        return _opened("spawn", jobs)
 
 
 def _opened(start_method: str, jobs: int) -> Workers:
@@ -126,7 +137,7 @@ def _opened(start_method: str, jobs: int) -> Workers:
     reports = context.Queue()
     executor = ProcessPoolExecutor(jobs, context, bootstrap.start_process, (reports, str(Path.cwd())))
     others = set(multiprocessing.active_children())
-    with single_threaded_children(), main_module_hidden(), no_interrupt_for_children():
+    with single_threaded_children(), main_module_hidden():
         # A submission that finds no idle process starts one, and none is idle before it has imported torch: so all
         # start here, and inherit what is set here.
         begun = [executor.submit(os.getpid) for _ in range(jobs)]

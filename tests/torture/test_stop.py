@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fork_server import ROOT, SCALE, all_gone, children_of
+from fork_server import ROOT, SCALE, all_gone, children_of, session_of
 from long_form import rounds
 from stored import payloads
 
@@ -155,15 +155,16 @@ def test_a_program_stopped_after_training_leaves_with_130(tmp_path, cache):
     rounds = 12 * SCALE
     for number in range(rounds):
         out, log = tmp_path / f"{number}", tmp_path / f"{number}.log"
-        command = [sys.executable, "-m", "initbench", *map(str, sweep(out, 2, 1))]
+        command = [sys.executable, "-m", "initbench", *map(str, sweep(out, 2, 2))]
         with log.open("w") as file:
-            process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=file)
+            process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=file, start_new_session=True)
         while len(list(out.glob("trials/*/*.json"))) < 4 and process.poll() is None:
             time.sleep(0.002)
         time.sleep(1.2 * number / rounds)
         process.send_signal(signal.SIGTERM if number % 3 == 0 else signal.SIGINT)
         assert process.wait() in {130, 0}, log.read_text()
         assert "error" not in log.read_text()
+        assert all_gone(session_of(process.pid)) is not None
 
 
 @rounds(1, 3)
@@ -208,11 +209,11 @@ def test_a_program_stopped_while_it_starts_leaves_in_silence_or_with_a_sentence(
     """A process of its own, as from a shell: importing takes most of this time."""
     rng, said = random.Random(4), []
     env = os.environ | {"PYTHONPATH": str(ROOT), "INITBENCH_CACHE": str(cache)}
-    command = [sys.executable, "-m", "initbench", *map(str, sweep(tmp_path / "out", 4, 1))]
+    command = [sys.executable, "-m", "initbench", *map(str, sweep(tmp_path / "out", 4, 2))]
     for number in range(rounds):
         log = tmp_path / f"{number}"
         with log.open("w") as file:
-            process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=file)
+            process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=file, start_new_session=True)
         # Until the handler is there Python itself answers, some 50 ms long: /proc says when it is.
         while not answers(process.pid):
             time.sleep(0.001)
@@ -220,6 +221,7 @@ def test_a_program_stopped_while_it_starts_leaves_in_silence_or_with_a_sentence(
         process.send_signal(signal.SIGINT)
         assert process.wait() in {130, 0}
         assert "Traceback" not in log.read_text()
+        assert all_gone(session_of(process.pid)) is not None
         said.append(log.read_text().strip().splitlines()[-1:])
     print(f"{len(said)} stops while starting: {said}")
 
