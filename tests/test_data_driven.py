@@ -24,7 +24,7 @@ from initbench.records.recipe import Trial
 from initbench.schemes import SCHEMES, Preset, Procedure, Sample, assign, fill_scheme, initialize, parse_scheme
 from initbench.schemes.learned import gradient_quotient
 from initbench.signals import weight_moments
-from initbench.training.loop import INITIALIZATION_IMAGES
+from initbench.training.start import INITIALIZATION_IMAGES
 
 SHAPE, CLASSES = (1, 8, 8), 10
 FAST = {"metainit": "metainit(steps=3)", "gradinit": "gradinit(steps=3)"}

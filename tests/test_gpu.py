@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from initbench import datasets
-from initbench.training import loop
+from initbench.training.start import begin
 from tests.gpu import answers, recorder
 from tests.gpu.finding import Setting
 from tests.gpu.networks import trial_of
@@ -61,9 +61,9 @@ def test_every_engine_of_a_gpu_gives_right_answers_on_the_cpu(tmp_path):
 def test_step_0_is_measured_on_the_cpu_for_every_device(monkeypatch):
     digits = datasets.prepare("digits")
     named = {"dataset": digits.name, "fingerprint": digits.fingerprint}
-    expected = loop._start(trial_of(**named), digits).step_zero
+    expected = begin(trial_of(**named), digits).step_zero
     monkeypatch.setattr(nn.Module, "to", lambda self, *_: self)  # there is no such device here
-    assert loop._start(trial_of(**named, device="cuda"), digits).step_zero == expected
+    assert begin(trial_of(**named, device="cuda"), digits).step_zero == expected
 
 
 @pytest.mark.process

@@ -22,6 +22,7 @@ from initbench.core.randomness import derive
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 LIBRARIES = frozenset({*sys.stdlib_module_names, "torch", "numpy", "initbench"}) - {"__main__"}
 INSTALLED = ("site-packages", "dist-packages")
+PLAIN = frozenset((type(None), bool, int, float, str, bytes, torch.Tensor, nn.Parameter))  # hold no generator
 MOST_ITEMS = 1000  # of one list or dictionary
 _watching: ContextVar[set[str] | None] = ContextVar("watching", default=None)
 
@@ -45,7 +46,7 @@ def own_generators(*roots: object) -> dict[str, Generator]:
             if not isinstance(item, random.SystemRandom) and not _is_global(item):
                 found.setdefault(path, item)
         else:
-            waiting.extend(reversed(list(_parts(path, item))))
+            waiting.extend(reversed([part for part in _parts(path, item) if type(part[1]) not in PLAIN]))
     return found
 
 

@@ -27,5 +27,11 @@ def named_tensors(output: object, name: str = "") -> Iterator[tuple[str, Tensor]
 
 
 def tensors_of(nest: object) -> Iterator[Tensor]:
-    """Yield the tensors alone."""
-    return (tensor for _, tensor in named_tensors(nest))
+    """Yield the tensors alone: those of `named_tensors`, in its order."""
+    if isinstance(nest, Tensor):
+        yield nest
+    elif isinstance(nest, dict | tuple | list):  # of what a call is given, nearly all
+        for item in nest.values() if isinstance(nest, dict) else nest:
+            yield from tensors_of(item)
+    elif nest is not None and not isinstance(nest, str | int | float):
+        yield from (tensor for _, tensor in named_tensors(nest))

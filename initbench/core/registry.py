@@ -15,6 +15,7 @@ of the group `initbench.<kind>s` in an installed package: a registry's `adopter`
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import pydantic
@@ -39,6 +40,11 @@ class Entry(Generic[T]):
     factory: Factory[T]
     aliases: tuple[str, ...]
     parameters: Mapping[str, inspect.Parameter]
+
+    @cached_property
+    def adapters(self) -> Mapping[str, pydantic.TypeAdapter[Any]]:
+        """What checks the value of each parameter."""
+        return {name: pydantic.TypeAdapter(parameter.annotation) for name, parameter in self.parameters.items()}
 
     @property
     def summary(self) -> str:
@@ -174,9 +180,8 @@ def bind(entry: Entry[Any], spec: Spec) -> dict[str, Any]:
 
 
 def _check(entry: Entry[Any], key: str, value: Any) -> Any:  # noqa: ANN401 - any literal
-    annotation = entry.parameters[key].annotation
     try:
-        return pydantic.TypeAdapter(annotation).validate_python(value, strict=True)
+        return entry.adapters[key].validate_python(value, strict=True)
     except pydantic.ValidationError as error:
         reason = _reason(error)
         raise UsageError(f"{entry.kind.capitalize()} '{entry.name}' cannot take {key}={value!r}: {reason}.") from None

@@ -46,8 +46,7 @@ class Split:
 
     def sample(self, size: int) -> Tensor:
         """Return `size` fixed indices: the same for every trial, so that curves compare."""
-        shuffled = torch.randperm(len(self), generator=generator(len(self), "evaluation sample"))
-        return shuffled[:size].to(self.labels.device)
+        return _shuffled(len(self))[:size].to(self.labels.device)
 
     def draw(self, size: int, seed: int, purpose: str) -> Tensor:
         """Return `size` indices drawn for (seed, purpose), independent of the data order."""
@@ -92,6 +91,11 @@ class Split:
         """Return the order of the images in an epoch, on their device."""
         keyed = torch.Generator().manual_seed(derive(seed, "order", str(epoch)))
         return torch.randperm(len(self), generator=keyed).to(self.labels.device)
+
+
+@lru_cache(maxsize=8)
+def _shuffled(images: int) -> Tensor:
+    return torch.randperm(images, generator=generator(images, "evaluation sample"))
 
 
 @lru_cache(maxsize=8)  # the three splits of two datasets, two also on the CPU: a worker reuses them trial after trial

@@ -54,11 +54,20 @@ def parameters_of(model: nn.Module, *, aliases: bool = False) -> dict[str, nn.Pa
     found: dict[str, nn.Parameter] = {}
     seen = set[int]()
     for prefix, module in _modules(unwrapped(model), "", None):
-        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+        for name, parameter in _own_parameters(module):
             if aliases or id(parameter) not in seen:
                 found[f"{prefix}.{name}" if prefix else name] = parameter
                 seen.add(id(parameter))
     return found
+
+
+def _own_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the parameters of a module without its children: of a plain one from where torch keeps them, quickly."""
+    kept = vars(module).get("_parameters")
+    if type(kept) is dict and type(module).named_parameters is nn.Module.named_parameters:
+        yield from ((name, parameter) for name, parameter in kept.items() if parameter is not None)
+    else:
+        yield from module.named_parameters(recurse=False, remove_duplicate=False)
 
 
 @contextmanager
@@ -107,6 +116,8 @@ def _modules(module: nn.Module, prefix: str, seen: set[int] | None) -> Iterator[
 def _inside(module: nn.Module, *, outermost: bool = False) -> nn.Module | None:
     """Return what a wrapper wraps; the `outermost` module also is one if it holds nothing but a `module`."""
     children = _children(module)
+    if not children:
+        return None
     hidden = next((child for name, child in children.items() if name in INSIDE), None)
     if hidden is not None:
         return hidden
@@ -118,5 +129,6 @@ def _inside(module: nn.Module, *, outermost: bool = False) -> nn.Module | None:
 
 def _children(module: nn.Module) -> dict[str, nn.Module | None]:
     """Return the children of a module, one with two names twice, which `named_children` gives once."""
-    children: dict[str, nn.Module | None] = vars(module).get("_modules") or dict(module.named_children())
+    kept = vars(module).get("_modules")
+    children: dict[str, nn.Module | None] = kept if type(kept) is dict else dict(module.named_children())
     return children

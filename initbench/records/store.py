@@ -183,15 +183,11 @@ def _sync_folder(folder: Path) -> None:
 
 def encode(record: Record) -> bytes:
     """Return the content of a record's file."""
-    payload = record.model_dump(mode="json")
-    timings = payload.pop("timings")
-    document = {
-        "format": FORMAT,
-        "checksum": _checksum(payload),
-        "payload": payload,
-        "timings": timings,
-    }
-    return _canonical(document) + b"\n"
+    document = record.model_dump(mode="json")
+    timings, payload = _canonical(document.pop("timings")), _canonical(document)
+    checksum = hashlib.sha256(payload).hexdigest().encode()
+    # The keys in order, as `_canonical` would write them around a payload that is not written twice.
+    return b'{"checksum":"%b","format":%d,"payload":%b,"timings":%b}\n' % (checksum, FORMAT, payload, timings)
 
 
 def decode(text: bytes) -> Record:

@@ -166,6 +166,7 @@ def _factor(before: Tensor, after: Tensor) -> float:
 def fill_model(model: nn.Module, assignments: list[Assignment], seed: int) -> None:
     """Fill the assigned tensors of a model in place."""
     parameters = parameters_of(model, aliases=True)
+    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)]
     with one_thread():
         for item in assignments:
             parameter = parameters[item.parameter]
@@ -173,15 +174,14 @@ def fill_model(model: nn.Module, assignments: list[Assignment], seed: int) -> No
                 raise UsageError(f"'{item.parameter}' is complex: schemes are laws of real weights, and fill no other.")
             if parameter.is_meta:
                 raise UsageError(f"'{item.parameter}' is on the meta device and has no data: move the model first.")
-            padding = _padding_rows(model, parameter)
+            padding = _padding_rows(embeddings, parameter)
             parameter.copy_(draw(item, parameter, seed))
             for row, values in padding:
                 parameter[row] = values
 
 
-def _padding_rows(model: nn.Module, parameter: Tensor) -> list[tuple[int, Tensor]]:
+def _padding_rows(embeddings: Sequence[nn.Embedding | nn.EmbeddingBag], parameter: Tensor) -> list[tuple[int, Tensor]]:
     """Return the rows that an embedding which shares a weight keeps for padding, with their values."""
-    embeddings = (module for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag))
     rows = [module.padding_idx for module in embeddings if module.weight is parameter]
     return [(row, parameter[row].clone()) for row in rows if row is not None]
 

@@ -4,6 +4,6 @@
 """
 
 from initbench.signals.batch import Batch, batch_of, batch_size
-from initbench.signals.observing import observe, weight_moments
+from initbench.signals.observing import Series, observe, weight_moments
 
-__all__ = ["Batch", "batch_of", "batch_size", "observe", "weight_moments"]
+__all__ = ["Batch", "Series", "batch_of", "batch_size", "observe", "weight_moments"]

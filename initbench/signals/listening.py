@@ -18,10 +18,10 @@ from torch.overrides import TorchFunctionMode
 
 from initbench.core.nests import tensors_of
 from initbench.networks.wrappers import parameters_of
-from initbench.signals import maps, measures, propagation
+from initbench.signals import maps, propagation
 from initbench.signals.carrying import LINEAR, MOVES, PROPAGATIONS, Call, carried
 from initbench.signals.propagation import ExpectedMoments, WeightMoments
-from initbench.signals.sites import Gate, GateOrder, Site, marks_of, measured_forward, rows_by_image
+from initbench.signals.sites import Gate, GateOrder, Site, measured
 
 CONVOLUTIONS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
@@ -88,6 +88,20 @@ class Known:
         return self.gradient
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What the function call of this number was in a pass.
+
+    `site` is the index of the site that it made, `map` that of the layer whose output a map has changed, with the parts
+    of the map so far.
+    """
+
+    call: int
+    site: int | None
+    map: tuple[int, tuple[str, ...]] | None
+    gate: Gate | None
+
+
 class Listener(TorchFunctionMode):
     """Records one forward pass.
 
@@ -115,6 +129,9 @@ class Listener(TorchFunctionMode):
         self.multiplied: set[str] = set()  # by a signal
         self.gates: list[Tensor | None] = []  # per gate, the images (n,) for which all its units are 0; None for rows
         self.order = GateOrder(self.names)
+        self.calls = 0
+        self.heard: list[Heard] = []
+        self.output: Tensor | None = None
 
     def receive(self, inputs: object) -> None:
         """Register the model's inputs."""
@@ -123,9 +140,15 @@ class Listener(TorchFunctionMode):
 
     def finish(self, output: Tensor) -> None:
         """Start the predicted backward pass from the measured gradient at the model's output."""
+        self.output = output
         known = self.known.get(id(output))
         if known is not None and known.expected is not None:
             self._start(known)
+
+    def expected_of(self, output: Tensor) -> ExpectedMoments | None:
+        """Return the expected moments of the model's output."""
+        known = self.known.get(id(output))
+        return known.expected if known is not None else None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - torch's signature
         kwargs = kwargs or {}
@@ -139,6 +162,7 @@ class Listener(TorchFunctionMode):
             with saved_tensors_hooks(_unchanged, _unchanged):
                 self._hear(plain_name(func), func, (tuple(args), kwargs), inputs, names, outputs)
             self.used.update(names)
+        self.calls += 1
         return result
 
     def _hear(
@@ -183,12 +207,16 @@ class Listener(TorchFunctionMode):
         weight = self._weight_name(call, names)
         floats = call.out.is_floating_point() and call.out.numel() > 0
         parts = _parts(call, inputs)
-        if parts and owner is not None and floats and maps.is_part(call):
-            owner.root.activate(parts, call.out.detach(), gate)
+        mapped = owner.root if parts and owner is not None and floats and maps.is_part(call) else None
+        if mapped is not None:
+            mapped.activate(parts, call.out.detach(), gate)
         if weight and floats:
             owner = self._visit(call, weight, owner, expected)
         if gate is not None:
-            self.gates.append(self._silent(call.out.detach()))
+            self.gates.append(silent(call.out.detach(), self.images))
+        place = next((i for i, site in enumerate(self.sites) if site is mapped), None)
+        used = len(self.sites) - 1 if weight and floats else None
+        self.heard.append(Heard(self.calls, used, None if place is None else (place, parts), gate))
         origin = self._origin(call, inputs[0], owner)
         number = max(*call.numbers, expected.drawn if expected is not None else 0)
         for tensor in outputs:
@@ -209,12 +237,6 @@ class Listener(TorchFunctionMode):
         named = [name for tensor in rest for name in self._parameters(tensor)]
         made_by = [known.owner for tensor in rest if (known := self.known.get(id(tensor))) and known.owner]
         return named[0] if named else made_by[0].weight if made_by else None
-
-    def _silent(self, activated: Tensor) -> Tensor | None:
-        """Return the images (n,) for which all units of a gate are 0; None where its rows are not the images."""
-        if activated.ndim < 2 or len(activated) != self.images:
-            return None
-        return (activated.flatten(1) == 0).all(dim=1)
 
     def _origin(self, call: Call, known: Known, owner: Site | None) -> str:
         """Name what made the signal unknown: of an operation with a known law, that is what its input comes from."""
@@ -287,12 +309,10 @@ class Listener(TorchFunctionMode):
         if call.name not in KINDS and upstream is not None and upstream.axis < call.out.ndim:
             axis = upstream.axis  # a sum or product with a parameter does not move the units
         z, given = call.out.detach(), call.given(*WEIGHTED.get(call.name, ()))
-        forward = measured_forward(z, rows_by_image(z, self.images, axis))
         site = Site(
             name=self._label(weight),
             kind=KINDS.get(call.name, call.name),
             weight=weight,
-            sample=maps.sample(z),
             shape=z.shape,
             seen=given.get("weight"),
             axis=axis,
@@ -301,16 +321,13 @@ class Listener(TorchFunctionMode):
             transposed="transpose" in call.name,
             expected=expected,
             upstream=upstream,
-            forward=forward,
-            histogram=measures.histogram(z, forward["forward_moment"]) if self.histograms else (),
-            marks=marks_of(z, axis),
             numel=z.numel(),
             outputs=z.numel() // _rows(z, self.images),
+            **measured(z, self.images, axis, histograms=self.histograms),
         )
         if expected is not None and expected.kernel.requires_grad:
             expected.kernel.retain_grad()
-        if call.out.requires_grad:
-            call.out.register_hook(lambda gradient: site.note_gradient(gradient.detach()))  # type: ignore[no-untyped-call] # torch types it so
+        site.watch(call.out)
         if site.seen is not None and site.seen.requires_grad and not site.seen.is_leaf:
             site.seen.register_hook(lambda gradient: setattr(site, "weight_gradient", gradient.detach()))  # type: ignore[no-untyped-call] # torch types it so
         self.sites.append(site)
@@ -322,6 +339,11 @@ class Listener(TorchFunctionMode):
         name = module or weight.rpartition(".")[0] or weight
         uses = sum(site.weight == weight for site in self.sites)
         return f"{name}#{uses + 1}" if uses else name
+
+
+def silent(activated: Tensor, images: int) -> Tensor | None:
+    """Return the images (n,) for which all units of a gate are 0; None where its rows are not the images."""
+    return ~activated.flatten(1).any(dim=1) if activated.ndim > 1 and len(activated) == images else None
 
 
 def _parts(call: Call, inputs: Sequence[Known]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from initbench.signals import theory
@@ -26,7 +27,7 @@ def label(call: Call) -> str:
 
 def sample(values: Tensor) -> Tensor:
     """Return a copy of some entries, the same ones of every tensor of one shape."""
-    return values.flatten()[:: max(1, values.numel() // SAMPLED)].double().clone()
+    return values.flatten()[:: max(1, values.numel() // SAMPLED)].to(torch.float64, copy=True)
 
 
 def name_of(parts: Sequence[str], z: Tensor, x: Tensor) -> str:

@@ -4,6 +4,7 @@ A *unit* is an entry of a Linear layer's output or a channel of a convolution's;
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -17,6 +18,7 @@ UNKNOWN = math.nan  # it propagates through products and sums, and a record stor
 # chance of about units²·TOLERANCE², one in a million for a thousand units, and float32 sums of equal terms agree.
 TOLERANCE = 1e-6
 RANKED_IMAGES = 128  # bounds the cost of the Gram matrix of a wide convolution, 128²·(outputs an image)
+STACKED = 2**16  # entries of the largest matrices that are looked at together
 BINS = 48  # of a histogram
 
 
@@ -31,6 +33,18 @@ def by_unit(values: Tensor, axis: int) -> Tensor:
     return values.movedim(axis, 0).flatten(1)
 
 
+def largest(values: Tensor, axis: int) -> Tensor:
+    """Return the largest entry of each unit (units,)."""
+    others = [place for place in range(values.ndim) if place != axis]
+    return values.amax(dim=others) if others else values
+
+
+def is_positive(values: Tensor, axis: int) -> Tensor:
+    """Return for each unit (units,) whether an entry of it is above 0."""
+    top = largest(values, axis)
+    return (by_unit(values, axis) > 0).any(dim=1) if bool(top.isnan().any()) else top > 0
+
+
 def mean_cosine(output: Tensor) -> float:
     """Return the mean cosine between the outputs (n, …) for different images, without images of zero output.
 
@@ -38,21 +52,28 @@ def mean_cosine(output: Tensor) -> float:
     """
     rows = output.double().flatten(1)
     norms = rows.norm(dim=1)
-    units = rows[norms > 0] / norms[norms > 0, None]
-    n = len(units)
-    return (float(units.sum(dim=0).square().sum()) - n) / (n * (n - 1)) if n > 1 else UNKNOWN
+    total, n = _squared_sum(rows / norms[:, None]), len(rows)
+    if math.isnan(total):  # an image has zero output
+        units = rows[norms > 0] / norms[norms > 0, None]
+        total, n = _squared_sum(units), len(units)
+    return (total - n) / (n * (n - 1)) if n > 1 else UNKNOWN
+
+
+def _squared_sum(units: Tensor) -> float:
+    return float(units.sum(dim=0).square().sum())
 
 
 def effective_rank(output: Tensor) -> float:
     """Return the participation ratio (Σλ)²/Σλ² of the Gram matrix of outputs (n, …): 1 if all outputs are the same."""
     rows = output[:RANKED_IMAGES].flatten(1)
     largest = rows.abs().max()
-    if not largest > 0 or not largest.isfinite():
+    if not 0 < float(largest) < math.inf:
         return UNKNOWN
     rows = rows / largest
     gram = rows @ rows.T
     gram = gram.to(torch.promote_types(gram.dtype, torch.float32))  # torch 2.10 has no trace of a bfloat16
-    return float(gram.trace().double().square() / gram.double().square().sum())
+    trace, squares = float(gram.trace()), float(gram.double().square_().sum())
+    return trace * trace / squares
 
 
 def histogram(values: Tensor, moment: float) -> tuple[float, ...]:
@@ -65,11 +86,11 @@ def histogram(values: Tensor, moment: float) -> tuple[float, ...]:
 
 
 def signatures(units: Tensor, purpose: str) -> Tensor:
-    """Return two random projections (units, 2) of units (units, m), which identify equal units in linear time.
+    """Return two random projections (…, units, 2) of units (…, units, m), which identify equal units in linear time.
 
     The projection is the same for every tensor of one width, whatever else runs.
     """
-    return units.double() @ _directions(units.shape[1], purpose)
+    return units.double() @ _directions(units.shape[-1], purpose)
 
 
 @lru_cache(maxsize=64)
@@ -79,17 +100,33 @@ def _directions(width: int, purpose: str) -> Tensor:
 
 def groups_of_equals(marks: Tensor) -> Tensor:
     """Return for each unit (units,) the number of its group; units of one group have the same signature (units, k)."""
-    scale = marks.abs().amax(dim=0).clamp_min(torch.finfo(torch.float64).tiny) if len(marks) else 1.0
     order = marks[:, 0].argsort()
-    steps = (marks / scale)[order].diff(dim=0).abs()
+    steps = (marks / _scale(marks, 0) if len(marks) else marks)[order].diff(dim=0).abs()
     numbers = torch.cat([order.new_zeros(min(1, len(order))), (steps > TOLERANCE).any(dim=1).cumsum(0)])
     return torch.empty_like(order).scatter_(0, order, numbers)
 
 
-def repeated(marks: Tensor) -> Tensor:
-    """Return for each unit (units,) whether another has the same signature (units, k)."""
+def all_distinct(marks: Tensor) -> bool:
+    """Return whether the first projections alone tell all units apart, as those of nearly every layer do."""
+    return bool(_told_apart(marks[:, 0]))
+
+
+def _told_apart(projections: Tensor) -> Tensor:
+    """Return whether the projections (…, units) of all units differ: (…)."""
+    ordered = (projections / _scale(projections, -1)).sort(dim=-1).values
+    return (ordered.diff(dim=-1) > TOLERANCE).all(dim=-1)
+
+
+def count_repeated(marks: Tensor) -> int:
+    """Count the units that share their signature (units, k) with another."""
+    if all_distinct(marks):
+        return 0
     groups = groups_of_equals(marks)
-    return groups.bincount()[groups] > 1
+    return int((groups.bincount()[groups] > 1).sum())
+
+
+def _scale(marks: Tensor, axis: int) -> Tensor:
+    return marks.abs().amax(dim=axis, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
 
 
 def rows_of(weight: Tensor, groups: int = 1, *, transposed: bool = False) -> list[Tensor]:
@@ -101,16 +138,36 @@ def rows_of(weight: Tensor, groups: int = 1, *, transposed: bool = False) -> lis
     return [(block.transpose(0, 1) if transposed else block).flatten(1) for block in blocks]
 
 
+def faults_of(matrices: Sequence[Tensor]) -> list[tuple[int, int, int]]:
+    """Return the `row_faults` of each matrix; of one shape, those whose rows all differ are found together."""
+    alike: dict[torch.Size, list[int]] = {}
+    for i, matrix in enumerate(matrices):
+        alike.setdefault(matrix.shape, []).append(i)
+    sound = set[int]()
+    for shape, places in alike.items():
+        if len(places) > 1 and shape.numel() <= STACKED:
+            rows = torch.stack([matrices[i] for i in places]).double()
+            norms = rows.norm(dim=2, keepdim=True)
+            lines = signatures(rows / norms, "rows")[..., 0].abs()  # NaN, and so not told apart, where a row is zero
+            sound.update(i for i, told in zip(places, _told_apart(lines).tolist(), strict=True) if told)
+    return [(0, 0, 0) if i in sound else row_faults(matrix) for i, matrix in enumerate(matrices)]
+
+
 def row_faults(rows: Tensor) -> tuple[int, int, int]:
     """Count zero rows, rows that are a positive, and rows that are a negative multiple of another's.
 
     A row that has twins of both kinds counts in both.
     """
-    norms = rows.double().norm(dim=1)
+    rows = rows.double()
+    norms = rows.norm(dim=1)
     alive = norms > 0
-    marks = signatures(rows[alive].double() / norms[alive, None], "rows")
+    zero = int((~alive).sum())
+    marks = signatures(rows[alive] / norms[alive, None] if zero else rows / norms[:, None], "rows")
     positive = marks[:, 0] > 0
-    line = groups_of_equals(torch.where(positive[:, None], marks, -marks))  # a row and its negative lie on one line
+    lines = torch.where(positive[:, None], marks, -marks)  # a row and its negative lie on one line
+    if len(lines) and all_distinct(lines):
+        return zero, 0, 0
+    line = groups_of_equals(lines)
     with_it, against = (line[mask].bincount(minlength=len(line))[line] for mask in (positive, ~positive))
     same, opposite = torch.where(positive, with_it, against), torch.where(positive, against, with_it)
-    return int((~alive).sum()), int((same > 1).sum()), int((opposite > 0).sum())
+    return zero, int((same > 1).sum()), int((opposite > 0).sum())

@@ -4,8 +4,11 @@ The model is copied first, so its weights, buffers, training mode, hooks and gra
 from a separate generator.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -24,14 +27,16 @@ from initbench.networks.precision import why_not
 from initbench.networks.wrappers import eager, parameters_of, unwrapped
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 from initbench.schemes import Assignment
-from initbench.signals import measures, propagation, theory
+from initbench.signals import measures, theory
 from initbench.signals.batch import Batch
 from initbench.signals.listening import Listener
 from initbench.signals.measures import UNKNOWN
 from initbench.signals.probing import executed, jacobian_singular_values, still_shut
 from initbench.signals.propagation import ExpectedMoments, WeightMoments, as_drawn
+from initbench.signals.replaying import Replay, Score, score_of
 from initbench.signals.sites import Site
 
+FAULTS = ("zero_rows", "duplicate_rows", "antiparallel_rows")
 MOST_CLASSES = 1000  # an output with more columns, or without two dimensions, is not treated as logits
 
 
@@ -58,17 +63,33 @@ def observe(
         UsageError: the model raises on the batch, or uses no parameter.
     """
     with isolated(seed), held(seed, own_generators(model)), eager():
-        return _observed(model, batch, Listener(_working(model, own=own), weights, batch.size, histograms=histograms))
+        working = (unwrapped(model) if own else copied(unwrapped(model))).cpu().train()
+        working.zero_grad(set_to_none=True)
+        return _observed(model, batch, Listener(working, weights, batch.size, histograms=histograms))
 
 
-def _working(model: nn.Module, *, own: bool) -> nn.Module:
-    """Return the model to measure: a copy, unless the model may be changed."""
-    working = (unwrapped(model) if own else copied(unwrapped(model))).cpu().train()
-    working.zero_grad(set_to_none=True)
-    return working
+@dataclass
+class Series:
+    """Step 0 of networks of one built-in model, which draws nothing, on one batch, with weights of the same laws.
+
+    The first is listened to. Those after it differ in their weights alone, unless `score` stays None.
+    """
+
+    batch: Batch
+    weights: Mapping[str, WeightMoments]
+    score: Score | None = None
+
+    def observe(self, model: nn.Module) -> StepZero:
+        """Measure a network in training mode on the CPU as `observe` does; its gradients and buffers change."""
+        if self.score is not None:
+            return _observed(model, self.batch, Replay(model, self.score, self.batch.size))
+        listener = Listener(model, self.weights, self.batch.size)
+        step_zero = _observed(model, self.batch, listener)
+        self.score = score_of(listener)
+        return step_zero
 
 
-def _observed(model: nn.Module, batch: Batch, listener: Listener) -> StepZero:
+def _observed(model: nn.Module, batch: Batch, listener: Listener | Replay) -> StepZero:
     working = listener.model
     outputs = _forward(working, batch, listener)
     classes = _classes(outputs[0])
@@ -78,9 +99,11 @@ def _observed(model: nn.Module, batch: Batch, listener: Listener) -> StepZero:
     parameters = parameters_of(working, aliases=True)
     shut, asked = still_shut(working, listener.sites, batch.more, batch.size)
     measured = {id(known.expected) for known in listener.starts}
+    weights = [parameters[site.weight] if site.seen is None else site.seen for site in listener.sites]
+    found = _faults(listener.sites, [weight.detach() for weight in weights])
     rows = [
-        _layer(site, parameters, shut.get(i), carried=id(site.expected) not in measured)
-        for i, site in enumerate(listener.sites)
+        _layer(site, parameters, faults, shut.get(i), carried=id(site.expected) not in measured)
+        for i, (site, faults) in enumerate(zip(listener.sites, found, strict=True))
     ]
     untouched, detached = _without_gradient(listener)
     elsewhere = executed(working, batch.inputs) if untouched else frozenset()
@@ -96,7 +119,7 @@ def _observed(model: nn.Module, batch: Batch, listener: Listener) -> StepZero:
     )
 
 
-def _without_gradient(listener: Listener) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _without_gradient(listener: Listener | Replay) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the parameters that neither the forward pass nor a gradient reached, and those without a gradient.
 
     A frozen weight is among the latter where its layer's output has no gradient either: nothing is to be judged there.
@@ -108,7 +131,7 @@ def _without_gradient(listener: Listener) -> tuple[tuple[str, ...], tuple[str, .
     return untouched, tuple(name for name, p in used if p.requires_grad or name in behind)
 
 
-def _unseen(listener: Listener) -> tuple[str, ...]:
+def _unseen(listener: Listener | Replay) -> tuple[str, ...]:
     """Return the parameters with a gradient that no observed call multiplies by a signal, or adds to one."""
     parameters = parameters_of(listener.model).items()
     return tuple(name for name, p in parameters if p.grad is not None and name not in listener.multiplied)
@@ -128,9 +151,10 @@ def weight_moments(
     Raises:
         UsageError: the model is on the meta device or lazy and has no values.
     """
-    if any(parameter.is_meta for parameter in model.parameters()):
+    parameters = parameters_of(model)
+    if any(parameter.is_meta for parameter in parameters.values()):
         raise UsageError(f"{type(model).__name__} is on the meta device and has no data: move the model first.")
-    lazy = next((name for name, p in parameters_of(model).items() if isinstance(p, nn.UninitializedParameter)), None)
+    lazy = next((name for name, p in parameters.items() if isinstance(p, nn.UninitializedParameter)), None)
     if lazy is not None:
         raise UsageError(f"The parameter '{lazy}' has no shape yet: run the model once on a batch first.")
     declared = {
@@ -139,7 +163,7 @@ def weight_moments(
         ).scaled(factors.get(item.parameter, 1.0))
         for item in assignments
     }
-    others = {name: p for name, p in parameters_of(model).items() if name not in declared and p.is_floating_point()}
+    others = {name: p for name, p in parameters.items() if name not in declared and p.is_floating_point()}
     return declared | {
         name: as_drawn(parameter.detach().double())
         for name, parameter in others.items()
@@ -147,7 +171,7 @@ def weight_moments(
     }
 
 
-def _forward(model: nn.Module, batch: Batch, listener: Listener) -> list[Tensor]:
+def _forward(model: nn.Module, batch: Batch, listener: Listener | Replay) -> list[Tensor]:
     """Return the outputs through which a gradient can pass, the one that fits the classes first."""
     inputs = tuple(item.clone() if isinstance(item, Tensor) else item for item in batch.inputs)
     listener.receive(inputs)
@@ -177,14 +201,14 @@ def _classes(output: Tensor) -> int | None:
     return output.shape[1] if output.ndim == 2 and 2 <= output.shape[1] <= MOST_CLASSES else None
 
 
-def _objective(outputs: Sequence[Tensor], batch: Batch, classes: int | None, listener: Listener) -> Tensor:
+def _objective(outputs: Sequence[Tensor], batch: Batch, classes: int | None, listener: Listener | Replay) -> Tensor:
     """Return the mean cross-entropy of the first output, or a random linear functional of outputs that are no logits.
 
     So each of several heads (boxes and scores, mean and variance) has a gradient.
     """
     output = outputs[0]
-    keyed = generator(output.numel(), "cotangent")
     if classes is None:
+        keyed = generator(output.numel(), "cotangent")
         real = [output for output in outputs if not output.is_complex()]
         for output in real:
             listener.finish(output)
@@ -193,6 +217,7 @@ def _objective(outputs: Sequence[Tensor], batch: Batch, classes: int | None, lis
     listener.finish(output)
     labels = batch.labels
     if labels is None:
+        keyed = generator(output.numel(), "cotangent")
         labels = torch.randint(classes, (len(output),), generator=keyed).to(output.device)
     elif labels.shape != output.shape[:1] or labels.is_floating_point() or labels.is_complex():
         raise UsageError(f"Labels must be {len(output)} integers, one per output row, not {tuple(labels.shape)}.")
@@ -203,33 +228,44 @@ def _objective(outputs: Sequence[Tensor], batch: Batch, classes: int | None, lis
     return functional.cross_entropy(output, labels.long())
 
 
-def _predict_backward(listener: Listener) -> None:
+def _predict_backward(listener: Listener | Replay) -> None:
     """Propagate squared gradients backwards by autograd on the expected moments, from those measured at the starts.
 
     There the measured gradient, which is that of all uses of the tensor, replaces what comes from known operations.
     """
-    terms = [
-        _started(known.expected, known.gradient.value)
+    starts = [
+        (known.expected, known.gradient.value)
         for known in listener.starts
         if known.expected is not None
         and known.gradient is not None
         and known.gradient.value is not None
         and known.expected.kernel.requires_grad
     ]
-    if terms:
-        torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call] # Tensor.backward
+    if not starts:
+        return
+    for site in listener.sites:
+        if site.expected is not None and site.expected.kernel.retains_grad:  # of the seed before
+            site.expected.kernel.grad = None
+    kernels, squares = [expected.kernel for expected, _ in starts], [_squares(*start) for start in starts]
+    hooks = [kernel.register_hook(partial(_replaced, by)) for kernel, by in zip(kernels, squares, strict=True)]  # type: ignore[no-untyped-call] # torch types it so
+    torch.autograd.backward(kernels, squares, retain_graph=True)
+    for hook in hooks:
+        hook.remove()
 
 
-def _started(expected: ExpectedMoments, gradient: Tensor) -> Tensor:
-    """Return a term whose derivative is the squared gradient, and keep that from being changed."""
+def _squares(expected: ExpectedMoments, gradient: Tensor) -> Tensor:
+    """Return the squared gradient in the form of the kernel, of which the first part is E[x²]."""
     squares = torch.zeros_like(expected.kernel)
     squares[0] = gradient.double().square().cpu().expand(expected.shape).sum_to_size(expected.kernel.shape[1:])
-    expected.kernel.register_hook(lambda _others: squares)  # type: ignore[no-untyped-call] # torch types it so
-    return (expected.kernel * squares).sum()
+    return squares
+
+
+def _replaced(by: Tensor, _others: Tensor) -> Tensor:
+    return by
 
 
 def _layer(
-    site: Site, parameters: Mapping[str, nn.Parameter], shut: Tensor | None, *, carried: bool
+    site: Site, parameters: Mapping[str, nn.Parameter], faults: dict[str, int], shut: Tensor | None, *, carried: bool
 ) -> LayerStatistics:
     """Return a layer's row; its gradient is predicted where it is `carried` to the layer and not measured there."""
     weight = parameters[site.weight].detach() if site.seen is None else site.seen.detach()
@@ -252,7 +288,7 @@ def _layer(
             **site.backward,
             **_after(site),
             **_of_weight(site.weight_gradient if site.weight_gradient is not None else parameters[site.weight].grad),
-            **_faults(site, weight),
+            **faults,
             **_predictions(site, carried=carried),
         }
     )
@@ -277,9 +313,9 @@ def _predictions(site: Site, *, carried: bool) -> dict[str, Any]:
         return {}
     squares = expected.kernel.grad
     return {
-        "forward_moment_predicted": float(expected.kernel[0].detach().expand(expected.shape).mean()),
+        "forward_moment_predicted": expected.moment,
         "gradient_moment_predicted": float(squares[0].sum()) / site.numel if carried and squares is not None else None,
-        "cosine_predicted": propagation.cosine(expected),
+        "cosine_predicted": expected.cosine,
         "predicted_from": expected.origin,
         "spread": math.sqrt(expected.log_variance),
     }
@@ -294,20 +330,23 @@ def _fans(site: Site, weight: Tensor) -> tuple[int | None, int | None]:
     return (rows, columns) if site.transposed else (columns, rows)
 
 
-def _faults(site: Site, weight: Tensor) -> dict[str, int]:
-    if site.kind not in {"linear", "conv"} or weight.ndim < 2:
-        return {}
-    groups = measures.rows_of(weight, site.groups, transposed=site.transposed)
-    counts = zip(*(measures.row_faults(rows) for rows in groups), strict=True)
-    return dict(zip(("zero_rows", "duplicate_rows", "antiparallel_rows"), map(sum, counts), strict=True))
+def _faults(sites: Sequence[Site], weights: Sequence[Tensor]) -> list[dict[str, int]]:
+    """Return the counts of faulty rows of each site, none where its weight is not that of a sum."""
+    blocks = {
+        i: measures.rows_of(weight, site.groups, transposed=site.transposed)
+        for i, (site, weight) in enumerate(zip(sites, weights, strict=True))
+        if site.kind in {"linear", "conv"} and weight.ndim > 1
+    }
+    found = iter(measures.faults_of([*itertools.chain(*blocks.values())]))
+    counts = {i: map(sum, zip(*itertools.islice(found, len(groups)), strict=True)) for i, groups in blocks.items()}
+    return [dict(zip(FAULTS, counts[i], strict=True)) if i in counts else {} for i in range(len(sites))]
 
 
 def _network(
-    model: nn.Module, batch: Batch, listener: Listener, output: Tensor, loss: float | None, asked: int
+    model: nn.Module, batch: Batch, listener: Listener | Replay, output: Tensor, loss: float | None, asked: int
 ) -> NetworkStatistics:
     singular = jacobian_singular_values(model, batch.inputs)
-    last = listener.known.get(id(output))
-    expected = last.expected if last is not None else None
+    expected = listener.expected_of(output)
     variance = (
         float(expected.kernel[0].detach().mean())
         if expected is not None and expected.fresh and expected.mean == 0
@@ -331,7 +370,7 @@ def _network(
     )
 
 
-def _predicted_silence(listener: Listener) -> float | None:
+def _predicted_silence(listener: Listener | Replay) -> float | None:
     """Predict the share of images with no signal in a stack of Linear and ReLU without bias (`dead_probability`)."""
     gated = [site for site in listener.sites if site.activated is not None and site.activated.gate is not None]
     if not gated or len(gated) != len(listener.gates) or any(site.kind != "linear" for site in gated):

@@ -9,6 +9,7 @@ from torch.overrides import TorchFunctionMode
 
 from initbench.core.nests import tensors_of
 from initbench.networks.wrappers import parameters_of
+from initbench.signals import measures
 from initbench.signals.listening import plain_name
 from initbench.signals.sites import Gate, GateOrder, Site
 
@@ -35,7 +36,8 @@ def _singular_values(model: nn.Module, inputs: Sequence[Any]) -> tuple[float, fl
     if len(inputs) != 1 or not isinstance(inputs[0], Tensor) or not inputs[0].is_floating_point():
         return None, None, None
     images = inputs[0][:JACOBIAN_IMAGES].detach()
-    model.eval()
+    if model.training:
+        model.eval()
     with torch.no_grad():
         outputs = next(tensors_of(model(images[:1].clone()))).shape
     if len(outputs) != 2 or outputs[1] > MOST_OUTPUTS:
@@ -66,8 +68,7 @@ class _Gates(TorchFunctionMode):
             gate = self.order.next(plain_name(func), tensors_of((args, kwargs)))
             axis = self.axes.get(gate) if gate is not None else None
             if axis is not None and gate is not None and isinstance(result, Tensor):
-                others = [place for place in range(result.ndim) if place != axis]
-                self.open[gate] = (result > 0).any(dim=others)
+                self.open[gate] = measures.is_positive(result, axis)
         return result
 
 

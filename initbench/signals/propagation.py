@@ -13,7 +13,7 @@ gradient measured before that operation and the activations that it may select b
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,17 @@ class ExpectedMoments:
     def full(self) -> Tensor:
         """The kernel at the full shape of x, (3, n, …)."""
         return self.kernel.expand(3, *self.shape)
+
+    @cached_property
+    def moment(self) -> float:
+        """The expected second moment of x."""
+        return float(self.kernel[0].detach().expand(self.shape).mean())
+
+    @cached_property
+    def cosine(self) -> float:
+        """The expected cosine between partners, the mean over the batch."""
+        moment, partner, product = (part.detach().expand(self.shape).flatten(1).sum(1) for part in self.kernel)
+        return float((product / (moment * partner).sqrt()).nanmean())
 
 
 def as_drawn(values: Tensor) -> WeightMoments:
@@ -193,12 +204,6 @@ def added(x: ExpectedMoments, y: ExpectedMoments, out: Tensor) -> ExpectedMoment
         log_variance=max(x.log_variance, y.log_variance),
         drawn=min(x.drawn, y.drawn),
     )
-
-
-def cosine(x: ExpectedMoments) -> float:
-    """Return the expected cosine between partners, the mean over the batch."""
-    moment, partner, product = (part.detach().expand(x.shape).flatten(1).sum(1) for part in x.kernel)
-    return float((product / (moment * partner).sqrt()).nanmean())
 
 
 def _integrals(activation: Activation, mean: float, shape: tuple[int, ...], kernel: bytes) -> tuple[Floats, Floats]:

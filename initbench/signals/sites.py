@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from initbench.records.record import PRODUCT
 from initbench.signals import maps, measures
 from initbench.signals.carrying import ACTIVATIONS
+from initbench.signals.measures import UNKNOWN
 from initbench.signals.propagation import ExpectedMoments
 
 LAYERS = frozenset(("linear", "conv", "norm", "embedding", "attention", "recurrent"))  # other kinds are parts of a map
@@ -102,7 +104,7 @@ class Site:
         sample = maps.sample(x)
         shut = None
         if gate is not None:
-            shut = (measures.by_unit(x, axis) <= 0).all(dim=1)
+            shut = measures.largest(x, axis) <= 0
         elif before is not None and before.shut is not None and before.parts == parts[: len(before.parts)]:
             shut, gate = before.shut, before.gate
         elif same and maps.zeroed(self.sample, sample):
@@ -111,26 +113,40 @@ class Site:
         if self.kind == "norm" and self.upstream is not None:
             self.upstream.activated = self.activated
 
+    def watch(self, z: Tensor) -> None:
+        """Measure the gradient of the layer's output z when it comes."""
+        if z.requires_grad:
+            z.register_hook(lambda gradient: self.note_gradient(gradient.detach()))  # type: ignore[no-untyped-call] # torch types it so
+
     def note_gradient(self, gradient: Tensor) -> None:
         """Measure the gradient of the layer's output, and count the units that it cannot distinguish."""
+        gradient = gradient.double()
         moment, std = measures.moments(gradient)
         self.backward = {"gradient_moment": moment, "gradient_std": std}
-        marks = torch.cat([self.marks, measures.signatures(_units(gradient, self.axis), "units")], dim=1)
-        self.symmetric = int(measures.repeated(marks).sum()) if self.units > 1 else 0
+        if self.units > 1 and not measures.all_distinct(self.marks):
+            marks = torch.cat([self.marks, marks_of(gradient, self.axis)], dim=1)
+            self.symmetric = measures.count_repeated(marks)
 
 
-def measured_forward(z: Tensor, rows: Tensor | None) -> dict[str, float]:
-    """Return the measurements of a layer's output; `rows` (n, …) are those of the images, if it has them."""
-    moment, std = measures.moments(z)
-    return {
+def measured(z: Tensor, images: int, axis: int, *, histograms: bool) -> dict[str, Any]:
+    """Return what a site holds of its output z."""
+    doubled, rows = z.double(), _rows_by_image(z, images, axis)
+    moment, std = measures.moments(doubled)
+    forward = {
         "forward_moment": moment,
         "forward_std": std,
-        "cosine": measures.mean_cosine(rows) if rows is not None else measures.UNKNOWN,
-        "effective_rank": measures.effective_rank(rows) if rows is not None else measures.UNKNOWN,
+        "cosine": measures.mean_cosine(rows) if rows is not None else UNKNOWN,
+        "effective_rank": measures.effective_rank(rows) if rows is not None else UNKNOWN,
+    }
+    return {
+        "sample": maps.sample(z),
+        "forward": forward,
+        "histogram": measures.histogram(z, moment) if histograms else (),
+        "marks": marks_of(doubled, axis),
     }
 
 
-def rows_by_image(z: Tensor, images: int, axis: int) -> Tensor | None:
+def _rows_by_image(z: Tensor, images: int, axis: int) -> Tensor | None:
     """Return a layer's output as (n, …); None if its rows are not the images (experts, tokens, learned queries).
 
     A sequence model may hold images in its second dimension, (T, n, d).

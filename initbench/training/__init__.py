@@ -1,8 +1,8 @@
 """Training: a group of trials becomes records, by the engine that `choice` picks; `autograd` is the reference engine.
 
-`loop` is the same for every engine. Engines: `chains` (compiled loops on the CPU), `stacked` and `grouped` (GPU),
-`convolutional`, `autograd`; `stepwise` drives all but the first. Importing the package alone, or `compiled.kernels`,
-loads no torch.
+`start` and `loop` are the same for every engine. Engines: `chains` (compiled loops on the CPU), `stacked` and `grouped`
+(GPU), `convolutional`, `autograd`; `stepwise` drives all but the first. Importing the package alone, or
+`compiled.kernels`, loads no torch.
 """
 
 from collections.abc import Callable, Sequence

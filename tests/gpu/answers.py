@@ -19,6 +19,7 @@ from initbench.training.engine import Stepper
 from initbench.training.environment import reproducible
 from initbench.training.grouped import Grouped
 from initbench.training.stacked import Stacked
+from initbench.training.start import begin
 from tests.gpu import recorder
 from tests.gpu.finding import Finding, Setting, judged
 from tests.gpu.networks import BATCH, CLASSES, OPTIMIZERS, chain, convolutions, trial_of
@@ -176,8 +177,7 @@ def _weights(digits: Dataset, setting: Setting) -> Finding:
     differing, tensors, statistics = [], 0, 0
     for scheme, model in list(product(schemes, MODELS))[:: 6 if setting.quick else 1]:
         here, there = (
-            loop._start(_trial(digits, device, scheme=scheme, model=model), digits)
-            for device in ("cpu", setting.device)
+            begin(_trial(digits, device, scheme=scheme, model=model), digits) for device in ("cpu", setting.device)
         )
         placed = there.model.state_dict()
         for name, value in here.model.state_dict().items():
