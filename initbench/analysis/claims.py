@@ -215,7 +215,7 @@ def _judge(claim: Claim, sides: _ClaimPairs, tests: Adjusted, family: str, too_s
 
 def _decision(sides: _ClaimPairs, metric: Measured, tests: Adjusted, shares: Shares, pairs: Paired) -> Decision:
     guard = shares if metric.success else None
-    decision = decide(tests, guard, pairs, len(sides.values) if tests.p is not None else 0, sides.missing)
+    decision = decide(tests, guard, pairs.lead, len(sides.values) if tests.p is not None else 0, sides.missing)
     if decision.outcome == "values" and metric.success and not metric.tested:
         ahead = shares.scheme if decision.ahead > 0 else shares.baseline
         if ahead.below_half:

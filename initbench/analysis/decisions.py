@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from initbench.analysis.statistics.families import Adjusted, least_seeds
-from initbench.analysis.statistics.paired import Paired, Shares
+from initbench.analysis.statistics.paired import Lead, Shares
 
 Outcome = Literal[
     "nothing",  # no pair of one seed
@@ -33,7 +33,7 @@ class Decision:
 
 
 def decide(
-    tests: Adjusted, shares: Shares | None, pairs: Paired, seeds: int, missing: tuple[int, int] = (0, 0)
+    tests: Adjusted, shares: Shares | None, pairs: Lead, seeds: int, missing: tuple[int, int] = (0, 0)
 ) -> Decision:
     """Return what the tests decide of `seeds` pairs, in this order.
 
@@ -56,11 +56,11 @@ def decide(
     return Decision("too few seeds" if max(pairs.n, discordant) < least else "no difference")
 
 
-def _by_values(pairs: Paired, missing: tuple[int, int]) -> Decision:
-    ahead = 1 if (pairs.difference.value or 0.0) > 0 else -1
+def _by_values(pairs: Lead, missing: tuple[int, int]) -> Decision:
+    ahead = 1 if (pairs.mean or 0.0) > 0 else -1
     own, other = missing[::ahead]
     if own > other:
         return Decision("survivors")
-    if ((pairs.improvement.value or 0.0) - 0.5) * ahead < 0:
+    if ((pairs.improvement or 0.0) - 0.5) * ahead < 0:
         return Decision("opposed")
     return Decision("values", ahead)

@@ -5,17 +5,11 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from initbench.analysis.comparing import (
-    AccuracyComparison,
-    Sides,
-    StepsComparison,
-    compare_accuracies,
-    compare_speeds,
-)
+from initbench.analysis.comparing import AccuracyComparison, StepsComparison, compare_accuracies, compare_speeds
 from initbench.analysis.frames import table
+from initbench.analysis.pairing import accuracy_sides, by_scheme, shared_seeds, step_sides, steps_to_target
 from initbench.analysis.panels import Panel
 from initbench.analysis.statistics.families import Adjusted
 from initbench.analysis.statistics.intervals import Estimate
@@ -115,7 +109,7 @@ def judged_without_learning(judged: Sequence[Judgement]) -> tuple[Judgement, ...
 def survival_of(trials: pd.DataFrame, scheme: str, budget: float) -> Survival:
     """Return when the trials of a scheme reached the target; failed trials are left out."""
     watched = trials[(trials["scheme"] == scheme) & (trials["outcome"] != "failed")]
-    return estimate_survival(*_steps(watched), budget=budget)
+    return estimate_survival(*steps_to_target(watched), budget=budget)
 
 
 def budget_of(trials: pd.DataFrame) -> float:
@@ -130,17 +124,12 @@ def verdicts_frame(judged: Mapping[Panel, Sequence[Judgement]]) -> pd.DataFrame:
 
 def _judge(trials: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> tuple[Judgement, ...]:
     budget = budget_of(trials)
-    # Pairs need one trial per scheme and seed; a plan never holds two.
-    by_scheme = {
-        str(scheme): rows.drop_duplicates("seed").set_index("seed")
-        for scheme, rows in trials.groupby("scheme", sort=False)
-    }
-    empty = trials.iloc[:0].set_index("seed")
-    sides = [(by_scheme.get(left, empty), by_scheme.get(right, empty)) for left, right in pairs]
-    shared = [_shared(*both) for both in sides]
-    accuracies = compare_accuracies([_accuracy_sides(*each) for each in shared], INTERESTING_ACCURACY)
+    found, empty = by_scheme(trials), trials.iloc[:0].set_index("seed")
+    sides = [(found.get(left, empty), found.get(right, empty)) for left, right in pairs]
+    shared = [shared_seeds(*both) for both in sides]
+    accuracies = compare_accuracies([accuracy_sides(*each) for each in shared], INTERESTING_ACCURACY)
     interesting = max(INTERESTING_STEPS * budget, 1.0)
-    speeds = compare_speeds([_step_sides(*each, budget) for each in shared], budget, interesting)
+    speeds = compare_speeds([step_sides(*each, budget) for each in shared], budget, interesting)
     verdicts = zip(judge_accuracy(accuracies), judge_speed(speeds), strict=True)
     return tuple(
         Judgement(
@@ -157,33 +146,6 @@ def _judge(trials: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> tuple[Judg
             pairs, sides, verdicts, accuracies, speeds, strict=True
         )
     )
-
-
-def _shared(scheme: pd.DataFrame, baseline: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
-    """Return both sides of the pairs without a failed trial, row i of both being of one seed, and how many had one.
-
-    A failed trial (out of memory, a missing file) shows neither whether it learns nor when it reaches the target.
-    """
-    seeds = scheme.index.intersection(baseline.index).sort_values()
-    scheme, baseline = scheme.loc[seeds], baseline.loc[seeds]
-    ran = ((scheme["outcome"] != "failed") & (baseline["outcome"] != "failed")).to_numpy(dtype=bool)
-    return scheme[ran], baseline[ran], int((~ran).sum())
-
-
-def _accuracy_sides(scheme: pd.DataFrame, baseline: pd.DataFrame, failed: int) -> Sides:
-    values = [side["test_accuracy"].to_numpy(dtype=np.float64) for side in (scheme, baseline)]
-    learned = [side["learned"].to_numpy(dtype=bool) for side in (scheme, baseline)]
-    return Sides(values[0], values[1], learned[0], learned[1], failed)
-
-
-def _step_sides(scheme: pd.DataFrame, baseline: pd.DataFrame, failed: int, budget: float) -> Sides:
-    (steps, reached), (others, also) = _steps(scheme), _steps(baseline)
-    return Sides(np.where(reached, steps, budget), np.where(also, others, budget), reached, also, failed)
-
-
-def _steps(trials: pd.DataFrame) -> tuple[Any, Any]:
-    reached = trials["steps_to_target"].notna().to_numpy(dtype=bool)
-    return trials["steps_to_target"].astype("float64").fillna(0.0).to_numpy(), reached
 
 
 def _explained(verdict: Verdict, baseline: str, sides: tuple[pd.DataFrame, pd.DataFrame]) -> Verdict:

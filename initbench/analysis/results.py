@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from initbench.analysis.across import Across, across
+from initbench.analysis.best import Best, best_of
 from initbench.analysis.claims import ClaimVerdict, judge_claims
 from initbench.analysis.frames import can_show_learning, curves_frame, layers_frame, learned_trials, trials_frame
 from initbench.analysis.judgements import (
@@ -119,6 +120,14 @@ class Results:
         return {
             panel: judged_without_learning(each) if panel.dataset in self.too_small else each
             for panel, each in judged.items()
+        }
+
+    @cached_property
+    def best(self) -> dict[Panel, Best]:
+        """Which schemes may be the best in test accuracy, per panel."""
+        return {
+            panel: best_of(panel.rows(self.marked), self.schemes, self.baseline, judged)
+            for panel, judged in self.judgements.items()
         }
 
     @cached_property

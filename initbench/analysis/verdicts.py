@@ -137,7 +137,7 @@ def judge_speed(comparisons: Sequence[StepsComparison]) -> tuple[Verdict, ...]:
 def accuracy_decision(accuracy: AccuracyComparison) -> Decision:
     """Return what the tests of a comparison in accuracy decide."""
     learned = accuracy.learned
-    return decide(accuracy.tests, learned, accuracy.pairs, learned.scheme.n, accuracy.missing)
+    return decide(accuracy.tests, learned, accuracy.pairs.lead, learned.scheme.n, accuracy.missing)
 
 
 def without_learning(verdict: Verdict, accuracy: AccuracyComparison) -> Verdict:
@@ -169,7 +169,7 @@ def _accuracy(accuracy: AccuracyComparison) -> Verdict:
 
 def _speed(steps: StepsComparison) -> Verdict:
     speed = steps.speed
-    decision = decide(steps.tests, speed.reached, speed.restricted, speed.reached.scheme.n)
+    decision = decide(steps.tests, speed.reached, speed.restricted.lead, speed.reached.scheme.n)
     if decision.outcome == "values":
         return _faster_or_slower(speed, steps.tests, decision.ahead)
     known = "; ".join([_measured(speed.restricted, _STEPS), *_misses(speed)])

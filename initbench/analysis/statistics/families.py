@@ -62,6 +62,21 @@ def adjust(tests: Sequence[ChoiceTest]) -> tuple[Adjusted, ...]:
     )
 
 
+def adjust_alone(test: ChoiceTest, comparisons: int) -> Adjusted:
+    """Return one comparison's tests at .05 over `comparisons`, whatever the others show (Bonferroni).
+
+    The choice between its two tests is counted until one of them rejects, as in `adjust`.
+    """
+    p, largest, left = dict[str, float](), 0.0, _named(test)
+    while left:
+        least, name = min((p, name) for name, p in _open_p(test, left).items())
+        p[name] = largest = max(largest, min(1.0, comparisons * least))
+        del left[name]
+    level = ALPHA / comparisons
+    alone = test.critical(level) if len(p) == 2 else level
+    return Adjusted(p.get("shares"), p.get("values"), alone, alone, comparisons)
+
+
 def least_seeds(comparisons: int, alpha: float = ALPHA) -> int:
     """Return the fewest pairs with which the exact test can reach `alpha` at Holm's first step of `comparisons`.
 

@@ -78,6 +78,18 @@ class Shares:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """What decides who is ahead in `n` pairs: their mean difference, and the chance that the first side is larger.
+
+    Both are None without pairs; ties count half.
+    """
+
+    n: int
+    mean: float | None
+    improvement: float | None
+
+
+@dataclass(frozen=True)
 class Paired:
     """Scheme minus baseline over `n` pairs, in the units of the values; `dropped` pairs had one side without a value.
 
@@ -105,6 +117,21 @@ class Paired:
     deviation: float | None
     smallest_interesting: float
     seeds_needed: int | None
+
+    @property
+    def lead(self) -> Lead:
+        """Who is ahead."""
+        return Lead(self.n, self.difference.value, self.improvement.value)
+
+
+def lead_of(scheme: Floats, baseline: Floats) -> Lead:
+    """Return how `scheme` (n,) leads `baseline` (n,), without the intervals of `compare_pairs`, which cost more."""
+    differences = exact_differences(scheme, baseline)
+    n = len(differences)
+    if not n:
+        return Lead(0, None, None)
+    wins, ties = (differences > 0).sum(), (differences == 0).sum()
+    return Lead(n, float(differences.mean()), float((wins + ties / 2) / n))
 
 
 def compare_pairs(

@@ -1,0 +1,203 @@
+"""The answer of a comparison, a sentence per panel: which schemes may be the best, with numbers and certainty.
+
+The rule is `analysis.best`, the words follow from it: one best scheme, several that are not told apart, a baseline that
+nothing beats, nothing told apart, nothing that learns, or data that cannot decide.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from initbench.analysis.best import Best
+from initbench.analysis.judgements import Judgement
+from initbench.analysis.panels import Panel
+from initbench.analysis.results import Results
+from initbench.core.text import printable
+from initbench.core.words import counted, joined, quoted
+
+_FEW = 3  # names in a sentence; of more, the number
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the sentence of a panel is made of: `rows` are those of its summary by scheme, `target` the share to reach.
+
+    `small`: no score on the validation split would show that a trial learned.
+    """
+
+    rows: dict[str, dict[str, Any]]
+    best: Best
+    judged: tuple[Judgement, ...]
+    baseline: str
+    target: float
+    small: bool
+
+    @property
+    def undecidable(self) -> int | None:
+        """The seeds that a verdict would need, where none could be reached with those there are."""
+        kinds = {judgement.accuracy.kind for judgement in self.judged}
+        needed = [judgement.accuracy.seeds_needed or 0 for judgement in self.judged]
+        return max(needed) if kinds == {"too few seeds"} else None
+
+
+def answers(results: Results) -> tuple[str, ...]:
+    """Return the answer in sentences, the first for the whole: of claims, of all settings, of each panel."""
+    if not results.records:
+        return ("No trial is stored yet.",)
+    by_panel = {panel: _answer(_facts(results, panel)) for panel in results.panels}
+    told = [f"{_place(panel, results.panels)}{answer}" for panel, answer in by_panel.items()]
+    return tuple(map(printable, (*_of_claims(results), *_of_settings(results), *told)))
+
+
+def _facts(results: Results, panel: Panel) -> _Facts:
+    rows = {row["scheme"]: row for row in panel.rows(results.summary).to_dict("records")}
+    record = next(record for record in results.records if record.trial.dataset == panel.dataset)
+    return _Facts(
+        rows=rows,
+        best=results.best[panel],
+        judged=results.judgements[panel],
+        baseline=results.baseline,
+        target=results.target_of(record),
+        small=panel.dataset in results.too_small,
+    )
+
+
+def _answer(facts: _Facts) -> str:
+    """Return the sentence of a panel."""
+    schemes, candidates = facts.best.ranked, facts.best.candidates
+    runs = sum(row["n"] for row in facts.rows.values())
+    if len(schemes) == 1:
+        return f"{quoted(schemes[0])} {_did(facts, schemes)}; there is no other scheme to compare it with."
+    if not facts.small and not any(row["learned"] for row in facts.rows.values()):
+        return (
+            f"No scheme learns: none of {counted(runs, 'run')} is better than always guessing the most frequent class."
+        )
+    if facts.undecidable is not None:
+        seeds = counted(max(row["n"] for row in facts.rows.values()), "seed")
+        least = f"at least {facts.undecidable} are needed"
+        return f"{seeds} cannot tell {len(schemes)} schemes apart ({least}): {_measured(facts, schemes)}."
+    if facts.baseline in candidates:
+        return f"{_nothing_beats(facts)}{_faster(facts)}."
+    rest = f"; {_of_baseline(facts)}" if facts.baseline in facts.rows else ""
+    if len(candidates) == 1:
+        return f"{quoted(candidates[0])} is the best of {len(schemes)} schemes: it {_did(facts, candidates)}{rest}."
+    return f"{_names(candidates)} are not told apart as the best: they {_did(facts, candidates)}{rest}."
+
+
+def _nothing_beats(facts: _Facts) -> str:
+    candidates, schemes = facts.best.candidates, facts.best.ranked
+    if len(candidates) == len(schemes):
+        return f"The {len(schemes)} schemes are not told apart in test accuracy: they {_did(facts, schemes)}"
+    others = [scheme for scheme in candidates if scheme != facts.baseline]
+    also = f"; not told apart from it: {_names(others)}" if others else ""
+    return f"Nothing beats the baseline {quoted(facts.baseline)}: it {_did(facts, [facts.baseline])}{also}"
+
+
+def _faster(facts: _Facts) -> str:
+    """Return which schemes reach the target earlier than the baseline, where accuracy does not tell them apart."""
+    kinds = {"faster", "reaches", "reaches more often"}
+    faster = [judgement.scheme for judgement in facts.judged if judgement.speed.kind in kinds]
+    if not faster:
+        return ""
+    verb = "reaches" if len(faster) == 1 else "reach"
+    return (
+        f"; {_names(faster)} {verb} {_percent(facts.target)} validation accuracy earlier than {quoted(facts.baseline)}"
+    )
+
+
+def _of_baseline(facts: _Facts) -> str:
+    row = facts.rows[facts.baseline]
+    name = f"the baseline {quoted(facts.baseline)}"
+    if not row["learned"] and not facts.small:
+        return f"{name} never learns (0 of {counted(row['n'], 'run')})"
+    return f"{name} {_did(facts, [facts.baseline])}"
+
+
+def _did(facts: _Facts, schemes: Sequence[str]) -> str:
+    """Return `learns in every run (10 of 10) and ends at 95.3 % test accuracy (25 steps to 55 % on validation)`."""
+    one = len(schemes) == 1
+    parts = [*_learned(facts, schemes), *_ended(facts, schemes)]
+    return " and ".join(parts if one else [part.replace("learns", "learn").replace("ends", "end") for part in parts])
+
+
+def _learned(facts: _Facts, schemes: Sequence[str]) -> Iterator[str]:
+    counts, runs = zip(*((facts.rows[scheme]["learned"], facts.rows[scheme]["n"]) for scheme in schemes), strict=True)
+    if facts.small:
+        return
+    if counts == runs:
+        yield (
+            f"learns in every run ({_span(counts)} of {_span(runs)})" if len(set(runs)) == 1 else "learns in every run"
+        )
+    else:
+        yield f"learns in {_span(counts)} of {_span(runs)} runs"
+
+
+def _ended(facts: _Facts, schemes: Sequence[str]) -> Iterator[str]:
+    rows = [facts.rows[scheme] for scheme in schemes]
+    accuracies = [row["test_accuracy"] for row in rows if pd.notna(row["test_accuracy"])]
+    steps = [int(row["steps_to_target"]) for row in rows if pd.notna(row["steps_to_target"])]
+    if not accuracies:
+        return
+    survivors = " where it finishes" if any(row["test_n"] < row["n"] for row in rows) else ""
+    low, high = _percent(min(accuracies)), _percent(max(accuracies))
+    accuracy = high if low == high else f"{low.removesuffix(' %')} to {high}"
+    reached = len(steps) == len(rows)
+    speed = f" ({_span(steps)} steps to {_percent(facts.target)} on validation)" if reached else ""
+    yield f"ends at {accuracy} test accuracy{survivors}{speed}"
+
+
+def _measured(facts: _Facts, schemes: Sequence[str]) -> str:
+    """Return the ends of what was measured, where nothing is decided."""
+    whole = [scheme for scheme in schemes if pd.notna(facts.rows[scheme]["test_accuracy"])]
+    if not whole:
+        return "no run finished"
+    by_accuracy = sorted(whole, key=lambda scheme: float(facts.rows[scheme]["test_accuracy"]))
+    low, high = (
+        (
+            f"{_percent(facts.rows[each]['test_accuracy'])} ({quoted(each)})"
+            for each in by_accuracy[:: len(whole) - 1 or 1][:2]
+        )
+        if len(whole) > 1
+        else (None, None)
+    )
+    return f"measured test accuracies run from {low} to {high}" if low else f"only {quoted(whole[0])} finished"
+
+
+def _of_claims(results: Results) -> Iterator[str]:
+    if not results.claims:
+        return
+    counts = Counter(verdict.status for verdict in results.claims_judged)
+    parts = [f"{counts[status]} {status}" for status in ("supported", "refuted", "undecided") if counts[status]]
+    yield f"Of {counted(sum(counts.values()), 'claim')}: {joined(parts)}."
+
+
+def _of_settings(results: Results) -> Iterator[str]:
+    """Yield in how many settings each scheme may be the best."""
+    panels = [panel for panel in results.panels if panel.rule != "common lr"]
+    if len(panels) < 2:
+        return
+    counts = Counter(scheme for panel in panels for scheme in results.best[panel].candidates)
+    said = [f"{quoted(scheme)} in {count}" for scheme, count in counts.most_common(_FEW)]
+    yield f"May be the best, of {len(panels)} settings: {joined(said)}."
+
+
+def _place(panel: Panel, panels: Sequence[Panel]) -> str:
+    return f"{panel}: " if len(panels) > 1 else ""
+
+
+def _names(schemes: Sequence[str]) -> str:
+    if len(schemes) > _FEW:
+        return f"{', '.join(map(quoted, schemes[:_FEW]))} and {len(schemes) - _FEW} more"
+    return joined(map(quoted, schemes))
+
+
+def _span(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if round(1000 * share) % 10 else f"{100 * share:.0f} %"
