@@ -65,7 +65,7 @@ def hold_shown(html, comparison):
     (table,) = panel_tables(comparison)
     assert Cells(html).rows == [list(table.headers), *map(list, table.rows)]
     text = Reader(html.replace("<img ", "<meta ")).text
-    for line in (introduction(comparison), table.head, *table.lines, *document_of(comparison).notes):
+    for line in (introduction(comparison), table.head, *table.groups, *document_of(comparison).notes):
         assert line in text
     drawn = re.findall(r'<img alt="([^"]*)" width="\d+" src="data:image/png;base64,([A-Za-z0-9+/=]+)">', html)
     assert [caption.partition(":")[0] for caption, _ in drawn] == [

@@ -26,7 +26,6 @@ from initbench.report.folder import write_folder
 from initbench.report.freshness import is_fresh
 from initbench.report.markdown import summary_markdown
 from initbench.report.page.comparison import render_report
-from initbench.report.sentences import findings
 from initbench.report.table_files import csv_bytes
 from initbench.report.tables import across_remarks, across_tables, panel_tables
 
@@ -210,16 +209,26 @@ def _document(comparison):
     return json.loads(json.dumps(summary_document(comparison, Path("x")), allow_nan=False))
 
 
-def test_the_report_begins_with_the_verdict():
+def test_the_report_begins_with_the_answer():
     comparison = a_usual_comparison()
-    (said,) = findings(comparison)
-    assert said.verdict == (
-        f"Against {BASE} in test accuracy (10 seeds, paired): better: good; no detectable difference: “{LONG}”."
-    )
-    page = Page(render_report(document_of(comparison), [], []))
-    assert page.text.index("better: good") < page.text.index("Summary")
+    document = document_of(comparison)
+    page = Page(render_report(document, [], []))
+    assert page.text.index("good is the best of 3 schemes") < page.text.index("Summary")
     for word in ("Holm", "sign-flip", "about k seeds", "Kaplan-Meier", "restricted mean", "log-rank", "as in COCO"):
         assert word in page.text
+
+
+def test_equal_verdicts_share_a_line():
+    more = [*trials_of("also", noisy(0.9, salt=1), arrives=5), *trials_of("far", noisy(0.7, salt=3), arrives=8)]
+    (table,) = panel_tables(a_comparison([*a_usual_comparison().records, *more]))
+    assert table.groups == (
+        "better (p = 0.0078): good, also",
+        "worse (p = 0.0078): far",
+        f"no detectable difference: “{LONG}”",
+        "faster to the target (p = 0.0078): good, also",
+        "in steps, no detectable difference: far",
+    )
+    assert [row[0] for row in table.rows[:2]] == ["good", "also"]
 
 
 def test_words_and_numbers_stand_in_the_report_and_in_the_markdown():
@@ -252,7 +261,7 @@ def test_the_terminal_cuts_nothing(width, odd, capsys, monkeypatch):
     assert "…" not in printed
     squeezed = "".join(printed.split())
     (table,) = panel_tables(comparison)
-    for line in (table.head, *table.lines):
+    for line in (table.head, *table.groups):
         assert "".join(line.split()) in squeezed
     for row in table.rows:
         for cell in row[1:]:
@@ -263,7 +272,7 @@ def test_the_terminal_cuts_nothing(width, odd, capsys, monkeypatch):
 
 def test_steps_show_their_interval_where_there_is_one():
     (table,) = panel_tables(a_usual_comparison())
-    assert table.rows[1][2] == "16 [16, 32] (10/10)"
+    assert table.rows[0][:3] == ("good", "10/10", "16 [16, 32]")
     (few,) = panel_tables(a_usual_comparison(5))
     assert "[" not in few.rows[1][2]
 

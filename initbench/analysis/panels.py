@@ -40,13 +40,18 @@ class Panel:
     rates: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
+        return f"{self.dataset}, {self.model}, {self.optimizer}, {self.rate}"
+
+    @property
+    def rate(self) -> str:
+        """The learning rate in words: `lr 0.02`, `each scheme at its own best lr`."""
         lr = "" if self.lr is None else f"{self.lr:g}"
         by_rule = {
             "given lr": f"lr {lr}",
             "own lr": "each scheme at its own best lr",
             "common lr": f"all at the common lr {lr}",
         }
-        return f"{self.dataset}, {self.model}, {self.optimizer}, {by_rule[self.rule]}"
+        return by_rule[self.rule]
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -93,7 +93,7 @@ def _answer(comparison: Comparison, study: Study, output: Output) -> Answer:
     """Return what is printed of a comparison, but for the next commands, which come after it."""
     more = shown_of_all_pairs(comparison) if output.all_pairs else ()
     return Answer(
-        shown=() if output.json else (*shown_of(comparison), *more),
+        shown=() if output.json else (*shown_of(comparison, quiet=output.quiet, verbose=output.verbose), *more),
         document=summary_document(comparison, study.folder) if output.json else None,
     )
 

@@ -10,27 +10,44 @@ import pandas as pd
 from initbench.analysis.claims import ClaimVerdict
 from initbench.cli.shown import EMPTY, Shown, listed, show
 from initbench.comparison import Comparison
-from initbench.report.document import document_of
+from initbench.report.document import Document, document_of
 
 
-def show_comparison(comparison: Comparison) -> None:
-    """Print the question, a table and the verdicts per setting, the sections and the notes."""
-    show(shown_of(comparison))
+def show_comparison(comparison: Comparison, *, quiet: bool = False) -> None:
+    """Print the answer and a table per setting and, unless `quiet`, the verdicts and what limits them."""
+    show(shown_of(comparison, quiet=quiet))
 
 
-def shown_of(comparison: Comparison) -> Iterator[Shown]:
-    """Yield what is printed of a comparison."""
+def shown_of(comparison: Comparison, *, quiet: bool = False, verbose: bool = False) -> Iterator[Shown]:
+    """Yield what is printed of a comparison.
+
+    Args:
+        comparison: what is shown.
+        quiet: the answer and the tables alone.
+        verbose: also a line per verdict, what was asked, and how to read the tables.
+    """
     document = document_of(comparison)
-    yield Shown(document.introduction)
+    yield from (Shown(answer, style="bold") for answer in document.answers)
+    if document.question and not quiet:
+        yield Shown(document.question)
     for panel in document.tables:
         yield from (EMPTY, Shown(panel.setting, headers=panel.headers, rows=panel.rows))
-        yield from (EMPTY, Shown(panel.head), *listed(panel.lines))
+        if not quiet:
+            yield from (Shown(panel.head), *listed(panel.lines if verbose else panel.groups))
+    if not quiet:
+        yield from _more(document, verbose=verbose)
+
+
+def _more(document: Document, *, verbose: bool) -> Iterator[Shown]:
     for table in document.across:
         yield from (EMPTY, Shown(f"Across settings: {table.caption}", headers=table.headers, rows=table.rows))
     for section in document.sections:
-        if section.brief:
+        if section.lines and (section.brief or verbose):
             yield from (EMPTY, Shown(section.title, style="bold"), *listed(section.lines))
-    yield from (EMPTY, *listed((*document.remarks, *document.notes)))
+            yield from listed(section.rules if verbose else ())
+    yield from listed((*document.remarks, *(document.notes if verbose else document.caveats)))
+    if verbose:
+        yield Shown(document.introduction)
 
 
 def shown_of_all_pairs(comparison: Comparison) -> Iterator[Shown]:

@@ -41,7 +41,7 @@ def report(
     if json:
         console.show_json(summary_document(comparison, folder))
     else:
-        show_comparison(comparison)
+        show_comparison(comparison, quiet=quiet)
     # Last: a folder of somebody else's can be read where it cannot be written.
     write_folder(folder, comparison, asked=options.figures(style, formats))
     if not quiet:

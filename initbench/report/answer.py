@@ -36,11 +36,9 @@ class _Facts:
     small: bool
 
     @property
-    def undecidable(self) -> int | None:
-        """The seeds that a verdict would need, where none could be reached with those there are."""
-        kinds = {judgement.accuracy.kind for judgement in self.judged}
-        needed = [judgement.accuracy.seeds_needed or 0 for judgement in self.judged]
-        return max(needed) if kinds == {"too few seeds"} else None
+    def runs(self) -> int:
+        """The number of trials."""
+        return sum(row["n"] for row in self.rows.values())
 
 
 def answers(results: Results) -> tuple[str, ...]:
@@ -66,34 +64,64 @@ def _facts(results: Results, panel: Panel) -> _Facts:
 
 
 def _answer(facts: _Facts) -> str:
-    """Return the sentence of a panel."""
-    schemes, candidates = facts.best.ranked, facts.best.candidates
-    runs = sum(row["n"] for row in facts.rows.values())
-    if len(schemes) == 1:
-        return f"{quoted(schemes[0])} {_did(facts, schemes)}; there is no other scheme to compare it with."
-    if not facts.small and not any(row["learned"] for row in facts.rows.values()):
-        return (
-            f"No scheme learns: none of {counted(runs, 'run')} is better than always guessing the most frequent class."
-        )
-    if facts.undecidable is not None:
-        seeds = counted(max(row["n"] for row in facts.rows.values()), "seed")
-        least = f"at least {facts.undecidable} are needed"
-        return f"{seeds} cannot tell {len(schemes)} schemes apart ({least}): {_measured(facts, schemes)}."
-    if facts.baseline in candidates:
-        return f"{_nothing_beats(facts)}{_faster(facts)}."
+    """Return the sentence of a panel: that of the first rule which applies."""
+    rules = (_failed, _alone, _apart, _none_learns, _too_few_seeds, _nothing_beats)
+    return next((said for rule in rules if (said := rule(facts))), "") or _best(facts)
+
+
+def _failed(facts: _Facts) -> str:
+    failed = all(row["failed"] == row["n"] for row in facts.rows.values())
+    return f"Nothing was measured: {counted(facts.runs, 'run')} failed." if failed else ""
+
+
+def _alone(facts: _Facts) -> str:
+    *others, only = facts.best.ranked
+    return "" if others else f"{quoted(only)} {_did(facts, [only])}; there is no other scheme to compare it with."
+
+
+def _apart(facts: _Facts) -> str:
+    compared = any(judgement.accuracy.kind != "nothing to compare" for judgement in facts.judged)
+    return "" if compared else f"There is {facts.judged[0].accuracy.text}."
+
+
+def _none_learns(facts: _Facts) -> str:
+    if facts.small or any(row["learned"] for row in facts.rows.values()):
+        return ""
+    runs = counted(facts.runs, "run")
+    return f"No scheme learns: none of {runs} is better than always guessing the most frequent class."
+
+
+def _too_few_seeds(facts: _Facts) -> str:
+    """Say what was measured where no verdict could be reached, whatever the values."""
+    if any(judgement.accuracy.kind != "too few seeds" for judgement in facts.judged):
+        return ""
+    least = max(judgement.accuracy.seeds_needed or 0 for judgement in facts.judged)
+    seeds = counted(max(row["n"] for row in facts.rows.values()), "seed")
+    schemes = facts.best.ranked
+    return f"{seeds} cannot tell {len(schemes)} schemes apart (at least {least} are needed): {_measured(facts)}."
+
+
+def _best(facts: _Facts) -> str:
+    candidates, schemes = facts.best.candidates, facts.best.ranked
     rest = f"; {_of_baseline(facts)}" if facts.baseline in facts.rows else ""
     if len(candidates) == 1:
         return f"{quoted(candidates[0])} is the best of {len(schemes)} schemes: it {_did(facts, candidates)}{rest}."
-    return f"{_names(candidates)} are not told apart as the best: they {_did(facts, candidates)}{rest}."
+    few = len(candidates) <= _FEW
+    every = joined(map(quoted, candidates)) if few else f"{len(candidates)} of {len(schemes)} schemes"
+    return f"{every} are best, not told apart: they {_did(facts, candidates)}{rest}."
 
 
 def _nothing_beats(facts: _Facts) -> str:
-    candidates, schemes = facts.best.candidates, facts.best.ranked
+    """Say that the baseline may be the best, alone or among others."""
+    candidates, schemes, baseline = facts.best.candidates, facts.best.ranked, facts.baseline
+    if baseline not in candidates:
+        return ""
     if len(candidates) == len(schemes):
-        return f"The {len(schemes)} schemes are not told apart in test accuracy: they {_did(facts, schemes)}"
-    others = [scheme for scheme in candidates if scheme != facts.baseline]
+        told = f"The {len(schemes)} schemes are not told apart in test accuracy: they {_did(facts, schemes)}"
+        return f"{told}{_faster(facts)}."
+    others = [scheme for scheme in candidates if scheme != baseline]
     also = f"; not told apart from it: {_names(others)}" if others else ""
-    return f"Nothing beats the baseline {quoted(facts.baseline)}: it {_did(facts, [facts.baseline])}{also}"
+    return f"Nothing beats the baseline {quoted(baseline)}: it {_did(facts, [baseline])}{also}{_faster(facts)}."
 
 
 def _faster(facts: _Facts) -> str:
@@ -109,11 +137,9 @@ def _faster(facts: _Facts) -> str:
 
 
 def _of_baseline(facts: _Facts) -> str:
-    row = facts.rows[facts.baseline]
-    name = f"the baseline {quoted(facts.baseline)}"
-    if not row["learned"] and not facts.small:
-        return f"{name} never learns (0 of {counted(row['n'], 'run')})"
-    return f"{name} {_did(facts, [facts.baseline])}"
+    parts = [*_learned(facts, [facts.baseline]), *_ended(facts, [facts.baseline])]
+    guesses = not facts.small and not facts.rows[facts.baseline]["learned"]
+    return f"{quoted(facts.baseline)} {' and '.join(parts[:1] if guesses else parts)}"
 
 
 def _did(facts: _Facts, schemes: Sequence[str]) -> str:
@@ -127,7 +153,9 @@ def _learned(facts: _Facts, schemes: Sequence[str]) -> Iterator[str]:
     counts, runs = zip(*((facts.rows[scheme]["learned"], facts.rows[scheme]["n"]) for scheme in schemes), strict=True)
     if facts.small:
         return
-    if counts == runs:
+    if not any(counts):
+        yield f"never learns (0 of {_span(runs)} runs)"
+    elif counts == runs:
         yield (
             f"learns in every run ({_span(counts)} of {_span(runs)})" if len(set(runs)) == 1 else "learns in every run"
         )
@@ -149,21 +177,15 @@ def _ended(facts: _Facts, schemes: Sequence[str]) -> Iterator[str]:
     yield f"ends at {accuracy} test accuracy{survivors}{speed}"
 
 
-def _measured(facts: _Facts, schemes: Sequence[str]) -> str:
+def _measured(facts: _Facts) -> str:
     """Return the ends of what was measured, where nothing is decided."""
-    whole = [scheme for scheme in schemes if pd.notna(facts.rows[scheme]["test_accuracy"])]
-    if not whole:
-        return "no run finished"
-    by_accuracy = sorted(whole, key=lambda scheme: float(facts.rows[scheme]["test_accuracy"]))
-    low, high = (
-        (
-            f"{_percent(facts.rows[each]['test_accuracy'])} ({quoted(each)})"
-            for each in by_accuracy[:: len(whole) - 1 or 1][:2]
-        )
-        if len(whole) > 1
-        else (None, None)
-    )
-    return f"measured test accuracies run from {low} to {high}" if low else f"only {quoted(whole[0])} finished"
+    finished = [scheme for scheme in facts.best.ranked if pd.notna(facts.rows[scheme]["test_accuracy"])]
+    by_accuracy = sorted(finished, key=lambda scheme: float(facts.rows[scheme]["test_accuracy"]))
+    if len(by_accuracy) < 2:
+        return "fewer than two have a test accuracy"
+    ends = (by_accuracy[0], by_accuracy[-1])
+    low, high = (f"{_percent(facts.rows[end]['test_accuracy'])} ({quoted(end)})" for end in ends)
+    return f"measured test accuracies run from {low} to {high}"
 
 
 def _of_claims(results: Results) -> Iterator[str]:
@@ -185,7 +207,13 @@ def _of_settings(results: Results) -> Iterator[str]:
 
 
 def _place(panel: Panel, panels: Sequence[Panel]) -> str:
-    return f"{panel}: " if len(panels) > 1 else ""
+    """Return what tells a panel from the others, with a colon; nothing for the only one."""
+    every = [(*each.place, each.rate) for each in panels]
+    varying = [len(set(parts)) > 1 for parts in zip(*every, strict=True)]
+    said = [part for part, varies in zip((*panel.place, panel.rate), varying, strict=True) if varies]
+    if said and said[0] == panel.rate and panel.rule != "given lr":  # a sentence of its own, and no name
+        said[0] = said[0].capitalize()
+    return f"{', '.join(said)}: " if said else ""
 
 
 def _names(schemes: Sequence[str]) -> str:

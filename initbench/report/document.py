@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from initbench.analysis.results import Results
 from initbench.core.text import printable
+from initbench.report.answer import answers
 from initbench.report.cells import Table
 from initbench.report.sections import Section, sections
-from initbench.report.sentences import Finding, caveats, findings, introduction, readings
+from initbench.report.sentences import caveats, introduction, readings
 from initbench.report.tables import PanelTable, across_remarks, across_tables, panel_tables
 
 
@@ -20,8 +21,9 @@ class Document:
 
     results: Results
     title: str
+    answers: tuple[str, ...]
+    question: str
     introduction: str
-    findings: tuple[Finding, ...]
     tables: tuple[PanelTable, ...]
     across: tuple[Table, ...]
     remarks: tuple[str, ...]
@@ -40,8 +42,9 @@ def document_of(results: Results) -> Document:
     return Document(
         results=results,
         title=printable(results.name),
+        answers=answers(results),
+        question=printable(results.question.rstrip()),
         introduction=introduction(results),
-        findings=findings(results),
         tables=panel_tables(results),
         across=across_tables(results),
         remarks=across_remarks(results),

@@ -10,13 +10,13 @@ from initbench.report.tables import PanelTable
 
 def summary_markdown(document: Document) -> str:
     """Return the page: what was asked, a table and verdicts per setting, what else was asked for, notes."""
-    parts = [f"# {markdown(document.title)}", markdown(document.introduction)]
+    parts = [f"# {markdown(document.title)}", *map(markdown, document.answers), markdown(document.introduction)]
     for panel in document.tables:
         parts += _setting(panel)
     if document.across:
         parts += ["## Across settings", *_tables(document.across)]
     for section in document.sections:
-        parts += [f"## {section.title}", _list(section.lines), *_tables(section.tables)]
+        parts += [f"## {section.title}", _list((*section.lines, *section.rules)), *_tables(section.tables)]
     parts.append(_list((*document.remarks, *document.notes)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -29,8 +29,9 @@ def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 
 def _setting(panel: PanelTable) -> Iterator[str]:
-    yield from (f"## {markdown(panel.setting)}", markdown(panel.head), _list(panel.lines))
+    yield f"## {markdown(panel.setting)}"
     yield markdown_table(panel.headers, panel.rows)
+    yield from (markdown(panel.head), _list(panel.lines))
     yield from _tables(panel.numbers)
 
 

@@ -21,11 +21,12 @@ from initbench.report.sentences import describe_spikes
 
 @dataclass(frozen=True)
 class Section:
-    """A title with lines of text and tables; `brief` sections are shown on the terminal, the others in pages only."""
+    """A title with lines of text and tables, and the `rules` they follow; `brief` sections are shown unasked."""
 
     title: str
     lines: tuple[str, ...]
     tables: tuple[Table, ...] = ()
+    rules: tuple[str, ...] = ()
     brief: bool = True
 
 
@@ -59,7 +60,7 @@ def _claims(comparison: Results) -> Section:
     if not comparison.claims or comparison.trials.empty:
         return Section("Claims", ())
     lines = [_claim_line(verdict) for verdict in comparison.claims_judged]
-    return Section("Claims", (*lines, CLAIMS_RULE))
+    return Section("Claims", tuple(lines), rules=(CLAIMS_RULE,))
 
 
 def _claim_line(verdict: ClaimVerdict) -> str:
@@ -71,7 +72,7 @@ def _prediction(comparison: Results) -> Section:
     """Return how well the verdicts at step 0 predicted the results, panel by panel."""
     predictions = [(panel, step_zero_prediction(comparison, panel)) for panel in comparison.panels]
     lines = [describe_prediction(panel, found) for panel, found in predictions if found is not None]
-    return Section("Does step 0 predict training?", tuple(map(printable, lines)))
+    return Section("Does step 0 predict training?", tuple(map(printable, lines)), brief=False)
 
 
 def _spread(comparison: Results) -> Section:
@@ -111,8 +112,9 @@ def _points(part: Component) -> str:
 def _stability(comparison: Results) -> Section:
     tables = tuple(_stability_table(panel, comparison.stability) for panel in comparison.panels)
     spiked = printable(describe_spikes(comparison.records))
-    lines = (*([spiked, SPIKE_RULE] if spiked else []), INSTABILITY_RULE, LEVEL_RULE)
-    return Section("Generalization and stability", lines if tables else (), tables, False)
+    lines = (spiked,) if spiked else ()
+    rules = (*[SPIKE_RULE] * bool(spiked), INSTABILITY_RULE, LEVEL_RULE)
+    return Section("Generalization and stability", lines if tables else (), tables, rules, brief=False)
 
 
 def _stability_table(panel: Panel, rows: Iterable[Stability]) -> Table:

@@ -2,11 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-import pandas as pd
-
-from initbench.analysis.panels import Panel
 from initbench.analysis.results import Results
 from initbench.analysis.stability import ends_in_spike
 from initbench.core.text import printable
@@ -14,7 +10,6 @@ from initbench.core.words import counted, listed
 from initbench.records.recipe import is_majority_chance
 from initbench.records.record import Environment, Record
 from initbench.report.tuning import describe_tuning
-from initbench.report.verdict_lines import overview
 
 _INTERVALS = (
     "± is the half-width of the 95 % Student t interval of the mean over seeds; (k/n) after a mean: only k of n trials "
@@ -24,19 +19,10 @@ _LEARNED = (
     "learned: finished, and significantly better on validation than always predicting the most frequent class (exact "
     "binomial test, p < 0.001)."
 )
-_TOO_SMALL = "Too few validation images to tell who learned: not even a perfect score would be significant."
 _STEPS = (
     "steps to target: Kaplan-Meier median (trials that reached it / trials that did not fail); a trial that did not "
     "reach it is censored at its budget of steps."
 )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One panel's verdict in a sentence, then which schemes learned and the highest mean."""
-
-    verdict: str
-    more: str
 
 
 def introduction(comparison: Results) -> str:
@@ -46,27 +32,23 @@ def introduction(comparison: Results) -> str:
 
 
 def caveats(comparison: Results) -> tuple[str, ...]:
-    """Return what limits the tables: missing and failed trials, notices, mixed machines, a single lr."""
+    """Return what limits the tables: missing and failed trials, notices, mixed machines, where rates come from."""
     records = comparison.records
     lines = (
         *_missing(comparison),
         *_failures(records),
+        *_precision(records),
         *_said_before(comparison),
         *_notices(records),
         *_machines(records),
     )
-    return tuple(map(printable, (*lines, *_given_rates(comparison))))
+    return tuple(map(printable, (*lines, *_chosen_rates(comparison), *_given_rates(comparison))))
 
 
 def readings(comparison: Results) -> tuple[str, ...]:
-    """Return how to read the tables: how learning rates were chosen, what headers and signs mean."""
-    meanings = (*_chosen_rates(comparison), _LEARNED, _STEPS, _INTERVALS) if comparison.records else ()
+    """Return how to read the tables: what headers and signs mean."""
+    meanings = (_LEARNED, _STEPS, _INTERVALS) if comparison.records else ()
     return tuple(map(printable, meanings))
-
-
-def findings(comparison: Results) -> tuple[Finding, ...]:
-    """Return the finding of each panel."""
-    return tuple(_finding(comparison, panel) for panel in comparison.panels)
 
 
 def describe_spikes(records: Iterable[Record]) -> str:
@@ -83,12 +65,13 @@ def _extent(records: tuple[Record, ...]) -> str:
     schemes = len({record.trial.scheme for record in records})
     seeds = {record.trial.seed for record in records}
     counts = f"{counted(len(records), 'trial')}: {counted(schemes, 'scheme')}, {counted(len(seeds), 'seed')}"
-    return f"{counts}{_precision(records)}."
+    return f"{counts}."
 
 
-def _precision(records: tuple[Record, ...]) -> str:
+def _precision(records: tuple[Record, ...]) -> Iterable[str]:
     low = sorted({record.trial.precision for record in records} - {"float32"})
-    return f", computed in {listed(low)}, which can change the conclusion" if low else ""
+    if low:
+        yield f"Computed in {listed(low)}, which can change the conclusion."
 
 
 def target_rule(comparison: Results) -> str:
@@ -184,44 +167,3 @@ def _given_rates(comparison: Results) -> Iterable[str]:
         yield f"Schemes are compared at lr {rates[0]:g} only; their order may differ at another lr."
     else:
         yield "Each table compares schemes at one lr; no best lr is chosen for a scheme."
-
-
-def _finding(comparison: Results, panel: Panel) -> Finding:
-    rows = panel.rows(comparison.summary)
-    where = f"{panel}: " if len(comparison.panels) > 1 else ""
-    verdict = overview(comparison.judgements[panel], comparison.baseline)
-    small = panel.dataset in comparison.too_small
-    learned = [_TOO_SMALL] if small else _who_learned(rows)
-    return Finding(printable(where + verdict), printable(" ".join([*learned, _highest(rows, small=small)])))
-
-
-def _who_learned(rows: pd.DataFrame) -> Iterable[str]:
-    every, none = rows["learned"] == rows["n"], rows["learned"] == 0
-    if every.any():
-        yield f"All trials learned with {listed(rows.loc[every, 'scheme'])}."
-    if (some := ~every & ~none).any():
-        counts = [f"{row.scheme} ({row.learned} of {row.n})" for row in rows[some].itertuples()]
-        yield f"Some trials learned with {listed(counts)}."
-    if none.any():
-        yield f"No trial learned with {listed(rows.loc[none, 'scheme'])}."
-
-
-def _highest(rows: pd.DataFrame, *, small: bool) -> str:
-    """Name the highest mean among schemes that learned and lost no trial: means over survivors are not comparable.
-
-    Where the validation split is too `small` to tell who learned, those that lost no trial.
-    """
-    learned = (rows["learned"] > 0) | small
-    whole = rows[(rows["test_n"] == rows["n"]) & learned & rows["test_accuracy"].notna()]
-    if whole.empty:
-        did = "finished" if small else "learned and finished"
-        return f"No scheme {did} all of its trials, so no highest test accuracy is named."
-    top = whole[whole["test_accuracy"] == whole["test_accuracy"].max()]
-    first = top.iloc[0]
-    interval = f"95 % interval {first['test_accuracy_low']:.4f} to {first['test_accuracy_high']:.4f}"
-    uncertainty = interval if first["test_n"] > 1 else "no interval from a single trial"
-    among = "" if (rows["test_n"] == rows["n"]).all() else " among the schemes that finished all of their trials"
-    return (
-        f"The highest mean test accuracy{among}: {listed(top['scheme'])}, {first['test_accuracy']:.4f} "
-        f"({uncertainty}, n = {first['test_n']}); this ranking is not tested."
-    )

@@ -1,12 +1,11 @@
 """Verdicts as lines of text: the baseline named once, then one line per scheme."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from initbench.analysis.judgements import Judgement
 from initbench.analysis.verdicts import Kind, Verdict, measured_points, measured_steps
 from initbench.core.text import printable
-from initbench.core.words import counted, listed, quoted
+from initbench.core.words import listed, quoted
 from initbench.report.cells import p_value
 
 # The kinds whose word follows from a test: their p is said beside them.
@@ -19,20 +18,31 @@ _AMBIGUOUS = frozenset({"no difference", "too few seeds", "undecided", "nothing 
 # Kinds that say who succeeds, and not by how much.
 _BY_LEARNING = frozenset({"learns", "learns more often", "learns less often"})
 _BY_REACHING = frozenset({"reaches more often", "reaches less often"})
+# The verdicts of several schemes in one line, those ahead of the baseline first.
 _GROUPS: tuple[tuple[Kind, str], ...] = (
-    ("learns", "learning where the baseline does not"),
-    ("learns more often", "learning more often"),
+    ("learns", "learn where it does not"),
+    ("learns more often", "learn more often"),
     ("better", "better"),
     ("worse", "worse"),
-    ("learns less often", "learning less often"),
-    ("does not learn", "not learning"),
+    ("learns less often", "learn less often"),
+    ("does not learn", "do not learn"),
+    ("reaches", "reach the target where it does not"),
+    ("reaches more often", "reach the target more often"),
+    ("faster", "faster to the target"),
+    ("slower", "slower to the target"),
+    ("reaches less often", "reach the target less often"),
+    ("does not reach", "do not reach the target"),
+    ("too few reach", "too few reach the target to compare"),
     ("no difference", "no detectable difference"),
     ("undecided", "undecided"),
     ("too few learn", "too few learn to compare"),
-    ("too few seeds", "too few seeds"),
-    ("too few images", "too few images to tell who learns"),
+    ("too few seeds", "too few seeds to tell"),
+    ("too few images", "too few validation images to tell who learns"),
     ("nothing to compare", "nothing to compare"),
 )
+_FEW = 2
+# What a verdict in accuracy leaves to say of steps.
+_SAME = {"learns": "reaches", "learns more often": "reaches more often", "does not learn": "does not reach"}
 
 
 def verdict_head(judged: Sequence[Judgement], baseline: str) -> str:
@@ -51,15 +61,30 @@ def verdict_lines(judged: Sequence[Judgement]) -> tuple[str, ...]:
     return tuple(printable(_line(judgement)) for judgement in judged if not judgement.absent)
 
 
-def overview(judged: Sequence[Judgement], baseline: str) -> str:
-    """Return one sentence on which schemes are better or worse than the baseline in accuracy, or neither."""
-    if not judged or judged[0].absent:
-        return verdict_head(judged, baseline)
-    groups: dict[str, list[str]] = defaultdict(list)
-    for judgement in judged:
-        groups[judgement.accuracy.kind].append(judgement.scheme)
-    said = [f"{word}: {listed(groups[kind])}" for kind, word in _GROUPS if groups[kind]]
-    return printable(f"Against {baseline} in test accuracy ({_pairs(judged)}): {'; '.join(said)}.")
+def grouped_lines(judged: Sequence[Judgement]) -> tuple[str, ...]:
+    """Return one line per kind of verdict, with its schemes: of accuracy, then of steps where they add something.
+
+    Few schemes have a line each.
+    """
+    compared = [judgement for judgement in judged if not judgement.absent]
+    if len(compared) <= _FEW:
+        return verdict_lines(judged)
+    steps = [each for each in compared if _SAME.get(each.accuracy.kind, each.accuracy.kind) != each.speed.kind]
+    of_accuracy = _grouped([(each.scheme, each.accuracy) for each in compared])
+    of_steps = _grouped([(each.scheme, each.speed) for each in steps], ambiguous="in steps, ")
+    return tuple(map(printable, (*of_accuracy, *of_steps)))
+
+
+def _grouped(verdicts: Sequence[tuple[str, Verdict]], ambiguous: str = "") -> Iterator[str]:
+    for kind, words in _GROUPS:
+        here = [(scheme, verdict) for scheme, verdict in verdicts if verdict.kind == kind]
+        if here:
+            found = {p_value(verdict.p): verdict.p for _, verdict in here if verdict.p is not None}
+            largest = max(found, key=lambda text: found[text], default="")
+            p = "" if kind == "no difference" or kind not in TESTED else largest
+            p = p if len(found) == 1 else p.replace(" = ", " ≤ ")
+            said = f"{ambiguous if kind in _AMBIGUOUS else ''}{words}{f' ({p})' if p else ''}"
+            yield f"{said}: {listed(scheme for scheme, _ in here)}"
 
 
 def _line(judgement: Judgement) -> str:
@@ -77,10 +102,3 @@ def _line(judgement: Judgement) -> str:
 def _told(verdict: Verdict) -> str:
     p = p_value(verdict.p) if verdict.kind in TESTED else ""
     return f"{verdict.text}, {p}" if p else verdict.text
-
-
-def _pairs(judged: Sequence[Judgement]) -> str:
-    """Return the number of paired seeds; each scheme's own line reports how many of its pairs are lost."""
-    counts = {judgement.accuracy_comparison.learned.scheme.n for judgement in judged}
-    low, high = min(counts), max(counts)
-    return f"{'' if low == high else f'{low} to '}{counted(high, 'seed')}, paired"

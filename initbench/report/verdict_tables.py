@@ -9,7 +9,7 @@ from initbench.analysis.statistics.paired import Paired
 from initbench.analysis.statistics.survival import Survival
 from initbench.analysis.verdicts import confidence
 from initbench.core.text import printable
-from initbench.report.cells import NOTHING, Table, estimate_cell, interval, measure_cell, p_cell
+from initbench.report.cells import NOTHING, Table, estimate_cell, interval, measure_cell, p_cell, p_value
 
 _ACCURACY_HEADERS = (
     "scheme",
@@ -40,6 +40,17 @@ _MANY_SEEDS = 20  # from here on the bootstrap over several settings has its nom
 def numbers_behind(judged: Sequence[Judgement], survivals: dict[str, Survival], baseline: str) -> tuple[Table, ...]:
     """Return the numbers behind a panel's verdicts: accuracies in pairs, steps in pairs, then steps by scheme."""
     return (*_pairs_tables(judged, baseline), _survival_table(survivals, baseline)) if survivals else ()
+
+
+def difference_cell(judgement: Judgement | None) -> str:
+    """Return `+85.3 [83.8, 86.5], p = 0.014`: the difference in points, its interval and the adjusted p of its test."""
+    guesses = {"does not learn", "too few learn"}  # where nothing was tested: a difference of guesses says nothing
+    if judgement is None or (judgement.accuracy.kind in guesses and judgement.accuracy.p is None):
+        return NOTHING
+    pairs, tests = judgement.accuracy_comparison.pairs, judgement.accuracy_comparison.tests
+    p = p_value(tests.values_p)
+    sign = "+" * ((pairs.difference.value or 0) > 0)
+    return sign + measure_cell(pairs.difference, 1, scale=100) + (f", {p}" if p else "")
 
 
 def across_table(across: Across) -> Table:
