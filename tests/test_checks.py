@@ -5,10 +5,11 @@ import re
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from initbench.analysis.step_zero.agreement import agreements
+from initbench.analysis.step_zero.agreement import agreements, withhold
 from initbench.analysis.step_zero.checks import CHECKS, Check, diagnose, diagnose_together, severity, worst_level
 from initbench.analysis.step_zero.propagation import signal_slopes
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
@@ -402,6 +403,18 @@ def test_layers_without_a_law_are_counted_and_not_held_against_one():
         "1 of 3 hidden layers predicted within sampling error: measured 1.00 to 1.00 times that (mean of 2)"
     )
     assert checked(steps(np.ones((2, 3))), "theory").figure == "no hidden layer with a closed form"
+
+
+def test_a_law_that_only_some_seeds_have_is_none():
+    """Where units flip in some seeds, sign_flip's weights keep their law in the others."""
+    made = [*steps(np.ones((3, 2)), forward_moment_predicted=1.0, spread=0.1), *steps(np.full((1, 2), 9.0))]
+    assert agreements(made) == ()
+    frame = pd.DataFrame(
+        [(each.layer, each.forward_moment_predicted, None) for step in made for each in step.layers],
+        columns=["layer", "forward_moment_predicted", "gradient_moment_predicted"],
+    )
+    withhold(frame, frame["layer"] != "", made)
+    assert frame["forward_moment_predicted"].isna().all()
 
 
 @pytest.mark.parametrize("model", ["cnn(width=16)", pytest.param("lenet", marks=pytest.mark.long)])

@@ -74,7 +74,8 @@ def _groups(layers: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[str, str]
         for place, moment in enumerate(PREDICTED):
             pairs = of_layer[:, 1 + 2 * place : 3 + 2 * place]
             known = np.isfinite(pairs).all(axis=1)
-            if known.any():
+            # A law in some seeds only, as where units flip: its mean would stand beside that of all seeds.
+            if known.any() and np.isfinite(pairs[:, 1]).all():
                 spread = np.nan_to_num(of_layer[known, :1], nan=0.0)
                 yield (str(names[codes[rows[0]]]), moment), np.hstack((pairs[known], spread))
 
@@ -88,7 +89,14 @@ def _draws(groups: Mapping[tuple[str, str], Floats]) -> int | None:
 
 
 def withhold(frame: pd.DataFrame, rows: "pd.Series[bool] | Bools", steps: Sequence[StepZero]) -> None:
-    """Set to NaN, in `rows` of a table of layers, the predictions that sampling does not reconcile with `steps`."""
+    """Set to NaN, in `rows` of a table of layers, the predictions that sampling does not reconcile with `steps`.
+
+    Those that only some of the seeds have are withheld, too.
+    """
+    here = frame.loc[rows]
+    for column in (f"{moment}_predicted" for moment in PREDICTED):
+        known = here[column].notna().groupby(here["layer"]).transform("mean")
+        frame.loc[known.index[known < 1], column] = np.nan
     for one in agreements(steps):
         if not one.inside:
             frame.loc[rows & (frame["layer"] == one.layer), f"{one.moment}_predicted"] = np.nan
