@@ -1,6 +1,7 @@
 """At the entrance: what the user's files change, are called and return; numbers as people write them."""
 
 import gc
+import json
 import os
 import sys
 import warnings
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 from initbench import compare, datasets, initialize, inspect
 from initbench.api import text_of_axes
+from initbench.cli import app
 from initbench.cli.axes import numbers
 from initbench.core.spec import parse
 from initbench.core.usercode import load
@@ -21,6 +24,7 @@ from initbench.networks.models import build_model
 from initbench.networks.outputs import loss_floor
 from initbench.records.recipe import read_toml
 from initbench.running.executor import choose_backend
+from initbench.running.facts import canonical
 from initbench.running.inspection import plan_inspection, run_inspection
 from initbench.running.trying import try_step
 from initbench.schemes import parse_scheme
@@ -178,8 +182,9 @@ def test_outputs_that_cannot_be_logits_are_said_with_the_loss_they_cannot_go_bel
     ("flag", "text", "outcome"),
     [
         ("--seeds", "42,", [42]),
-        ("--seeds", "0-4", "write 5 for 0 to 4, or 0,1,2,3,4 for these 5"),
-        ("--seeds", "3..5", "or 3,4,5 for these 3"),
+        ("--seeds", "0-4", [0, 1, 2, 3, 4]),
+        ("--seeds", "3..5", [3, 4, 5]),
+        ("--seeds", "seed=42", [42]),
         ("--lr", "1,5e-2", "write 1.5e-2 for one, 1.0,0.05 for two"),
         ("--lr", "0,05", "write 0.05"),
         ("--lr", "1,2", [1.0, 2.0]),
@@ -195,6 +200,34 @@ def test_numbers_as_people_write_them(flag, text, outcome):
             numbers(text, kind, flag)
         assert f"{flag}: '{text}'" in str(caught.value)
         assert outcome in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "meant"),
+    [
+        ("scheme", "xavier_uniform_", "xavier_uniform"),
+        ("scheme", "Kaiming_Normal_", "kaiming_normal"),
+        ("scheme", "nn.init.orthogonal_", "orthogonal"),
+        ("scheme", "torch.nn.init.normal_(m.weight, 0, 0.02)", "normal(std=0.02)"),
+        ("scheme", "init.kaiming_uniform_(w, a=0.1)", "kaiming_uniform(a=0.1)"),
+        ("scheme", "linear=he; bias=Zeros_", "linear=kaiming_uniform; bias=zeros"),
+        ("scheme", "glorot", "xavier_uniform"),
+        ("scheme", "default", "torch_default"),
+        ("dataset", "MNIST", "mnist"),
+        ("optimizer", "torch.optim.Adam", "adam"),
+    ],
+)
+def test_names_are_taken_as_they_are_pasted(kind, text, meant):
+    assert canonical(kind, text) == canonical(kind, meant)
+
+
+def test_names_between_commas_are_apart_and_one_scheme_of_several_names_is_trained_once(tmp_path):
+    pasted = ["-s", "normal(mean=0, std=0.1),he", "-s", "kaiming", "--seeds", "0-8", "--out", str(tmp_path)]
+    planned = CliRunner().invoke(app, ["compare", *pasted, "--json", "--dry-run"])
+    assert json.loads(planned.stdout)["schemes"] == ["normal(std=0.1)", "kaiming_uniform"]
+    assert "note: he and kaiming are one scheme, kaiming_uniform: it is trained once." in planned.stderr
+    word = CliRunner().invoke(app, ["compare", "kaiming"])
+    assert (word.exit_code, "No recipe 'kaiming': it is a scheme, write -s kaiming." in word.stderr) == (2, True)
 
 
 def test_a_byte_order_mark_and_no_workers(tmp_path):

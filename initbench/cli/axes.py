@@ -10,14 +10,16 @@ import typer
 
 from initbench.cli import completion
 from initbench.cli.panels import OUTPUT, PLACE, QUESTION, TRAINING
+from initbench.core.paths import expand
+from initbench.core.spec import is_reference, split_outside_brackets
 from initbench.errors import UsageError
 
 if TYPE_CHECKING:
     from initbench.records.axes import Axis
 
 
-LONGEST_LIST = 40
-_RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-|\.\.+|:|to)\s*(\d{1,6})\s*")
+_RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-|\.\.+|to)\s*(\d{1,6})\s*")
+_ONE_SEED = re.compile(r"\s*seed\s*=\s*(\d+)\s*")
 _TWO_WHOLE = re.compile(r"\s*(\d+),(\d+(?:[eE][-+]?\d+)?)\s*")
 
 
@@ -86,21 +88,32 @@ def axes_given(options: Mapping[str, Any]) -> Axes:
     for name, kind in (("lr", float), ("seeds", int)):
         if name in chosen:
             chosen[name] = numbers(chosen[name], kind, f"--{name}")
-    return chosen
+    return Axes({name: _apart(value) if isinstance(value, list) else value for name, value in chosen.items()})
+
+
+def _apart(values: list[Any]) -> list[Any]:
+    """Return names that were given with commas between them, `-s kaiming,xavier`, one by one."""
+    return [part for value in values for part in (_names(value) if isinstance(value, str) else [value])]
+
+
+def _names(text: str) -> list[str]:
+    """Split names at commas; a reference and a path may hold commas themselves."""
+    names = [part.strip() for part in split_outside_brackets(text, ",")]
+    return names if all(names) and not is_reference(text) and not expand(text).exists() else [text]
 
 
 def numbers(text: str, kind: type[int] | type[float], flag: str) -> Any:  # noqa: ANN401 - one value, or a list
     """Read a number or a comma list of numbers, which may end in a comma; what is not a number stays text.
 
+    Whole numbers may be a range, `0-4`, or one seed, `seed=42`.
+
     Raises:
-        UsageError: a range, or what reads as a number with a decimal comma.
+        UsageError: what reads as a number with a decimal comma.
     """
-    if kind is int and (found := _RANGE.fullmatch(text)):
-        first, last = int(found[1]), int(found[2])
-        each = ",".join(map(str, range(first, last + 1)))
-        several = f"{each} for these {last - first + 1}" if 0 < len(each) <= LONGEST_LIST else "0,1,2 for a list"
-        count = f"{last + 1} for 0 to {last}" if first == 0 else "10 for 0 to 9"
-        raise UsageError(f"{flag}: '{text}' is neither a count nor a list: write {count}, or {several}.")
+    if kind is int and (found := _ONE_SEED.fullmatch(text)):
+        return [int(found[1])]
+    if kind is int and (found := _RANGE.fullmatch(text)) and (whole := range(int(found[1]), int(found[2]) + 1)):
+        return list(whole)
     found = _TWO_WHOLE.fullmatch(text) if kind is float else None
     if found and (found[1] == "0" or not found[2].isdigit() or found[2][0] == "0"):  # 0,05 or 1,5e-2, but not 1,2
         two = "" if found[1] == "0" else f" for one, {found[1]}.0,{float(found[2])} for two"

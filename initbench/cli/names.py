@@ -3,6 +3,7 @@
 import tomllib
 from pathlib import Path
 
+from initbench.core.declared import registered
 from initbench.core.spec import did_you_mean
 from initbench.errors import UsageError
 
@@ -39,9 +40,17 @@ def recipe_at(given: Path) -> Path:
     is_name = given.name == str(given) and not given.suffix
     known = recipes()
     if is_name and given.name not in known and not given.exists():
+        if _is_scheme(given.name):
+            raise UsageError(f"No recipe '{given}': it is a scheme, write -s {given}.")
         near = did_you_mean(given.name, list(known)) or "; `initbench list experiments` lists them."
         raise UsageError(f"No recipe '{given}'{near}")
+    if is_name and _is_scheme(given.name):
+        raise UsageError(f"'{given}' is a recipe and a scheme: write {known[given.name]}, or -s {given}.")
     return known.get(given.stem, given) if is_name or given == FOLDER / f"{given.stem}.toml" else given
+
+
+def _is_scheme(name: str) -> bool:
+    return any(name in (scheme.name, *scheme.aliases) for scheme in registered("scheme"))
 
 
 def question(path: Path) -> str:

@@ -111,6 +111,8 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
     def find(self, name: str) -> Entry[T]:
         """Return the entry with this name or alias, or one for the user's code that `name` refers to.
 
+        Capitals and the underscore of torch's functions that fill a tensor make no difference.
+
         Raises:
             UsageError: unknown name; the message suggests the nearest one.
             ConfigurationError: the user's code raises while it is imported.
@@ -119,6 +121,9 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
             return self[name]
         if self.adopt is not None and (is_reference(name) or name in usercode.entry_points(self.group)):
             return Entry(self.kind, name, self.adopt(name, usercode.load(name, self.group)), (), {})
+        plain = name.lower().removesuffix("_")
+        if plain in self._entries or plain in self._aliases:
+            return self[plain]
         known = [*self._entries, *self._aliases, *usercode.entry_points(self.group)]
         raise UsageError(
             f"Unknown {self.kind} '{name}'{did_you_mean(name, known)} (`initbench list {self.kind}s` shows all)."

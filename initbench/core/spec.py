@@ -4,6 +4,8 @@
     constant(0.1)                        a name with a value
     kaiming_normal(mode='fan_out')       a name with a named value
 
+    nn.init.kaiming_normal_(w, a=0.1)    as pasted from a program that uses torch; the tensor is left out
+
     my_file.py:my_init                   the user's own code; also package.module:my_init
 
 Nothing is evaluated: a value that is not a literal is an error.
@@ -61,13 +63,16 @@ def parse(text: str) -> Spec:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise _malformed(text) from None
-    if isinstance(tree, ast.Name):
-        return Spec(tree.id)
-    if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
+    named = tree.func if isinstance(tree, ast.Call) else tree
+    name = ast.unparse(named).removeprefix("torch.").removeprefix("nn.").removeprefix("init.").removeprefix("optim.")
+    if not name.isidentifier():
         raise _malformed(text)
-    args = tuple(_literal(node, text) for node in tree.args)
+    if not isinstance(tree, ast.Call):
+        return Spec(name)
+    filled = name.endswith("_") and tree.args and isinstance(tree.args[0], ast.Name | ast.Attribute)
+    args = tuple(_literal(node, text) for node in tree.args[1 if filled else 0 :])
     kwargs = {_keyword(item, text): _literal(item.value, text) for item in tree.keywords}
-    return Spec(tree.func.id, args, kwargs)
+    return Spec(name, args, kwargs)
 
 
 def is_reference(text: str) -> bool:

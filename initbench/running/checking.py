@@ -1,13 +1,14 @@
 """Checks of a recipe against the registries and the data: every mistake is named before the first trial."""
 
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from initbench import datasets
 from initbench.core.spec import is_reference
+from initbench.core.words import joined, quoted
 from initbench.datasets import Dataset
 from initbench.errors import ConfigurationError, InitbenchError, UsageError
 from initbench.records.recipe import DEFAULT_BASELINE, Claim, Draft, Mistake, Recipe, WhereKey, check
@@ -64,6 +65,17 @@ def canonical_recipe(draft: Draft) -> Recipe:
     canonical["baseline"] = next(iter(canonical["baseline"]), None)
     canonical["claims"] = tuple(canonical.get("claims", ()))
     return recipe.model_copy(update=canonical)
+
+
+def merged(draft: Draft) -> Iterator[str]:
+    """Yield a sentence per scheme that was given under several names; it is trained once."""
+    value = draft.values.get("schemes")
+    given = defaultdict[str, list[str]](list)
+    for text in map(str, value if isinstance(value, list | tuple) else [value]):
+        given[str(_scheme(text))].append(text)
+    for scheme, names in given.items():
+        if len(names) > 1:
+            yield f"{joined(map(quoted, names))} are one scheme, {scheme}: it is trained once."
 
 
 def names_code(text: str) -> bool:

@@ -24,6 +24,7 @@ from initbench.running.checking import (
     baseline_of,
     canonical_recipe,
     checked_device,
+    merged,
     model_notices,
     require_fit,
 )
@@ -87,7 +88,7 @@ def plan_study(
         baseline=baseline,
         device=device,
         datasets=prepared,
-        notices=tuple(_notices(recipe, list(prepared.values()))),
+        notices=(*merged(draft), *_notices(recipe, list(prepared.values()))),
     )
     study = _with_trials(study)
     if not study.name:

@@ -19,7 +19,7 @@ from initbench.schemes.torch_init import (
 )
 
 
-@SCHEMES.register()
+@SCHEMES.register("default")
 def torch_default() -> Preset:
     """Fill as PyTorch does by default: weights and biases U(±1/√fan_in), of variance 1/(3·fan_in).
 

@@ -143,7 +143,7 @@ def dirac(groups: PositiveInt = 1) -> Rule:
     return Rule(fill, dimensions=(3, 5), whole=True, deterministic=True, degenerate=True, revised=once_if_packed)
 
 
-@SCHEMES.register("xavier", "glorot_uniform")
+@SCHEMES.register("xavier", "glorot", "glorot_uniform")
 def xavier_uniform(gain: Gain = 1.0, fans: Fans = "torch") -> Rule:
     """Fill with U(±gain·√(6/(fan_in+fan_out))), of variance gain²·2/(fan_in+fan_out) (Glorot & Bengio 2010).
 
@@ -182,7 +182,7 @@ def xavier_normal(gain: Gain = 1.0, fans: Fans = "torch") -> Rule:
     )
 
 
-@SCHEMES.register("kaiming", "he_uniform")
+@SCHEMES.register("kaiming", "he", "he_uniform")
 def kaiming_uniform(
     a: FiniteFloat = 0.0,
     mode: Mode = "fan_in",
