@@ -365,7 +365,7 @@ def test_a_group_too_large_for_memory_is_halved_until_it_fits_and_one_trial_is_n
 
     def records(most):
         engine = stepwise(lambda *given: limited(*given, most=most), members=4)
-        monkeypatch.setattr(engines, "choose", lambda *_: engine)
+        monkeypatch.setattr("initbench.training.choice.choose", lambda *_: engine)
         return [plain(record) for record in engines.train(trials, digits, silent)]
 
     assert len(records(4)) == 4

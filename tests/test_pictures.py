@@ -8,6 +8,7 @@ import sys
 import xml.etree.ElementTree as ET
 from itertools import combinations, islice, product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -302,6 +303,7 @@ def test_a_folder_holds_what_was_asked_for_and_knows_it(tmp_path):
 def test_the_command_writes_the_style_and_formats_asked_for(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr("initbench.comparison.load", lambda _: a_grid(SHORT[:2]))
+    monkeypatch.setattr("initbench.records.manifest.read_manifest", lambda _: SimpleNamespace(every=()))
     monkeypatch.setattr("initbench.report.folder.write_folder", lambda *_, asked: written.append(asked))
     runner = CliRunner()
     assert runner.invoke(app, ["report", str(tmp_path), "--style", "paper", "--format", "pdf,png"]).exit_code == 0

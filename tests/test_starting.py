@@ -71,7 +71,7 @@ def test_the_answer_is_shown_before_a_figure_is_drawn(monkeypatch, tmp_path):
     monkeypatch.setattr("initbench.report.folder.drawings", stopped)
     result = CliRunner().invoke(app, [str(part) for part in few(tmp_path, 2, 1)])
     assert result.exit_code == 130
-    assert result.stdout.count("4 trials: 2 schemes") == 1
+    assert result.stdout.count("2 seeds cannot tell 2 schemes apart") == 1
     assert "Interrupted with 4 of 4 trials stored. To continue: " in result.stderr
     assert (tmp_path / "s" / "report.html").stat().st_size
     assert not list((tmp_path / "s").glob("plots/*"))

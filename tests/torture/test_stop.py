@@ -34,7 +34,7 @@ def hold_stopped(run, out, truth):
     told = re.search(r"Interrupted (?:with (\d+) of \d+ trials stored|before .*)\. To continue: (.+)", run.stderr)
     assert told, run.stderr
     assert int(told[1] or 0) == len(kept)
-    assert bool(kept) == ("steps to target" in run.stdout)
+    assert bool(kept) == ("against baseline" in " ".join(run.stdout.split()))
     assert not kept or (out / "s" / "report.html").stat().st_size
     assert not list(out.rglob("*.part"))
     return shlex.split(told[2])[1:]
@@ -99,7 +99,7 @@ def test_a_stop_after_the_table_is_answered_like_any_other(monkeypatch, tmp_path
     monkeypatch.setattr(grid, "next_commands", stopped)
     result = CliRunner().invoke(app, [str(part) for part in sweep(tmp_path / "out", 2, 1)])
     assert result.exit_code == 130
-    assert "steps to target" in result.stdout
+    assert "cannot tell 2 schemes apart" in result.stdout
     assert "Interrupted with 4 of 4 trials stored. To continue: " in result.stderr
 
 
