@@ -82,7 +82,9 @@ def _winner(scheme: str, rivals: Sequence[str], found: Mapping[str, pd.DataFrame
 
 def _beats(sides: Sides, rivals: int) -> bool:
     """Return whether the first side is shown to be better, one of as many `rivals` of the second."""
-    tests = adjust_alone(sides.test(), rivals)
-    learned = compare_shares(sides.succeeded, sides.baseline_succeeded)
     lead = lead_of(sides.scheme[sides.both], sides.baseline[sides.both])
+    if sides.succeeded.sum() <= sides.baseline_succeeded.sum() and (lead.mean or 0.0) <= 0:
+        return False  # behind in both: no test, which takes longest, can make it better
+    learned = compare_shares(sides.succeeded, sides.baseline_succeeded)
+    tests = adjust_alone(sides.test(), rivals)
     return decide(tests, learned, lead, learned.scheme.n, sides.missing).ahead > 0
