@@ -1,14 +1,15 @@
 # ruff: noqa: T201 - it prints what it measured
 """What a comparison costs beside its training: `python -m tests.benchmarks.ends`, from the repository.
 
-Three figures: what trains nothing, the default comparison run again with every trial stored above all, each as a
-multiple of importing the libraries in the same round; 10,000 stored trials read, summarized and
-drawn; what a trial takes outside its training, at 1,000 trials. Commands run in fresh processes, files in the cache of
-the system; each line says the processor time too, which a busy machine changes less.
+Commands as multiples of importing the libraries in the same round: the default comparison and inspection from nothing,
+then with everything stored, a dry run, a misspelt scheme. Then 4,000 short trials; 10,000 stored ones read, summarized
+and drawn; what a trial takes outside its training, at 1,000 trials. Commands run in fresh processes, files in the cache
+of the system; each line says the processor time too, which a busy machine changes less.
 """
 
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from typing import Any
 from initbench.cli.present import show_comparison
 from initbench.cli.progress import progress_on
 from initbench.comparison import Comparison, load
+from initbench.core.paths import cache_dir
 from initbench.records import store
 from initbench.records.manifest import read_earlier, write_manifest
 from initbench.records.record import Record
@@ -40,17 +42,21 @@ REPEATS = 7
 INITBENCH = (sys.executable, "-m", "initbench")
 IMPORTS = (sys.executable, "-c", "import torch, pandas, scipy.stats, matplotlib.pyplot")
 MISTYPED = 2  # exit code
+COLD = 3
 STORED = 10_000
+SHORT = 4_000
 TRIALS = 1_000
 MEASURED = ("weight_std", "forward_moment", "gradient_moment", "cosine", "activation_moment", "weight_norm")
 
 
 def main() -> None:
-    """Measure all three and print them."""
+    """Measure all of them and print them."""
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         _untrained(out)
+        _cold(out / "cold")
+        _short(out / "short")
         _many(out)
         _overhead(out / "overhead")
 
@@ -72,6 +78,49 @@ def _untrained(out: Path) -> None:
         walls, processors = zip(*(took[name] for took in rounds), strict=True)
         of_imports = statistics.median(took[name][1] / took["imports"][1] for took in rounds)
         _say(f"{name}, median of {REPEATS}", walls, processors, more=f", {of_imports:.2f} of the imports'")
+
+
+def _cold(out: Path) -> None:
+    """Time commands with nothing stored but compiled loops, data and facts of networks, beside the imports."""
+    rounds = []
+    for number in range(COLD):
+        shutil.rmtree(cache_dir() / "inspections", ignore_errors=True)
+        commands = {"compare": ("compare", "-q"), "inspect": ("inspect", "-q")}
+        took = {"imports": _first_line(*IMPORTS)}
+        for name, command in commands.items():
+            took[name] = _first_line(*INITBENCH, *command, "--out", str(out / f"{name}{number}"))
+        rounds.append(took)
+    for name in ("compare", "inspect"):
+        for what, place in (("answer", 0), ("done", 1)):
+            seconds = [took[name][place] for took in rounds]
+            of_imports = statistics.median(took[name][place] / took["imports"][1] for took in rounds)
+            ends = f"({min(seconds):.2f} to {max(seconds):.2f}), {of_imports:.2f} of the imports'"
+            print(f"{name} from nothing, {what:26s} {statistics.median(seconds):7.2f} s {ends}", flush=True)
+
+
+def _first_line(*program: str) -> tuple[float, float]:
+    """Run a program and return the seconds until its first line of output, and until its end."""
+    begun = time.perf_counter()
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        answered = time.perf_counter() - begun
+        run.stdout.read()
+    assert run.returncode == 0
+    return answered, time.perf_counter() - begun
+
+
+def _short(out: Path) -> None:
+    """Train 4,000 trials of 20 steps, with their report."""
+    command = ("compare", "-q", "--steps", "20", "--seeds", str(SHORT // 8), "--out", str(out))
+    begun = time.perf_counter()
+    with subprocess.Popen((*INITBENCH, *command), stdout=subprocess.DEVNULL) as run:
+        _, status, used = os.wait4(run.pid, 0)
+        run.returncode = os.waitstatus_to_exitcode(status)
+    assert run.returncode == 0
+    whole = time.perf_counter() - begun
+    each, most = 1000 * whole / SHORT, used.ru_maxrss / 1e6
+    print(f"{SHORT} trials of 20 steps: {whole:.1f} s, {each:.1f} ms a trial; {most:.2f} GB in the parent", flush=True)
 
 
 def _many(out: Path) -> None:
