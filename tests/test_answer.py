@@ -78,7 +78,7 @@ OUTCOMES = {
     "alone": (
         runs(BASE, [0.9, 0.9]),
         (
-            "torch_default learns in every run (2 of 2) and ends at 90 % test accuracy (128 steps to 80 % on "
+            "torch_default learns in every run (2 of 2) and ends at 90.0 % test accuracy (128 steps to 80 % on "
             "validation); there is no other scheme to compare it with."
         ),
     ),

@@ -170,7 +170,7 @@ def _ended(facts: _Facts, schemes: Sequence[str]) -> Iterator[str]:
     if not accuracies:
         return
     survivors = " where it finishes" if any(row["test_n"] < row["n"] for row in rows) else ""
-    low, high = _percent(min(accuracies)), _percent(max(accuracies))
+    low, high = (f"{100 * end:.1f} %" for end in (min(accuracies), max(accuracies)))
     accuracy = high if low == high else f"{low.removesuffix(' %')} to {high}"
     reached = len(steps) == len(rows)
     speed = f" ({_span(steps)} steps to {_percent(facts.target)} on validation)" if reached else ""
@@ -184,7 +184,7 @@ def _measured(facts: _Facts) -> str:
     if len(by_accuracy) < 2:
         return "fewer than two have a test accuracy"
     ends = (by_accuracy[0], by_accuracy[-1])
-    low, high = (f"{_percent(facts.rows[end]['test_accuracy'])} ({quoted(end)})" for end in ends)
+    low, high = (f"{100 * facts.rows[end]['test_accuracy']:.1f} % ({quoted(end)})" for end in ends)
     return f"measured test accuracies run from {low} to {high}"
 
 
