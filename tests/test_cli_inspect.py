@@ -124,7 +124,7 @@ def _here(monkeypatch, tmp_path, cache, request):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr("initbench.report.folder.inspection_pictures", lambda *_: iter(()))
+        monkeypatch.setattr("initbench.report.folder.inspection_drawings", lambda *_: iter(()))
     (tmp_path / "mine.py").write_text(MODELS, encoding="utf-8")
 
 

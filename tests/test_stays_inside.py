@@ -35,7 +35,7 @@ def _quick_drawing(monkeypatch):
         return Picture("loss", "Loss", Figure(figsize=(1, 1)))
 
     monkeypatch.setattr("initbench.report.folder.drawings", lambda *_: iter([draw]))
-    monkeypatch.setattr("initbench.report.folder.inspection_pictures", lambda *_: iter([draw()]))
+    monkeypatch.setattr("initbench.report.folder.inspection_drawings", lambda *_: iter([draw]))
 
 
 def run(*arguments, code=0):

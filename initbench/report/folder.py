@@ -1,6 +1,7 @@
 """A comparison's own folder: derived from the records, rebuilt at will, the same bytes each time."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from initbench.analysis.outline import Outline
@@ -11,8 +12,9 @@ from initbench.records.store import sweep, write_atomically
 from initbench.report.document import document_of
 from initbench.report.figures.comparison import drawings
 from initbench.report.figures.drawing import Wanted, drawn_meanwhile
-from initbench.report.figures.inspection import inspection_pictures
-from initbench.report.figures.style import SCREEN, USUAL, Files
+from initbench.report.figures.inspection import inspection_drawings
+from initbench.report.figures.picture import Picture
+from initbench.report.figures.style import SCREEN, USUAL, Files, Style
 from initbench.report.freshness import begin, remember, remember_content, remove_stale
 from initbench.report.page.comparison import render_report
 from initbench.report.page.inspection import render_inspection
@@ -29,7 +31,7 @@ def write_folder(folder: Path, comparison: Results, *, draw: bool = True, asked:
     Raises:
         ConfigurationError: the folder cannot be written.
     """
-    with drawn_meanwhile(_wanted(comparison, asked) if draw else []) as drawn:
+    with drawn_meanwhile(_wanted(partial(drawings, comparison), asked) if draw else []) as drawn:
         document = document_of(comparison)
         files = tables_of(document)
         pictures = drawn()
@@ -52,12 +54,12 @@ def write_outline(folder: Path, outlined: Outline) -> None:
     write_files(folder, {"trials.csv": csv_bytes(outlined.trials), "summary.csv": csv_bytes(outlined.summary)})
 
 
-def _wanted(comparison: Results, asked: Files) -> list[Wanted]:
+def _wanted(drawings: Callable[[Style], Iterable[Callable[[], Picture]]], asked: Files) -> list[Wanted]:
     """Return the figures to draw: those of the page, and those of plots/ where they are of another style."""
     if asked.style == SCREEN:
-        return [(draw, (*asked.formats, "svg")) for draw in drawings(comparison)]
-    screen = [(draw, ("svg",)) for draw in drawings(comparison)]
-    return [*screen, *((draw, asked.formats) for draw in drawings(comparison, asked.style))]
+        return [(draw, (*asked.formats, "svg")) for draw in drawings(SCREEN)]
+    screen = [(draw, ("svg",)) for draw in drawings(SCREEN)]
+    return [*screen, *((draw, asked.formats) for draw in drawings(asked.style))]
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -83,16 +85,17 @@ def write_inspection(folder: Path, inspection: Inspection, asked: Files = USUAL)
     Raises:
         ConfigurationError: the folder cannot be written.
     """
-    drawn = list(inspection_pictures(inspection))
-    files = {
-        "layers.csv": csv_bytes(layers_table(inspection)),
-        "networks.csv": csv_bytes(networks_table(inspection)),
-        "checks.csv": csv_bytes(checks_table(inspection)),
-    }
-    files["report.html"] = render_inspection(inspection, drawn, list(files), asked.formats).encode()
-    if asked.style != SCREEN:
-        drawn = list(inspection_pictures(inspection, asked.style))
-    for picture in drawn:
-        files |= picture.files(asked.formats)
+    with drawn_meanwhile(_wanted(partial(inspection_drawings, inspection), asked)) as drawn:
+        files = {
+            "layers.csv": csv_bytes(layers_table(inspection)),
+            "networks.csv": csv_bytes(networks_table(inspection)),
+            "checks.csv": csv_bytes(checks_table(inspection)),
+        }
+        pictures = drawn()
+    on_page = [picture for picture in pictures if picture.style.name == SCREEN.name]
+    files["report.html"] = render_inspection(inspection, on_page, list(files), asked.formats).encode()
+    for picture in pictures:
+        if picture.style.name == asked.style.name:
+            files |= picture.files(asked.formats)
     write_files(folder, files)
     remember_content(folder, files)

@@ -1,6 +1,7 @@
 """Figures of an inspection: the signal by layer, or at the ends of the network along a scan of depths or widths."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,11 @@ MOST_PANELS, MOST_LAYERS, COLUMNS = 8, 16, 4  # of ridges
 
 def inspection_pictures(inspection: Inspection, style: Style = SCREEN) -> Iterator[Picture]:
     """Draw every figure, one after the other: by layer for each model, or along the scan."""
+    return (draw() for draw in inspection_drawings(inspection, style))
+
+
+def inspection_drawings(inspection: Inspection, style: Style = SCREEN) -> Iterator[Callable[[], Picture]]:
+    """Yield what draws each figure, in the order of `inspection_pictures`."""
     style = style.for_labels([look.label for look in _looks(inspection).values()])
     if inspection.axis:
         yield from _along(inspection, style)
@@ -44,33 +50,39 @@ def inspection_pictures(inspection: Inspection, style: Style = SCREEN) -> Iterat
             yield from _of_model(inspection, model, here, suffix, style)
 
 
-def _of_model(inspection: Inspection, model: str, layers: pd.DataFrame, suffix: str, style: Style) -> Iterator[Picture]:
-    title = printable(f"{model}; {inspection.source}")
-    with house_style(style):
-        drawn = moments(layers, _looks(inspection), style)
-        yield finished_picture("signal" + suffix, "Signal at step 0 by layer", title, drawn, style)
-        drawn = _cosine(inspection, layers, style)
-        yield finished_picture("cosine" + suffix, "Similarity of different inputs by layer", title, drawn, style)
-        panels = _panels(inspection, model)
-        if panels:
-            drawn = _ridges(panels, _looks(inspection), style)
-            yield finished_picture("ridges" + suffix, _ridges_caption(inspection, model), title, drawn, style)
+def _of_model(
+    inspection: Inspection, model: str, layers: pd.DataFrame, suffix: str, style: Style
+) -> Iterator[Callable[[], Picture]]:
+    drawn = partial(_drawn, printable(f"{model}; {inspection.source}"), style)
+    of_all = _looks(inspection)
+    yield partial(drawn, "signal" + suffix, "Signal at step 0 by layer", partial(moments, layers, of_all, style))
+    similar = partial(_cosine, inspection, layers, style)
+    yield partial(drawn, "cosine" + suffix, "Similarity of different inputs by layer", similar)
+    panels = _panels(inspection, model)
+    if panels:
+        yield partial(
+            drawn, "ridges" + suffix, _ridges_caption(inspection, model), partial(_ridges, panels, of_all, style)
+        )
 
 
-def _along(inspection: Inspection, style: Style) -> Iterator[Picture]:
+def _along(inspection: Inspection, style: Style) -> Iterator[Callable[[], Picture]]:
     places = scan_table(inspection)
     if places.empty:
         return
     ends = dict.fromkeys((inspection.models[0], inspection.models[-1]))
-    title = printable(f"{' … '.join(ends)}; {inspection.source}")
+    drawn = partial(_drawn, printable(f"{' … '.join(ends)}; {inspection.source}"), style)
+    asked = inspection, places, style
+    yield partial(drawn, "scan", f"Signal at step 0 against {inspection.axis}", partial(_scan, *asked))
+    caption = f"Similarity of different inputs at the last hidden layer against {inspection.axis}"
+    yield partial(drawn, "cosine", caption, partial(_cosine, *asked))
+    if inspection.axis == "width":
+        caption = "Coordinates against width: root mean square of z at step 0"
+        yield partial(drawn, "coordinates", caption, partial(_coordinates, *asked))
+
+
+def _drawn(title: str, style: Style, name: str, caption: str, draw: Callable[[], Figure]) -> Picture:
     with house_style(style):
-        caption = f"Signal at step 0 against {inspection.axis}"
-        yield finished_picture("scan", caption, title, _scan(inspection, places, style), style)
-        caption = f"Similarity of different inputs at the last hidden layer against {inspection.axis}"
-        yield finished_picture("cosine", caption, title, _cosine(inspection, places, style), style)
-        if inspection.axis == "width":
-            caption = "Coordinates against width: root mean square of z at step 0"
-            yield finished_picture("coordinates", caption, title, _coordinates(inspection, places, style), style)
+        return finished_picture(name, caption, title, draw(), style)
 
 
 def _looks(inspection: Inspection) -> plots.Looks:
