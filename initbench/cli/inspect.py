@@ -117,24 +117,31 @@ def inspect(
 def _inspected(
     asked: "Asked", out: Path, name: str | None, figures: "Files", *, json: bool, quiet: bool
 ) -> "Inspected":
-    """Measure, print what was found, and draw it."""
-    with console.gc_frozen():
-        from initbench.cli.inspected import Inspected
-        from initbench.cli.present_inspection import inspection_document, shown_of
-        from initbench.running.inspection import inspection_folder, plan_inspection, run_inspection, stamp_inspection
+    """Measure, print what was found, and draw it meanwhile."""
+    from initbench.report.writer import writer
 
-    with redirect_stdout(sys.stderr):
-        plan = plan_inspection(**vars(asked))
-        folder = inspection_folder(out, plan, name)
-        with console.status_on(quiet=quiet) as show_step:
-            inspection = run_inspection(folder.name, plan, show_step, command=command_line())
-    stamp_inspection(folder, plan)
-    shown, document = ((), inspection_document(inspection, folder)) if json else (tuple(shown_of(inspection)), None)
-    found = Inspected(str(folder), inspection.notices, shown, document)
-    found.show(quiet=quiet)
-    from initbench.report.folder import write_inspection  # loads matplotlib
+    with writer() as write:
+        with console.gc_frozen():
+            from initbench.cli.inspected import Inspected
+            from initbench.cli.present_inspection import inspection_document, shown_of
+            from initbench.running.inspection import (
+                inspection_folder,
+                plan_inspection,
+                run_inspection,
+                stamp_inspection,
+            )
 
-    write_inspection(folder, inspection, figures)
+        with redirect_stdout(sys.stderr):
+            plan = plan_inspection(**vars(asked))
+            folder = inspection_folder(out, plan, name)
+            with console.status_on(quiet=quiet) as show_step:
+                inspection = run_inspection(folder.name, plan, show_step, command=command_line())
+        stamp_inspection(folder, plan)
+        written = write(folder, inspection, figures)
+        shown, document = ((), inspection_document(inspection, folder)) if json else (tuple(shown_of(inspection)), None)
+        found = Inspected(str(folder), inspection.notices, shown, document)
+        found.show(quiet=quiet)
+        written()
     return found
 
 
