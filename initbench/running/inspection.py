@@ -3,28 +3,27 @@
 import hashlib
 import itertools
 import json
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from initbench import datasets
 from initbench.analysis.step_zero.inspection import Inspection, Observed, same_for_every_seed
+from initbench.core.forked import can_fork, forked
 from initbench.core.machine import cores
-from initbench.core.randomness import generator, one_thread
+from initbench.core.randomness import one_thread
 from initbench.core.spec import is_reference
 from initbench.core.text import printable
-from initbench.datasets import Dataset
-from initbench.datasets.batches import resident
 from initbench.errors import ConfigurationError, InitbenchWarning, UsageError
 from initbench.networks.copies import NotCopiedError, copied, private
 from initbench.networks.inputs import Given, inputs_and_labels, with_shapes
@@ -34,20 +33,21 @@ from initbench.networks.wrappers import unwrapped
 from initbench.records.manifest import refuse_foreign, write_stamp
 from initbench.records.recipe import AS_BUILT
 from initbench.running.asked import STAMP_FILE, checked_seeds, scanned
+from initbench.running.inspection_batch import made_up, taken_from
 from initbench.running.trying import check_logits
 from initbench.running.workers import processes
 from initbench.schemes import Sample, fill_scheme, notices_of, parse_scheme, planned
 from initbench.schemes.fans import fans_notice
 from initbench.schemes.functions import scheme_text
-from initbench.signals import Batch, batch_of, batch_size, observe, weight_moments
+from initbench.signals import Batch, Series, observe, weight_moments
 from initbench.signals.propagation import WeightMoments
 
 PATIENCE = 3.0  # seconds: about twice what it takes to start another process
-CLASSES = 10  # of made-up labels, without a dataset
+FORK_PATIENCE = 0.1  # seconds: several times what a fork takes
 
 Cell = tuple[str, str, int]  # model, scheme, seed
+Submit = Callable[[Cell], "Future[tuple[Observed, list[str]]]"]
 Build = Callable[[int], nn.Module]
-_INPUT = re.compile(r"(\d+(?:x\d+)*)(?::(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,29 @@ class InspectionPlan:
         """The layers of each model that was filled, in the order in which the batch passes through them."""
         return {}
 
+    @property
+    def built_in(self) -> bool:
+        """Whether no model is the user's own code."""
+        return self.rebuild is not None and not any(map(is_reference, self.models))
+
+    @cached_property
+    def series(self) -> dict[object, Series]:
+        """The networks in progress: the seeds of a scheme, which differ in their weights alone."""
+        return {}
+
+    def series_of(self, text: str, laws: Mapping[str, WeightMoments]) -> Series:
+        """Return what observes the seeds of a scheme in a built-in model."""
+        key = (text, *laws.items())
+        if key not in self.series:
+            self.series.clear()
+            self.series[key] = Series(self.batch, laws)
+        return self.series[key]
+
     def layers_of(self, text: str) -> list[Layer]:
         """Return the layers of a model in the order of execution."""
         if text not in self.layers:
-            self.layers[text] = weighted_layers(self.first[text], self.batch.inputs)
+            with one_thread():  # another thread would keep this process from being forked
+                self.layers[text] = weighted_layers(self.first[text], self.batch.inputs)
         return self.layers[text]
 
 
@@ -166,7 +185,7 @@ def plan_inspection(
     if inputs and dataset:
         raise UsageError(f"Give either --input or the dataset '{dataset}': a batch has one source.")
     images = None if inputs else datasets.prepare(dataset or "digits", data_dir)
-    batch, source, shape, classes = _made_up(inputs) if images is None else _from(images)
+    batch, source, shape, classes = made_up(inputs) if images is None else taken_from(images)
     axis, places = scanned(model)
     builds = {text: _build(text, shape, classes, batch.inputs) for text in places}
     named = {str(MODELS.resolve(text)): build for text, build in builds.items()}
@@ -237,30 +256,53 @@ def stamp_inspection(folder: Path, plan: InspectionPlan) -> None:
 def _inspect_all(
     plan: InspectionPlan, cells: Sequence[Cell], report: Callable[[str], object]
 ) -> Iterator[tuple[Observed, list[str]]]:
-    """Inspect one cell after the other, and once it shows that this would take long, in other processes as well."""
-    began = time.monotonic()
+    """Inspect one cell after the other, and once it shows that other processes would be faster, there as well."""
+    left = 0.0  # seconds, as the last cell took
     for done, cell in enumerate(cells):
-        left = (time.monotonic() - began) * (len(cells) - done) / done if done else 0.0
-        if plan.rebuild is not None and left > PATIENCE:
-            yield from _inspect_in_parallel(plan, plan.rebuild, cells[done:], report)
-            return
+        with _helpers(plan, cells[done:], left, warm=done > 1) as submit:
+            if submit is not None:
+                yield from _inspect_in_parallel(submit, plan, cells[done:], report)
+                return
         report(f"{cell[0]}: {cell[1]}")
+        began = time.monotonic()
         yield _inspect_cell(plan, *cell)
+        left = (time.monotonic() - began) * (len(cells) - done - 1)
+
+
+@contextmanager
+def _helpers(plan: InspectionPlan, cells: Sequence[Cell], left: float, *, warm: bool) -> Iterator[Submit | None]:
+    """Yield what has a cell inspected by another process, None where starting one would take longer than it saves.
+
+    The first cell of a process is slow: it loads what torch loads when it is first used.
+    """
+    if plan.rebuild is None:
+        yield None
+    elif left > FORK_PATIENCE and plan.built_in and can_fork():
+        with forked(max(1, min(cores() - 1, len(cells) // 4)), _held.append, plan) as copies:
+            yield lambda cell: copies.submit(_inspect_held, cell)
+    elif left > PATIENCE and warm:
+        key = plan.rebuild.args, tuple(sorted(plan.rebuild.keywords.items()))
+        with processes(max(1, cores() - 1)) as workers:
+            yield lambda cell: workers.executor.submit(_inspect_in_worker, *key, cell)
+    else:
+        yield None
 
 
 def _inspect_in_parallel(
-    plan: InspectionPlan, rebuild: "partial[InspectionPlan]", cells: Sequence[Cell], report: Callable[[str], object]
+    submit: Submit, plan: InspectionPlan, cells: Sequence[Cell], report: Callable[[str], object]
 ) -> Iterator[tuple[Observed, list[str]]]:
     """Inspect from the front while other processes, once they have started, inspect from the back."""
-    key = rebuild.args, tuple(sorted(rebuild.keywords.items()))
-    with processes(max(1, cores() - 1)) as workers:
-        futures = [workers.executor.submit(_inspect_in_worker, *key, cell) for cell in reversed(cells)]
-        for cell, future in zip(cells, reversed(futures), strict=True):
-            report(f"{cell[0]}: {cell[1]}")
-            try:
-                yield _inspect_cell(plan, *cell) if future.cancel() else future.result()
-            except BrokenProcessPool:
-                raise ConfigurationError(f"The process that inspected {cell[0]} with {cell[1]} died.") from None
+    futures = [submit(cell) for cell in reversed(cells)]
+    for cell, future in zip(cells, reversed(futures), strict=True):
+        report(f"{cell[0]}: {cell[1]}")
+        try:
+            yield _inspect_cell(plan, *cell) if future.cancel() else future.result()
+        except BrokenProcessPool:
+            raise ConfigurationError(f"The process that inspected {cell[0]} with {cell[1]} died.") from None
+
+
+def _inspect_held(cell: Cell) -> tuple[Observed, list[str]]:
+    return _inspect_cell(_held[0], *cell)
 
 
 def _inspect_in_worker(
@@ -284,6 +326,9 @@ def _identity(plan: InspectionPlan) -> dict[str, Any]:
     }
 
 
+_held: list[InspectionPlan] = []  # by a copy of this process
+
+
 def _inspect_cell(plan: InspectionPlan, text: str, scheme: str, seed: int) -> tuple[Observed, list[str]]:
     if scheme == AS_BUILT:
         with private(unwrapped(plan.builds[text](seed))) as model, one_thread():
@@ -304,8 +349,11 @@ def _inspect_cell(plan: InspectionPlan, text: str, scheme: str, seed: int) -> tu
 
 def _observed(plan: InspectionPlan, model: nn.Module, cell: Cell, laws: Mapping[str, WeightMoments]) -> Observed:
     """Measure a private model; what its outputs are is checked once, as no scheme changes that."""
-    _, scheme, seed = cell
-    step_zero = observe(model, plan.batch, laws, seed=seed, histograms=seed == plan.seeds[0], own=True)
+    text, scheme, seed = cell
+    if seed == plan.seeds[0] or not plan.built_in:  # of the first seed also histograms are kept
+        step_zero = observe(model, plan.batch, laws, seed=seed, histograms=seed == plan.seeds[0], own=True)
+    else:
+        step_zero = plan.series_of(text, laws).observe(model.train())
     once = (scheme, seed) == (plan.schemes[0], plan.seeds[0])
     return Observed(*cell, step_zero, check_logits(model, plan.batch) if once else None)
 
@@ -328,33 +376,3 @@ def _build(text: str, shape: tuple[int, int, int] | None, classes: int, inputs: 
         )
     MODELS.resolve(text)
     return lambda seed: with_shapes(build_model(text, shape, classes, seed=seed), inputs)
-
-
-def _from(dataset: Dataset) -> tuple[Batch, str, tuple[int, int, int], int]:
-    """Return a fixed sample of training images, and the rest of the split for what needs more of them."""
-    batch = batch_of(resident(dataset, "train", "cpu"))
-    batch = replace(batch, classes=dataset.classes)
-    return batch, f"{batch.size} training images of {dataset.name}", dataset.shape, dataset.classes
-
-
-def _made_up(inputs: Sequence[str]) -> tuple[Batch, str, tuple[int, int, int] | None, int]:
-    """Make inputs of the given shapes: standard normal numbers, or uniform tokens."""
-    shapes = [_input(text) for text in inputs]
-    size = min(batch_size(shape) for shape, _ in shapes)
-    made = []
-    for number, (shape, vocabulary) in enumerate(shapes):
-        keyed = generator(size, "made-up input", str(number))
-        if vocabulary:
-            made.append(torch.randint(vocabulary, (size, *shape), generator=keyed))
-        else:
-            made.append(torch.randn(size, *shape, generator=keyed))
-    first = shapes[0][0]
-    image = (first[0], first[1], first[2]) if len(first) == 3 else None
-    return Batch(tuple(made)), f"{size} made-up inputs {', '.join(inputs)}", image, CLASSES
-
-
-def _input(text: str) -> tuple[tuple[int, ...], int]:
-    found = _INPUT.fullmatch(text.strip())
-    if found is None or 0 in (sides := [int(side) for side in found[1].split("x")]) or found[2] == "0":
-        raise UsageError(f"--input '{text}' is not a shape: write 3x32x32, or 16:1000 for 16 tokens below 1000.")
-    return tuple(sides), int(found[2] or 0)
