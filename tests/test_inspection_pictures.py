@@ -1,5 +1,10 @@
 """Figures of an inspection for a screen and for a paper: what fits where, and what is written."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from long_form import one_in
@@ -10,12 +15,25 @@ from typer.testing import CliRunner
 
 from initbench.analysis.step_zero.inspection import Observed
 from initbench.cli import app
+from initbench.core.machine import cores
 from initbench.report.figures.axes import wrapped
 from initbench.report.figures.inspection import inspection_pictures
 from initbench.report.figures.picture import house_style
 from initbench.report.figures.style import PAPER, SCREEN, STYLES, Files
 from initbench.report.folder import write_inspection
 
+ROOT = Path(__file__).parents[1]
+KILLED = """
+import multiprocessing, sys
+from pathlib import Path
+from test_inspection_pages import an_inspection
+from initbench.report.figures.style import USUAL
+from initbench.report.writer import writer
+with writer() as write:
+    [copy] = multiprocessing.active_children()
+    copy.kill()
+    write(Path(sys.argv[1]), an_inspection(), USUAL)()
+"""
 LAYER = "encoder.layers.{}.self_attn.out_proj"
 
 
@@ -120,3 +138,13 @@ def test_the_command_writes_the_style_and_formats_asked_for(tmp_path, monkeypatc
         refused = runner.invoke(app, [*inspect, *wrong])
         assert refused.exit_code == 2
         assert wrong[1] in refused.stderr
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux" or cores() < 2, reason="no copy is made")
+def test_a_folder_is_whole_though_the_copy_that_was_to_write_it_is_killed(tmp_path):
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests"))), "OPENBLAS_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "killed")], env=env, check=True)
+    write_inspection(tmp_path / "here", an_inspection())
+    killed, here = ({p.name: p.read_bytes() for p in (tmp_path / x).rglob("*.*")} for x in ("killed", "here"))
+    assert killed == here
