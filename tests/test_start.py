@@ -73,6 +73,14 @@ def test_a_later_seed_is_measured_to_the_bit_as_if_it_were_the_first(digits, mod
         assert begin(trial, digits).step_zero.model_dump_json() == alone(trial, digits).model_dump_json()
 
 
+def test_a_first_seed_with_dead_layers_leaves_nothing_to_the_next(digits):
+    """Behind a layer that is shut all units are alike; seed 3 of this network has none."""
+    narrow = [trial_of(digits, model="mlp(depth=10, width=3, activation='relu')", seed=seed) for seed in (1, 3)]
+    found = [begin(trial, digits).step_zero for trial in narrow]
+    assert [sum(layer.symmetric_units for layer in step.layers) for step in found] == [3, 0]
+    assert found[1].model_dump_json() == alone(narrow[1], digits).model_dump_json()
+
+
 @pytest.mark.parametrize(("model", "once"), MODELS.items())
 def test_a_scheme_is_listened_to_once_where_predictions_start_at_the_input(digits, listened, model, once):
     for seed in range(3):

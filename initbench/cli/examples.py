@@ -14,7 +14,7 @@ EXAMPLES = {
         "initbench compare",
         "initbench compare -s kaiming -s xavier --lr tune",
         "initbench compare experiments/article.toml --dry-run",
-        "initbench compare -s kaiming -s xavier -d mnist -m 'cnn(depth=4)' --epochs 3 --seeds 6",
+        "initbench compare -s kaiming,xavier -d mnist -m lenet --epochs 3 --seeds 6",
         "initbench compare --fail-if 'kaiming.test_accuracy < 0.9'",
     ),
     "inspect": (

@@ -248,7 +248,8 @@ def _predict_backward(listener: Listener | Replay) -> None:
             site.expected.kernel.grad = None
     kernels, squares = [expected.kernel for expected, _ in starts], [_squares(*start) for start in starts]
     hooks = [kernel.register_hook(partial(_replaced, by)) for kernel, by in zip(kernels, squares, strict=True)]  # type: ignore[no-untyped-call] # torch types it so
-    torch.autograd.backward(kernels, squares, retain_graph=True)
+    # From a scalar, whose gradients the hooks replace: torch loads SymPy to check gradients that it is given.
+    torch.stack([kernel.sum() for kernel in kernels]).sum().backward(retain_graph=True)  # type: ignore[no-untyped-call] # Tensor.backward
     for hook in hooks:
         hook.remove()
 

@@ -52,9 +52,19 @@ def score_of(listener: Listener) -> Score | None:
 
 
 def _emptied(site: Site) -> Site:
-    """Return a site without tensors of the network that it was heard of."""
+    """Return a site without what was measured of the network that it was heard of."""
     nothing = site.sample.new_empty(0)
-    return replace(site, seen=None, sample=nothing, marks=nothing, activated=None, upstream=None)
+    return replace(
+        site,
+        seen=None,
+        sample=nothing,
+        marks=nothing,
+        activated=None,
+        upstream=None,
+        backward={},
+        symmetric=0,
+        weight_gradient=None,
+    )
 
 
 class Replay(TorchFunctionMode):
