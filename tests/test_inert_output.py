@@ -76,8 +76,8 @@ baits = st.one_of(st.sampled_from(BAITS), st.lists(st.sampled_from(BAITS[:19]), 
 
 
 def stored(text):
-    """Return a text as a store can hold it: pydantic takes no lone surrogates, and no name is empty."""
-    return text.encode("utf-8", "replace").decode() or "x"
+    """Return a text as a store can hold it: pydantic takes no lone surrogates, no name is empty or holds a NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "") or "x"
 
 
 # ---- the escapes

@@ -468,3 +468,9 @@ def test_a_recipe_file_of_any_name_gives_its_folder_a_name(tmp_path, stem, name)
     path = tmp_path / f"{stem}.toml"
     path.write_text('model = "linear"\n')
     assert draft_of(path, {}, "--").values["name"] == name
+
+
+def test_a_trial_of_a_name_with_a_nul_is_refused():
+    """A table compares it as if it ended there, and would find no trial of its own scheme."""
+    with pytest.raises(ValidationError, match="pattern"):
+        Trial(**{**TRIAL, "scheme": "x\0"})

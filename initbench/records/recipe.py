@@ -98,6 +98,7 @@ def _folder_name(name: str) -> str:
 
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Name = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]  # in tables a NUL at the end is lost
 Rate = Annotated[FiniteFloat, Field(gt=0, le=1e30)]  # float32 ends at 3e38
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 # What a recipe may give for them; its JSON schema shows these types, and `records.axes` reads them.
@@ -235,11 +236,11 @@ class Trial(Frozen):
     before; likewise left out.
     """
 
-    model: str
-    dataset: str
+    model: Name
+    dataset: Name
     fingerprint: str
-    scheme: str
-    optimizer: str
+    scheme: Name
+    optimizer: Name
     lr: float
     batch_size: int
     steps: int
