@@ -24,7 +24,7 @@ from initbench.analysis.summary import in_order
 
 @dataclass(frozen=True)
 class Best:
-    """The schemes of a panel from the highest result to the lowest, and those that were shown to be behind another.
+    """The schemes of a panel, first those that may be the best, and those that were shown to be behind another.
 
     `beaten_by` names, for each scheme that left the set, one that beats it.
     """
@@ -55,7 +55,8 @@ def best_of(trials: pd.DataFrame, schemes: Sequence[str], baseline: str, judged:
         rivals = [rival for rival in others if rival != scheme]
         if scheme not in beaten_by and (winner := _winner(scheme, rivals, found)):
             beaten_by[scheme] = winner
-    return Best(ranked, beaten_by)
+    # A mean over the runs that learn may lead where the tests decide otherwise: the set stands first.
+    return Best(tuple(sorted(ranked, key=lambda scheme: scheme in beaten_by)), beaten_by)
 
 
 def _ranked(trials: pd.DataFrame, schemes: Sequence[str]) -> tuple[str, ...]:

@@ -43,26 +43,27 @@ def show(shown: Iterable[Shown]) -> None:
 def show_folded(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table whose first column, the names, is folded into what the numbers leave of the terminal."""
     broken = [header.replace(" (", "\n(") for header in headers]
-    for split in (False, True):
-        cells = [[_lines(cell, split=split) for cell in row[1:]] for row in rows]
+    for lines in (1, 2, 3):
+        cells = [[_lines(cell, lines) for cell in row[1:]] for row in rows]
         room = _room(broken[1:], cells)
         if room >= NAME:
             break
-    if room < LEAST:
+    if room < max(LEAST, *map(len, headers[0].split())):
         console.show_stacked(title, headers, rows)
         return
-    names = _folded([row[0] for row in rows], max(room, len("initialization")))
+    names = _folded([row[0] for row in rows], room)
     physical = [line for name, row in zip(names, cells, strict=True) for line in zip_longest(name, *row, fillvalue="")]
     console.show_numbers(title, broken, physical)
 
 
-def _lines(cell: str, *, split: bool) -> list[str]:
-    """Return a cell in one line or, if `split`, its interval or count in a second: `137 (10/10)`, `[53, 172]`."""
+def _lines(cell: str, most: int) -> list[str]:
+    """Return a cell in at most so many lines: `+1.2, p = 0.03`, `[0.4, 2.0]`, then also `p = 0.03` alone."""
     interval = re.fullmatch(r"(.*?) (\[.*?[\])])(.*)", cell)
     count = re.fullmatch(r"(.* ± .*) (\(.*\))", cell)
-    if split and interval:
-        return [interval[1] + interval[3], interval[2]]
-    return [count[1], count[2]] if split and count else [cell]
+    if most > 1 and interval:
+        value, ends, rest = interval.groups()
+        return [value + rest, ends] if most == 2 else [value, ends, *filter(None, [rest.strip(" ,")])]
+    return [count[1], count[2]] if most > 1 and count else [cell]
 
 
 def _room(headers: Sequence[str], rows: Sequence[Sequence[Sequence[str]]]) -> int:

@@ -15,9 +15,11 @@ from initbench.analysis.best import Best
 from initbench.analysis.judgements import Judgement
 from initbench.analysis.panels import Panel
 from initbench.analysis.results import Results
+from initbench.analysis.statistics.intervals import CONFIDENCE
 from initbench.core.text import printable
 from initbench.core.words import counted, joined, quoted
 
+_CONFIDENCE = f"{CONFIDENCE:.0%} confidence".replace("%", " %")
 _FEW = 3  # names in a sentence; of more, the number
 
 
@@ -105,10 +107,11 @@ def _best(facts: _Facts) -> str:
     candidates, schemes = facts.best.candidates, facts.best.ranked
     rest = f"; {_of_baseline(facts)}" if facts.baseline in facts.rows else ""
     if len(candidates) == 1:
-        return f"{quoted(candidates[0])} is the best of {len(schemes)} schemes: it {_did(facts, candidates)}{rest}."
+        told = f"{quoted(candidates[0])} is the best of {len(schemes)} schemes ({_CONFIDENCE})"
+        return f"{told}: it {_did(facts, candidates)}{rest}."
     few = len(candidates) <= _FEW
     every = joined(map(quoted, candidates)) if few else f"{len(candidates)} of {len(schemes)} schemes"
-    return f"{every} are best, not told apart: they {_did(facts, candidates)}{rest}."
+    return f"{every} are best, not told apart ({_CONFIDENCE}): they {_did(facts, candidates)}{rest}."
 
 
 def _nothing_beats(facts: _Facts) -> str:
@@ -121,7 +124,7 @@ def _nothing_beats(facts: _Facts) -> str:
         return f"{told}{_faster(facts)}."
     others = [scheme for scheme in candidates if scheme != baseline]
     also = f"; not told apart from it: {_names(others)}" if others else ""
-    return f"Nothing beats the baseline {quoted(baseline)}: it {_did(facts, [baseline])}{also}{_faster(facts)}."
+    return f"No scheme is shown to beat the baseline {quoted(baseline)}: it {_did(facts, [baseline])}{also}{_faster(facts)}."
 
 
 def _faster(facts: _Facts) -> str:
