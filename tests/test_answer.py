@@ -35,22 +35,22 @@ OUTCOMES = {
     "one best": (
         [*stuck(BASE), *runs("good", around(0.95)), *runs("fair", around(0.85, salt=1))],
         (
-            "good is the best of 3 schemes (95 % confidence): it learns in every run (10 of 10) and ends at 95.1 % test accuracy (128 "
-            "steps to 80 % on validation); torch_default never learns (0 of 10 runs)."
+            "good is the best of 3 schemes (95 % confidence): it learns in every run (10 of 10) and ends at 95.1 % "
+            "test accuracy (128 steps to 80 % on validation); torch_default never learns (0 of 10 runs)."
         ),
     ),
     "several best": (
         [*stuck(BASE), *runs("good", around(0.95)), *runs("also", around(0.95, salt=1)), *stuck("zeros")],
         (
-            "also and good are best, not told apart (95 % confidence): they learn in every run (10 of 10) and end at 95.1 to 95.2 % test "
-            "accuracy (128 steps to 80 % on validation); torch_default never learns (0 of 10 runs)."
+            "also and good are best, not told apart (95 % confidence): they learn in every run (10 of 10) and end at "
+            "95.1 to 95.2 % test accuracy (128 steps to 80 % on validation); torch_default never learns (0 of 10 runs)."
         ),
     ),
     "the baseline is not beaten": (
         [*runs(BASE, around(0.95)), *runs("also", around(0.95, salt=1)), *runs("worse", around(0.8, salt=2))],
         (
-            "No scheme is shown to beat the baseline torch_default: it learns in every run (10 of 10) and ends at 95.1 % test "
-            "accuracy (128 steps to 80 % on validation); not told apart from it: also."
+            "No scheme is shown to beat the baseline torch_default: it learns in every run (10 of 10) and ends at 95.1 "
+            "% test accuracy (128 steps to 80 % on validation); not told apart from it: also."
         ),
     ),
     "nothing told apart": (
@@ -85,8 +85,8 @@ OUTCOMES = {
     "the best loses some runs": (
         [*stuck(BASE), *runs("good", around(0.95, 9)), diverged(a_trial("good", 9)), *stuck("zeros")],
         (
-            "good is the best of 3 schemes (95 % confidence): it learns in 9 of 10 runs and ends at 95.2 % test accuracy where it "
-            "finishes (128 steps to 80 % on validation); torch_default never learns (0 of 10 runs)."
+            "good is the best of 3 schemes (95 % confidence): it learns in 9 of 10 runs and ends at 95.2 % test "
+            "accuracy where it finishes (128 steps to 80 % on validation); torch_default never learns (0 of 10 runs)."
         ),
     ),
 }

@@ -22,7 +22,7 @@ from initbench.core.usercode import load
 from initbench.errors import InitbenchWarning, UsageError
 from initbench.networks.models import build_model
 from initbench.networks.outputs import loss_floor
-from initbench.records.recipe import read_toml
+from initbench.records.draft import read_toml
 from initbench.running.executor import choose_backend
 from initbench.running.facts import canonical
 from initbench.running.inspection import plan_inspection, run_inspection

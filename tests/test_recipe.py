@@ -18,17 +18,8 @@ from initbench.cli.axes import FLAGS
 from initbench.core.spec import Spec, outside_brackets, parse, split_outside_brackets
 from initbench.errors import ConfigurationError, UsageError
 from initbench.records.axes import FILE_ONLY, axes
-from initbench.records.recipe import (
-    DEFAULT_SCHEMES,
-    Draft,
-    Recipe,
-    Trial,
-    check,
-    default_target,
-    flag_of,
-    merge,
-    read_toml,
-)
+from initbench.records.draft import Draft, check, flag_of, merge, read_toml
+from initbench.records.recipe import DEFAULT_SCHEMES, Recipe, Trial, default_target
 from initbench.running.plan import draft_of
 
 KEYS = list(Recipe.model_fields)

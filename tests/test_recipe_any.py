@@ -11,8 +11,9 @@ from long_form import examples
 
 from initbench.errors import ConfigurationError, InitbenchError
 from initbench.networks.models import MODELS
+from initbench.records.draft import check, merge, read_toml
 from initbench.records.manifest import Manifest
-from initbench.records.recipe import Recipe, check, merge, read_toml
+from initbench.records.recipe import Recipe
 from initbench.running.plan import plan_study
 from initbench.schemes import SCHEMES, parse_scheme
 from initbench.training.optimizers import OPTIMIZERS

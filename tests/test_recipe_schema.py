@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from initbench.cli import app
 from initbench.cli.new import SCHEMA_FILE, recipe_schema
-from initbench.records.recipe import Draft, Recipe, check
+from initbench.records.draft import Draft, check
+from initbench.records.recipe import Recipe
 from initbench.schemes import SCHEMES
 
 ROOT = Path(__file__).parents[1]

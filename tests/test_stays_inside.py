@@ -21,7 +21,8 @@ from initbench.cli import app
 from initbench.core.paths import leads_out, stay_inside
 from initbench.errors import ConfigurationError, UsageError
 from initbench.records import manifest
-from initbench.records.recipe import RunName, check_one
+from initbench.records.draft import check_one
+from initbench.records.recipe import RunName
 from initbench.report.figures.picture import Picture
 
 COMPARE = ("compare", "-s", "kaiming", "-m", "linear", "--steps", "2", "--seeds", "1", "--jobs", "1", "-q")

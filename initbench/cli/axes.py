@@ -59,7 +59,7 @@ class Axes(dict[str, Any]):
 def axis_options() -> list[Parameter]:
     """Return the options of all axes, as typer reads them from a signature."""
     from initbench.records.axes import axes  # loads pydantic
-    from initbench.records.recipe import flag_of
+    from initbench.records.draft import flag_of
 
     known = axes()
     return [_option(known[name], flag, flag_of(name)) for name, flag in FLAGS.items()]

@@ -95,7 +95,8 @@ def inspect(
     """
     with console.gc_frozen():
         from initbench.cli.inspected import recalled, remember
-        from initbench.records.recipe import RunName, Seeds, check_one
+        from initbench.records.draft import check_one
+        from initbench.records.recipe import RunName, Seeds
         from initbench.running.asked import Asked, default_schemes
 
     count = check_one(Seeds, numbers(seeds, int, "--seeds"), "--seeds")

@@ -11,7 +11,7 @@ from initbench.cli import console
 from initbench.cli.again import recalled, show_again
 from initbench.cli.options import Output, Where
 from initbench.core.interrupts import command_line, kept_as_interrupt
-from initbench.records.recipe import Draft
+from initbench.records.draft import Draft
 from initbench.running.foreseen import too_few_seeds
 from initbench.running.plan import plan_study
 from initbench.running.study import Study

@@ -124,7 +124,8 @@ def _nothing_beats(facts: _Facts) -> str:
         return f"{told}{_faster(facts)}."
     others = [scheme for scheme in candidates if scheme != baseline]
     also = f"; not told apart from it: {_names(others)}" if others else ""
-    return f"No scheme is shown to beat the baseline {quoted(baseline)}: it {_did(facts, [baseline])}{also}{_faster(facts)}."
+    told = f"No scheme is shown to beat the baseline {quoted(baseline)}: it {_did(facts, [baseline])}"
+    return f"{told}{also}{_faster(facts)}."
 
 
 def _faster(facts: _Facts) -> str:

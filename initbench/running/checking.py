@@ -11,7 +11,8 @@ from initbench.core.spec import is_reference
 from initbench.core.words import joined, quoted
 from initbench.datasets import Dataset
 from initbench.errors import ConfigurationError, InitbenchError, UsageError
-from initbench.records.recipe import DEFAULT_BASELINE, Claim, Draft, Mistake, Recipe, WhereKey, check
+from initbench.records.draft import Draft, Mistake, check
+from initbench.records.recipe import DEFAULT_BASELINE, Claim, Recipe, WhereKey
 from initbench.running.facts import (
     canonical as canonical_text,
 )

@@ -18,8 +18,9 @@ from initbench.core.paths import require_utf8
 from initbench.core.spec import parse
 from initbench.core.text import printable
 from initbench.datasets import Dataset
+from initbench.records.draft import Draft, merge, read_toml
 from initbench.records.manifest import read_earlier
-from initbench.records.recipe import Draft, Recipe, Trial, merge, read_toml
+from initbench.records.recipe import Recipe, Trial
 from initbench.running.checking import (
     baseline_of,
     canonical_recipe,
