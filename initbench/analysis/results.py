@@ -32,7 +32,7 @@ from initbench.records.recipe import Claim, default_target
 from initbench.records.record import Record, StepZero
 
 
-@dataclass(frozen=True, eq=False)  # of records by the thousand, which are not compared one by one
+@dataclass(frozen=True)
 class Results:
     """The question of a comparison, its parameters, and the records stored for it.
 

@@ -1,7 +1,6 @@
 """A comparison as a document: what the terminal, Markdown, LaTeX, the page and a notebook render, each in its way."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from initbench.analysis.results import Results
 from initbench.core.text import printable
@@ -38,7 +37,6 @@ class Document:
         return (*self.caveats, *self.readings)
 
 
-@lru_cache(maxsize=1)  # a command prints a comparison and writes its page
 def document_of(results: Results) -> Document:
     """Return the document of a comparison."""
     return Document(
