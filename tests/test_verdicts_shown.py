@@ -234,7 +234,7 @@ def test_equal_verdicts_share_a_line():
 def test_words_and_numbers_stand_in_the_report_and_in_the_markdown():
     comparison = a_usual_comparison()
     (table,) = panel_tables(comparison)
-    assert table.head == f"Against {BASE}, paired by seed; p and intervals adjusted by Holm over 2 schemes:"
+    assert table.head == f"Against {BASE}, paired by seed; Holm-adjusted over 2 schemes:"
     first = comparison.verdicts.iloc[0]
     assert table.lines[0].startswith(f"good: {first['accuracy_text']}, p = 0.0039. Faster by ")
     assert "In steps: no detectable difference" in table.lines[1]

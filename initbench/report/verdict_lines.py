@@ -52,7 +52,7 @@ def verdict_head(judged: Sequence[Judgement], baseline: str) -> str:
     if judged[0].absent:
         return f"No verdict: the baseline {printable(baseline)} has no trial here."
     family = judged[0].accuracy_comparison.tests.family
-    adjusted = f"; p and intervals adjusted by Holm over {family} schemes" if family > 1 else ""
+    adjusted = f"; Holm-adjusted over {family} schemes" if family > 1 else ""
     return f"Against {printable(baseline)}, paired by seed{adjusted}:"
 
 
