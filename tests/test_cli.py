@@ -28,6 +28,7 @@ from initbench.records.axes import FILE_ONLY
 from initbench.records.recipe import DEFAULT_SCHEMES, Recipe
 from initbench.schemes import SCHEMES, parse_scheme
 from initbench.training.optimizers import OPTIMIZERS
+from initbench.training.schedules import SCHEDULES
 
 ROOT = Path(__file__).parents[1]
 TINY = ("-m", "linear", "--steps", "6", "--jobs", "1")
@@ -573,7 +574,13 @@ def test_a_disk_that_fills_up_is_named_and_leaves_nothing_half_written(tmp_path,
 # --- what there is ---------------------------------------------------------------------------------------------------
 
 
-REGISTRIES = {"schemes": SCHEMES, "models": MODELS, "datasets": DATASETS, "optimizers": OPTIMIZERS}
+REGISTRIES = {
+    "schemes": SCHEMES,
+    "models": MODELS,
+    "datasets": DATASETS,
+    "optimizers": OPTIMIZERS,
+    "schedules": SCHEDULES,
+}
 ENTRIES = [(kind, name) for kind, registry in REGISTRIES.items() for name in registry]
 
 

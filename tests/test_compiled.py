@@ -32,7 +32,9 @@ ON = f"on {device_name('cpu')}, {kernels.processor()}"  # what a failure has to 
 OPTIMIZERS = (
     "sgd", "sgd(momentum=0.9)", "sgd(weight_decay=0.01)", "sgd(momentum=0.8, weight_decay=0.1, nesterov=True)",
     "adam(eps=0.001)", "adam(eps=0.001, weight_decay=0.1)", "adamw(eps=0.001)", "rmsprop(eps=0.001)",
-    "rmsprop(eps=0.001, momentum=0.5, weight_decay=0.01)",
+    "rmsprop(eps=0.001, momentum=0.5, weight_decay=0.01)", "nadam(eps=0.001, weight_decay=0.1)",
+    "adagrad(eps=0.001, lr_decay=0.1, weight_decay=0.1)", "sgd(clip=0.5, schedule='step(2)')",
+    "sgd(momentum=0.9, schedule='cosine', warmup=0.3, clip=0.2)", "adamw(eps=0.001, schedule='onecycle', clip=0.3)",
 )  # fmt: skip
 
 

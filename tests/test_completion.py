@@ -14,12 +14,13 @@ from initbench.datasets import DATASETS
 from initbench.networks.models import MODELS
 from initbench.schemes import SCHEMES, parse_scheme
 from initbench.training.optimizers import OPTIMIZERS
+from initbench.training.schedules import SCHEDULES
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "torchvision", "pandas", "matplotlib", "scipy", "sklearn", "numpy"}
 LOADED = "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
 CODE = f"import sys\nfrom initbench.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n{LOADED}"
-REGISTRIES = {"scheme": SCHEMES, "model": MODELS, "dataset": DATASETS, "optimizer": OPTIMIZERS}
+REGISTRIES = {"scheme": SCHEMES, "model": MODELS, "dataset": DATASETS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 
 
 def tab(*words, cwd, form="bash"):

@@ -255,7 +255,7 @@ def test_a_group_of_convolutions_takes_the_fastest_form_and_finds_its_models_as_
 @pytest.mark.parametrize("name", one_in(2, MODELS))
 def test_the_chosen_engine_draws_the_references_curve(digits, name, optimizer):
     small = {"deep_cnn": "deep_cnn(depth=5)", "resnet": "resnet(depth=8, width=8)", "cnn": "cnn(width=8, norm='layer')"}
-    rate = {"sgd": 0.02, "adam": 1e-4, "adamw": 1e-4, "rmsprop": 1e-5}[optimizer]
+    rate = {"sgd": 0.02, "adam": 1e-4, "adamw": 1e-4, "nadam": 1e-4, "muon": 1e-4, "adagrad": 1e-3}.get(optimizer, 1e-5)
     rate /= 10 if name == "resnet" else 1  # eight layers grow the last bits of float32 sooner
     trial = trial_of(digits, model=str(MODELS.resolve(small.get(name, name))), optimizer=optimizer, lr=rate)
     chosen = engines.train([trial], digits, silent)[0]

@@ -93,7 +93,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "check": (check, "Run the conformance suite on a scheme."),
     "report": (report, "Rebuild tables, plots and report from stored results."),
     "export": (export, "Write a comparison for other tools."),
-    "list": (listing, "List schemes, models, datasets, optimizers, experiments."),
+    "list": (listing, "List schemes, models, datasets, optimizers, schedules, experiments."),
     "doctor": (doctor, "Check this installation and suggest remedies."),
 }
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "model": ('initbench inspect -m "{}"',),
     "dataset": ("initbench compare -d {}",),
     "optimizer": ('initbench compare -o "{}"',),
+    "schedule": ("initbench compare -o \"sgd(schedule='{}', warmup=0.1)\"",),
 }
 MODELS = {"Conv": " -m cnn", "resnet": ' -m "resnet(branch_scale=True)"'}  # layers that the default model lacks
 NEEDS = {
@@ -47,9 +48,15 @@ class What(StrEnum):
     MODELS = "models"
     DATASETS = "datasets"
     OPTIMIZERS = "optimizers"
+    SCHEDULES = "schedules"
     EXPERIMENTS = "experiments"
 
 
+NOTES = {
+    What.OPTIMIZERS: "\nEach also takes schedule='constant' (`initbench list schedules`), warmup=0 (steps, or below 1 a"
+    " share of them) and clip=None (the most that the gradient's norm over all parameters may be):"
+    "\n\"sgd(momentum=0.9, schedule='cosine', warmup=0.1, clip=1.0)\". --lr is the rate after the warmup.",
+}
 Name = Annotated[
     str | None,
     typer.Argument(help="Show the full entry for NAME.", metavar="NAME", autocompletion=completion.listed),
@@ -58,7 +65,7 @@ Name = Annotated[
 
 @console.command
 def listing(what: Annotated[What, typer.Argument(help="What to list.")], name: Name = None) -> None:
-    """List schemes, models, datasets, optimizers or experiments; with NAME, show its full entry."""
+    """List schemes, models, datasets, optimizers, schedules or experiments; with NAME, show its full entry."""
     if what is What.EXPERIMENTS:
         _show_experiments(name)
         return
@@ -71,6 +78,7 @@ def listing(what: Annotated[What, typer.Argument(help="What to list.")], name: N
     else:
         rows = [(entry.signature, entry.summary + _also(entry)) for entry in registry.values()]
         console.show_table("", (registry.kind, "what it is"), rows)
+        console.show_text(NOTES.get(what, ""))
 
 
 def _registry(what: What) -> "Registry[Any]":
@@ -78,12 +86,14 @@ def _registry(what: What) -> "Registry[Any]":
     from initbench.networks.models import MODELS
     from initbench.schemes import SCHEMES
     from initbench.training.optimizers import OPTIMIZERS
+    from initbench.training.schedules import SCHEDULES
 
     registries: dict[What, Registry[Any]] = {
         What.SCHEMES: SCHEMES,
         What.MODELS: MODELS,
         What.DATASETS: DATASETS,
         What.OPTIMIZERS: OPTIMIZERS,
+        What.SCHEDULES: SCHEDULES,
     }
     return registries[what]
 
@@ -188,7 +198,13 @@ def _in_words(schema: dict[str, Any]) -> str:
         return " or ".join(map(_in_words, schema["anyOf"]))
     if "enum" in schema:
         return ", ".join(map(repr, schema["enum"]))
-    words = {"number": "a number", "integer": "a whole number", "boolean": "True or False", "string": "a quoted string"}
+    words = {
+        "number": "a number",
+        "integer": "a whole number",
+        "boolean": "True or False",
+        "string": "a quoted string",
+        "null": "None",
+    }
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
     return " ".join(filter(None, [words.get(schema.get("type", ""), "a value"), " and ".join(bounds)]))

@@ -11,12 +11,15 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
+# The function whose parameters every entry of a kind has after its own, in the file of the entries.
+COMMON = {"optimizer": "regime"}
 # Where the functions of a kind are defined, and the registry that their decorator names.
 HOMES = {
     "scheme": ("schemes", "SCHEMES"),
     "model": ("networks/models.py", "MODELS"),
     "dataset": ("datasets", "DATASETS"),
     "optimizer": ("training/optimizers.py", "OPTIMIZERS"),
+    "schedule": ("training/schedules.py", "SCHEDULES"),
 }
 
 
@@ -38,7 +41,7 @@ def registered(kind: str) -> list[Named]:
     home, registry = HOMES[kind]
     path = PACKAGE / home
     files = sorted(path.glob("*.py")) if path.is_dir() else [path]
-    return [named for file in files for named in _in_file(file, f"{registry}.register")]
+    return [named for file in files for named in _in_file(file, f"{registry}.register", COMMON.get(kind))]
 
 
 def installed(kind: str) -> list[str]:
@@ -46,14 +49,15 @@ def installed(kind: str) -> list[str]:
     return [point.name for point in entry_points(group=f"initbench.{kind}s")]
 
 
-def _in_file(file: Path, register: str) -> Iterator[Named]:
+def _in_file(file: Path, register: str, common: str | None) -> Iterator[Named]:
     functions = [node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
+    shared = {key: value for node in functions if node.name == common for key, value in _parameters(node.args).items()}
     for node in functions:
         for decorator in node.decorator_list:
             if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == register:
                 aliases = tuple(ast.literal_eval(alias) for alias in decorator.args)
                 summary = (ast.get_docstring(node) or "").partition("\n")[0]
-                yield Named(node.name, aliases, _parameters(node.args), summary)
+                yield Named(node.name, aliases, _parameters(node.args) | shared, summary)
 
 
 def _parameters(arguments: ast.arguments) -> dict[str, str | None]:

@@ -15,7 +15,7 @@ of the group `initbench.<kind>s` in an installed package: a registry's `adopter`
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any, Generic, TypeVar
 
 import pydantic
@@ -33,13 +33,17 @@ Adopt = Callable[[str, Any], Factory[T]]  # (name, object of the user's) -> fact
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """One registered factory: its kind, name, aliases, and the parameters that a user may set."""
+    """One registered factory: its kind, name, aliases, and the parameters that a user may set.
+
+    `common` names those that every entry of its kind has.
+    """
 
     kind: str
     name: str
     factory: Factory[T]
     aliases: tuple[str, ...]
     parameters: Mapping[str, inspect.Parameter]
+    common: tuple[str, ...] = ()
 
     @cached_property
     def adapters(self) -> Mapping[str, pydantic.TypeAdapter[Any]]:
@@ -53,8 +57,9 @@ class Entry(Generic[T]):
 
     @property
     def signature(self) -> str:
-        """The name with its parameters and their defaults, as a user would type it."""
-        values = [name if p.default is p.empty else f"{name}={p.default!r}" for name, p in self.parameters.items()]
+        """The name with its own parameters and their defaults, as a user would type it."""
+        own = {name: p for name, p in self.parameters.items() if name not in self.common}
+        values = [name if p.default is p.empty else f"{name}={p.default!r}" for name, p in own.items()]
         return f"{self.name}({', '.join(values)})" if values else self.name
 
 
@@ -62,12 +67,14 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
     """A mapping from names to entries that resolves aliases and checks parameters.
 
     `spelled_out` keeps default values in the canonical text: a table with `mlp(depth=8, width=64)` needs no footnote.
-    Without an `adopter` only registered names are accepted.
+    Without an `adopter` only registered names are accepted. `common` changes what every factory made, by parameters
+    that each entry has after its own.
     """
 
-    def __init__(self, kind: str, *, spelled_out: bool = False) -> None:
+    def __init__(self, kind: str, *, spelled_out: bool = False, common: Callable[..., T] | None = None) -> None:
         self.kind = kind
         self.spelled_out = spelled_out
+        self.common = common
         self.adopt: Adopt[T] | None = None
         self._entries: dict[str, Entry[T]] = {}
         self._aliases: dict[str, str] = {}
@@ -76,10 +83,9 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         """Return a decorator that adds a factory under its own name and `aliases`."""
 
         def add(factory: F) -> F:
-            name = factory.__name__
-            signature = inspect.signature(factory, eval_str=True)
-            parameters = {n: p for n, p in signature.parameters.items() if p.kind is not p.POSITIONAL_ONLY}
-            self.add(Entry(self.kind, name, factory, aliases, parameters))
+            made: Factory[T] = factory if self.common is None else _then(factory, self.common)
+            common = {} if self.common is None else settable(self.common)
+            self.add(Entry(self.kind, factory.__name__, made, aliases, settable(factory) | common, tuple(common)))
             return factory
 
         return add
@@ -159,6 +165,24 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         """Call the factory that `text` names with the `supplied` arguments and the user's values."""
         spec = self.resolve(text)
         return self.find(spec.name).factory(*supplied, *spec.args, **spec.kwargs)
+
+
+def settable(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a factory that a user sets."""
+    signature = inspect.signature(factory, eval_str=True)
+    return {name: p for name, p in signature.parameters.items() if p.kind is not p.POSITIONAL_ONLY}
+
+
+def _then(factory: Factory[T], common: Factory[T]) -> Factory[T]:
+    """Return a factory that passes what `factory` made on to `common`, each with its own parameters."""
+    names = settable(common).keys()
+
+    @wraps(factory)
+    def both(*args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - each kind has its own
+        made = factory(*args, **{name: value for name, value in kwargs.items() if name not in names})
+        return common(made, **{name: value for name, value in kwargs.items() if name in names})
+
+    return both
 
 
 def bind(entry: Entry[Any], spec: Spec) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Structure only: names are checked against the registries in `plan`, so this modu
 
 import hashlib
 import json
+import math
 import re
 from typing import Annotated, Any, Literal, get_args
 
@@ -209,6 +210,12 @@ class Recipe(Frozen):
         BeforeValidator(_listed, json_schema_input_type=Claim | list[Claim]),
         Field(description="Claims fixed before the first trial; each is judged supported, refuted or undecided."),
     ] = ()
+
+    def steps_over(self, images: int) -> int:
+        """Return the updates of a trial; an epoch is as many whole batches as the training split of `images` holds."""
+        if self.steps is not None:
+            return self.steps
+        return max(1, math.ceil((self.epochs or 0) * (images // self.batch_size)))
 
 
 class Trial(Frozen):

@@ -203,8 +203,8 @@ def _attempts(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Ca
             for scheme in recipe.schemes:
                 yield "schemes", partial(notices_of, model, scheme, dataset)
             yield "model", partial(try_step, model, dataset, recipe.batch_size)
-    for optimizer in recipe.optimizer:
-        yield "optimizer", partial(require_optimizer, optimizer)
+    for optimizer, dataset in itertools.product(recipe.optimizer, prepared):
+        yield "optimizer", partial(require_optimizer, optimizer, recipe.steps_over(dataset.train_size))
 
 
 def _require_names(prepared: list[Dataset]) -> None:

@@ -110,12 +110,12 @@ def canonical(kind: str, text: str) -> str:
 
 
 @remembered
-def require_optimizer(text: str) -> None:
-    """Raise UsageError where an optimizer cannot be built."""
+def require_optimizer(text: str, steps: int) -> None:
+    """Raise UsageError where an optimizer cannot be built for so many steps."""
     if may_name_code(text) or settled("optimizer", text) is None:
         from initbench.running import fitting
 
-        fitting.require_optimizer(text)
+        fitting.require_optimizer(text, steps)
 
 
 def require_logits(model: str, dataset: Dataset) -> None:

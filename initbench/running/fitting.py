@@ -15,6 +15,7 @@ from initbench.schemes import notices_of as notices_about
 from initbench.schemes import parse_scheme, planned
 from initbench.schemes import revision_of as revision_on
 from initbench.training.optimizers import OPTIMIZERS
+from initbench.training.schedules import require_fitting
 
 SMALL_MODEL = 20_000_000  # parameters, 80 MB
 RESOLVE = {"scheme": parse_scheme, "model": MODELS.resolve, "optimizer": OPTIMIZERS.resolve}
@@ -29,9 +30,9 @@ def canonical(kind: str, text: str) -> str:
     return str(RESOLVE[kind](text))
 
 
-def require_optimizer(text: str) -> None:
-    """Raise UsageError where an optimizer cannot be built."""
-    OPTIMIZERS.build(text)
+def require_optimizer(text: str, steps: int) -> None:
+    """Raise UsageError where an optimizer cannot be built for so many steps."""
+    require_fitting(OPTIMIZERS.build(text).regime.warmup, steps)
 
 
 def require_logits(model: str, name: str, shape: ImageShape, classes: int) -> None:

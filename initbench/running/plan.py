@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -105,14 +104,6 @@ def _notices(recipe: Recipe, prepared: Sequence[Dataset]) -> Iterator[str]:
     yield from model_notices(recipe, list(prepared))
 
 
-def steps_of(recipe: Recipe, dataset: Dataset) -> int:
-    """Return the number of updates of a trial; an epoch is as many whole batches as the training split holds."""
-    if recipe.steps is not None:
-        return recipe.steps
-    per_epoch = dataset.train_size // recipe.batch_size
-    return max(1, math.ceil((recipe.epochs or 0) * per_epoch))
-
-
 def _with_trials(study: Study) -> Study:
     """Lay out the trials that are known before training: with a grid of learning rates, those that tune."""
     layout, recipe = Layout(study), study.recipe
@@ -194,7 +185,7 @@ class Layout:
             traced=1 if self.traced[model, rest["scheme"], dataset.fingerprint] else None,
             optimizer=optimizer,
             batch_size=recipe.batch_size,
-            steps=steps_of(recipe, dataset),
+            steps=recipe.steps_over(dataset.train_size),
             device=self.study.device,
             precision=recipe.precision,
             **rest,

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from initbench.records.recipe import Trial
 from initbench.training.environment import in_precision
-from initbench.training.optimizers import OPTIMIZERS
+from initbench.training.optimizers import OPTIMIZERS, TorchOptimizer
 from initbench.training.stepwise import stepwise
 
 
@@ -30,9 +30,13 @@ class Autograd:
     ) -> None:
         self.models, self.trials, self.streams = list(models), trials, streams
         self.name, self.captures = name, captures and trials[0].device == "cuda"
+        self.regime = OPTIMIZERS.build(trials[0].optimizer).regime
+        self.rates = [self.regime.rates(trial.lr, trial.steps) for trial in trials]
+        self.norms = [torch.zeros(())] * len(models)  # of gradients before they were clipped
+        self.taken = 0
         self.optimizers = [self._optimizer(*pair, captures=captures) for pair in zip(models, trials, strict=True)]
 
-    def _optimizer(self, model: nn.Module, trial: Trial, *, captures: bool) -> torch.optim.Optimizer:
+    def _optimizer(self, model: nn.Module, trial: Trial, *, captures: bool) -> TorchOptimizer:
         optimizer = OPTIMIZERS.build(trial.optimizer)
         if captures:
             return optimizer.open([{"params": list(model.parameters()), "lr": trial.lr}], captured=self.captures)
@@ -47,6 +51,7 @@ class Autograd:
                 losses.append(self._step(k, images[k // share], labels[k // share]))
         for stream in self.streams:
             torch.cuda.current_stream().wait_stream(stream)
+        self.taken += 1
         return torch.stack(losses)
 
     def _stream(self, k: int) -> AbstractContextManager[object]:
@@ -63,12 +68,18 @@ class Autograd:
         with in_precision(self.trials[k]):
             loss = functional.cross_entropy(full_precision(model(images)), labels)
         loss.backward()  # type: ignore[no-untyped-call] # Tensor.backward
+        if self.regime.clip is not None:
+            self.norms[k] = nn.utils.clip_grad_norm_(model.parameters(), self.regime.clip)
+        if self.regime.moves:
+            for group in optimizer.param_groups:
+                group["lr"] = self.rates[k][self.taken]
         optimizer.step()
         return loss.detach()
 
     def gradient_norms(self) -> Tensor:
         """See `Stepper`."""
-        return torch.stack([_gradient_norm(model) for model in self.models])
+        clipped = self.regime.clip is not None
+        return torch.stack(self.norms if clipped else [_gradient_norm(model) for model in self.models])
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:

@@ -95,7 +95,9 @@ class Chain:
         chain = chain_of(model)
         assert chain
         self.name = _name()
-        self.trial, self.split, self.rule = trial, split, OPTIMIZERS.build(trial.optimizer).rule
+        optimizer = OPTIMIZERS.build(trial.optimizer)
+        assert optimizer.rule is not None
+        self.trial, self.split, self.rule, self.regime = trial, split, optimizer.rule, optimizer.regime
         self.losses = torch.zeros(1, trial.steps)
         self.norms = torch.zeros(1, min(EARLY_STEPS, trial.steps))
         self._seen = self.losses[0].numpy()
@@ -177,6 +179,7 @@ class Chain:
         arrays.held += [split.images, split.labels]
         rule, widest = self.rule, max(self.columns)
         channels = split.images.shape[1]
+        rates = self.regime.rates(trial.lr, trial.steps) if self.regime.moves else ()
         kind = {torch.uint8: "bytes", torch.float32: "floats"}[split.images.dtype]
         values = {
             layout.BATCH: trial.batch_size,
@@ -196,6 +199,8 @@ class Chain:
             layout.SUMS: arrays.place(np.zeros(layout.PAD), np.float64),
             layout.FACTOR: arrays.place([-trial.lr], np.float32),
             layout.SETTINGS: arrays.place([trial.lr, *rule.settings], np.float64),
+            layout.RATES: arrays.place(rates, np.float64) if rates else 0,
+            layout.CLIP: arrays.place([self.regime.clip], np.float64) if self.regime.clip is not None else 0,
             layout.GATHER: kernels.address(f"products.gather_{kind}"),
             layout.PRODUCT: kernels.address("products.product"),
             layout.ADD_PRODUCT: kernels.address("products.add_product"),

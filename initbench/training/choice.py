@@ -17,6 +17,7 @@ from initbench.records.record import Group
 from initbench.training import autograd, convolutional, cuda, stacked
 from initbench.training.activations import chain_of
 from initbench.training.engine import Engine
+from initbench.training.optimizers import OPTIMIZERS
 from initbench.training.stepwise import stepwise
 
 # Members of a stack of Linear on a GPU: on an H200 a trial's step costs half as much among 320 as among 64.
@@ -40,21 +41,22 @@ def choose(trial: Trial, dataset: Dataset) -> Engine:
     """Return the engine of a trial: the fastest that computes the same as the reference, else the reference."""
     if parse(trial.model).name not in MODELS:  # the user's code may look like a chain and do anything
         return autograd.ENGINE
-    return _choose(trial.model, dataset.shape, dataset.classes, trial.device, trial.precision)
+    return _choose(trial.model, trial.optimizer, dataset.shape, dataset.classes, trial.device, trial.precision)
 
 
 @lru_cache(maxsize=256)
-def _choose(model: str, shape: ImageShape, classes: int, device: str, precision: str) -> Engine:
+def _choose(model: str, optimizer: str, shape: ImageShape, classes: int, device: str, precision: str) -> Engine:
     built = build_model(model, shape, classes, device="meta")
+    updates = OPTIMIZERS.build(optimizer)
     if device == "cpu":
         from initbench.training import chains  # noqa: PLC0415 - it loads LLVM, which a GPU needs not
 
-        if precision == "float32" and chains.takes(built):
+        if precision == "float32" and updates.rule is not None and chains.takes(built):
             return chains.ENGINE
         if precision == "float32" and convolutional.takes_channels_last(built):
             return stepwise(convolutional.channels_last)
         return autograd.ENGINE
-    if device == "cuda":
+    if device == "cuda" and not updates.alone:
         if precision != "bfloat16" and chain_of(built):
             return stepwise(stacked.Stacked, ON_GPU, shares_batches=True)
         return stepwise(partial(convolutional.fastest, shape=shape), CONVOLUTIONS_ON_GPU, shares_batches=True)

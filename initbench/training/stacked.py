@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from initbench.records.recipe import Trial
 from initbench.training.activations import IDENTITY, Nonlinearity, chain_of, nonlinearity_of
-from initbench.training.optimizers import OPTIMIZERS, Optimizer
+from initbench.training.optimizers import OPTIMIZERS, Optimizer, TorchOptimizer
 
 # Rates beyond these could take a gradient out of float32's range before it is divided by them again.
 FOLDED_RATES = (1e-6, 1e6)
@@ -232,7 +232,7 @@ class Stacked:
         velocity = torch.zeros_like(value) if self.folds and self.momentum else None
         return _Parameter(value, torch.empty_like(value), velocity, left, right)
 
-    def _optimizer(self, optimizer: Optimizer, trials: Sequence[Trial]) -> torch.optim.Optimizer:
+    def _optimizer(self, optimizer: Optimizer, trials: Sequence[Trial]) -> TorchOptimizer:
         """Open torch's optimizer over every member's parameters at the member's own rate."""
         groups = []
         for k, trial in enumerate(trials):

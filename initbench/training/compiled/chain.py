@@ -23,6 +23,7 @@ from initbench.training.compiled.layout import (
     BATCH,
     CHANNELS,
     CLASSES,
+    CLIP,
     COLUMNS,
     EARLY,
     FACTOR,
@@ -40,6 +41,7 @@ from initbench.training.compiled.layout import (
     PAD,
     PLANE,
     PRODUCT,
+    RATES,
     SECOND,
     SETTINGS,
     SLOPE,
@@ -196,6 +198,80 @@ def update(task: Any, layer: Any, step: int) -> None:
         weights[i] = multiply_add(factor, gradient[i], weights[i])
 
 
+@part
+def take_rate(task: Any, step: int) -> None:
+    """Set the learning rate of a step, where it moves."""
+    if task[RATES]:
+        rate = doubles_at(task[RATES])[step]
+        doubles_at(task[SETTINGS])[0] = rate
+        floats_at(task[FACTOR])[0] = F(-rate)
+
+
+@part
+def turn(task: Any, layers: int, k: int) -> None:
+    """Copy the weights of a layer, transposed; the first has no use for that."""
+    if k:
+        layer, before = integers_at(layers + k * LAYER * WORD), integers_at(layers + (k - 1) * LAYER * WORD)
+        call(
+            task[TRANSPOSE],
+            (layer[WEIGHTS], layer[COLUMNS], layer[TRANSPOSED], before[COLUMNS], layer[INPUTS], layer[OUTPUTS]),
+        )
+
+
+@part
+def update_clipped(task: Any, layers: int, depth: int, step: int, norm: float) -> None:
+    """Update every layer with its stored gradient, scaled by min(1, clip / (norm + 10⁻⁶)) as in clip_grad_norm_."""
+    scale = F(min(1.0, doubles_at(task[CLIP])[0] / (norm + 1e-6)))
+    for k in range(depth):
+        layer = integers_at(layers + k * LAYER * WORD)
+        gradient = floats_at(layer[GRADIENT])
+        for i in range((layer[INPUTS] + 1) * layer[COLUMNS]):
+            gradient[i] *= scale
+        update(task, layer, step)
+        turn(task, layers, k)
+
+
+@part
+def backward(task: Any, layers: int, depth: int, step: int) -> float:
+    """Go through the layers backwards and update each, or leave that to `update_clipped`.
+
+    Returns Σ g² over all parameters where the gradient's norm is needed, else 0.
+    """
+    here, there = task[HERE], task[THERE]
+    needs_norm = step < task[EARLY] or task[CLIP] != 0
+    squares = 0.0
+    for k in range(depth - 1, -1, -1):
+        layer = integers_at(layers + k * LAYER * WORD)
+        if layer[BACKWARD]:
+            call(layer[BACKWARD], (here, layer[Z], layer[SLOPE], task[BATCH] * layer[COLUMNS]))
+        if k:
+            before = integers_at(layers + (k - 1) * LAYER * WORD)
+            # ∂h is taken before the weights change.
+            call(
+                task[PRODUCT],
+                (
+                    there, before[COLUMNS], here, layer[COLUMNS], 1, layer[TRANSPOSED], before[COLUMNS],
+                    task[ZEROS], 0, task[BATCH], before[COLUMNS], layer[OUTPUTS],
+                ),
+            )  # fmt: skip
+            h, h_row = before[Z], before[COLUMNS]
+        else:
+            h, h_row = task[X], task[CHANNELS] * task[PLANE]
+        if needs_norm or task[UPDATE]:
+            weight_gradient(task, layer, h, h_row, here)
+            if needs_norm:
+                count = (layer[INPUTS] + 1) * layer[COLUMNS]
+                squares += sum_of_squares(floats_at(layer[GRADIENT]), count, doubles_at(task[SUMS]))
+            if not task[CLIP]:
+                update(task, layer, step)
+        else:
+            descend(task, layer, h, h_row, here)
+        if not task[CLIP]:
+            turn(task, layers, k)
+        here, there = there, here
+    return squares
+
+
 def train(layers: int, depth: int, job: int, order: int, start: int, stop: int, losses: int, norms: int) -> None:
     """Take the steps start … stop - 1; `order` (steps, batch) begins with the batch of `start`.
 
@@ -210,46 +286,15 @@ def train(layers: int, depth: int, job: int, order: int, start: int, stop: int, 
         call(task[GATHER], (task[IMAGES], index, task[X], task[MEAN], task[STD], rows, task[CHANNELS], task[PLANE]))
         for i in range(rows):
             labels[i] = all_labels[integers_at(index)[i]]
+        take_rate(task, step)
         forward(layers, depth, task[PRODUCT], task[X], rows, pixels)
-        here, there = task[HERE], task[THERE]
-        loss = loss_and_gradient(floats_at(last[Z]), labels, rows, last[COLUMNS], task[CLASSES], floats_at(here))
+        loss = loss_and_gradient(floats_at(last[Z]), labels, rows, last[COLUMNS], task[CLASSES], floats_at(task[HERE]))
         floats_at(losses)[step] = F(loss)
-        keeps = step < task[EARLY]
-        squares = 0.0
-        for k in range(depth - 1, -1, -1):
-            layer = integers_at(layers + k * LAYER * WORD)
-            if layer[BACKWARD]:
-                call(layer[BACKWARD], (here, layer[Z], layer[SLOPE], rows * layer[COLUMNS]))
-            if k:
-                before = integers_at(layers + (k - 1) * LAYER * WORD)
-                # ∂h is taken before the weights change.
-                call(
-                    task[PRODUCT],
-                    (
-                        there, before[COLUMNS], here, layer[COLUMNS], 1, layer[TRANSPOSED], before[COLUMNS],
-                        task[ZEROS], 0, rows, before[COLUMNS], layer[OUTPUTS],
-                    ),
-                )  # fmt: skip
-                h, h_row = before[Z], before[COLUMNS]
-            else:
-                h, h_row = task[X], pixels
-            if keeps or task[UPDATE]:
-                weight_gradient(task, layer, h, h_row, here)
-                if keeps:
-                    squares += sum_of_squares(
-                        floats_at(layer[GRADIENT]), (layer[INPUTS] + 1) * layer[COLUMNS], doubles_at(task[SUMS])
-                    )
-                update(task, layer, step)
-            else:
-                descend(task, layer, h, h_row, here)
-            if k:
-                call(
-                    task[TRANSPOSE],
-                    (layer[WEIGHTS], layer[COLUMNS], layer[TRANSPOSED], before[COLUMNS], layer[INPUTS], layer[OUTPUTS]),
-                )
-            here, there = there, here
-        if keeps:
-            floats_at(norms)[step] = F(math.sqrt(squares))
+        norm = math.sqrt(backward(task, layers, depth, step))
+        if step < task[EARLY]:
+            floats_at(norms)[step] = F(norm)
+        if task[CLIP]:
+            update_clipped(task, layers, depth, step, norm)
 
 
 def evaluate(
