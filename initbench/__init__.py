@@ -1,7 +1,7 @@
 """Compare weight-initialization schemes in fair trials, with confidence intervals.
 
 initbench.initialize(model, "conv=kaiming_uniform; bias=constant(0.1)", seed=0)
-layers = initbench.inspect(model, batch, schemes=["kaiming_uniform", "xavier_uniform"])
+found = initbench.inspect(model, batch, schemes=["kaiming_uniform", "xavier_uniform"])
 comparison = initbench.compare(["kaiming_uniform", "xavier_uniform"], model="cnn(depth=4)", dataset="mnist")
 comparison = initbench.load("results/compare-1f0c2a9b")
 """
@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from initbench.api import compare
     from initbench.comparison import Comparison, load
+    from initbench.inspected import Inspected
     from initbench.running.inspection import inspect
     from initbench.schemes.fill import initialize
 
-__all__ = ["Comparison", "compare", "initialize", "inspect", "load"]
+__all__ = ["Comparison", "Inspected", "compare", "initialize", "inspect", "load"]
 
 # Imported on first use: neither `initbench --help` nor reading results needs torch.
 _HOMES = {
     "Comparison": "initbench.comparison",
+    "Inspected": "initbench.inspected",
     "compare": "initbench.api",
     "initialize": "initbench.schemes.fill",
     "inspect": "initbench.running.inspection",

@@ -8,18 +8,15 @@ from initbench.analysis.results import Results
 from initbench.records import store
 from initbench.records.manifest import Manifest, read_manifest
 from initbench.records.record import Record
+from initbench.report.document import document_of
+from initbench.report.text_table import comparison_text
 
 
 class Comparison(Results):
     """The results of a comparison, which a notebook shows and `report` writes as a page."""
 
     def __repr__(self) -> str:
-        stored = len(self.records) + len(self.tuning) + len(self.crossed)
-        trials = f"{stored} trials" + (f", {self.missing} not stored" if self.missing else "")
-        return (
-            f"Comparison {self.name!r}: {len(self.schemes)} schemes against {self.baseline!r}, {trials}.\n"
-            "Tables: .summary .verdicts .trials .curves .layers; .report(path) writes the page."
-        )
+        return comparison_text(document_of(self))
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""

@@ -183,7 +183,7 @@ def test_a_claim_that_a_table_decides_agrees_with_it():
     ]  # fmt: skip
     claims = tuple(claim(where={"model": model}) for model in ("mlp", "cnn"))
     results = a_comparison(records, baseline="b", claims=(*claims, claim("test_loss", where={"model": "cnn"})))
-    for found, verdict in zip(results.claims_judged, results.verdicts.itertuples(), strict=False):
+    for found, verdict in zip(results.claims_judged, results.verdicts_full.itertuples(), strict=False):
         assert (found.status, verdict.accuracy_verdict) == ("supported", "learns")
         assert found.p == verdict.accuracy_p_holm == 2 / 2**6
         assert "after Holm over 1 scheme" in found.text

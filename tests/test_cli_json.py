@@ -84,6 +84,8 @@ COMPARISON = exactly(
     **each("name folder report question baseline", TEXT),
     target=MAYBE,
     missing=COUNT,
+    answer=TEXTS,
+    best=rows(**each("dataset model optimizer panel", TEXT), lr=MAYBE, schemes=TEXTS),
     summary=SUMMARY,
     verdicts=VERDICTS,
     claims=CLAIMS,
@@ -107,11 +109,25 @@ CHECK = exactly(
 LEVEL = {"enum": ["PASS", "WARN", "FAIL"]}
 INSPECTION = {
     "type": "object",
-    "required": ["schema", "name", "folder", "source", "axis", "reach", "verdicts", "networks", "layers"],
+    "required": [
+        "schema",
+        "name",
+        "folder",
+        "source",
+        "axis",
+        "answer",
+        "best",
+        "reach",
+        "verdicts",
+        "networks",
+        "layers",
+    ],
     "additionalProperties": False,
     "properties": {
         "schema": {"const": 1},
         **each("name folder source axis", TEXT),
+        "answer": TEXTS,
+        "best": TEXTS,
         "reach": {"type": "array"},
         "verdicts": {
             "type": "array",

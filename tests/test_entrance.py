@@ -256,10 +256,10 @@ class Tied(nn.Module):
 def test_a_batch_is_taken_as_a_data_loader_yields_it():
     x, y = torch.randn(16, 8), torch.arange(16) % 3
     model = nn.Linear(8, 3)
-    assert inspect(model, [x, y]).equals(inspect(model, x, y))
-    assert len(inspect(TwoInputs(8, 3), (x, torch.arange(16)))) == 1  # it takes two inputs
+    assert inspect(model, [x, y]).layers.equals(inspect(model, x, y).layers)
+    assert len(inspect(TwoInputs(8, 3), (x, torch.arange(16))).layers) == 1  # it takes two inputs
     lazy = nn.Sequential(nn.LazyLinear(5), nn.LazyLinear(3))
-    assert len(inspect(lazy, (x, y), schemes=torch.nn.init.eye_)) == 2 * 5
+    assert len(inspect(lazy, (x, y), schemes=torch.nn.init.eye_).layers) == 2 * 5
     assert isinstance(lazy[0].weight, nn.UninitializedParameter)  # left unchanged
     assert initialize(lazy, "constant(2.0)", batch=[x, y])[1].weight.shape == (3, 5)
 
@@ -282,11 +282,11 @@ def test_a_batch_of_names_goes_where_its_names_say():
     tokens, mask, labels = torch.arange(96).view(16, 6) % 9, torch.ones(16, 6).tril(), torch.arange(16) % 3
     model, whole = Named(), Whole()
     whole.load_state_dict(model.state_dict())
-    expected = inspect(model, (tokens, None, mask), labels)
+    expected = inspect(model, (tokens, None, mask), labels).layers
     for given in ({"labels": labels}, {}):
         by_name = {"attention_mask": mask, "input_ids": tokens, **given}
-        assert inspect(model, by_name, None if given else labels).equals(expected)
-        assert inspect(whole, by_name, None if given else labels).equals(expected.assign(model="Whole"))
+        assert inspect(model, by_name, None if given else labels).layers.equals(expected)
+        assert inspect(whole, by_name, None if given else labels).layers.equals(expected.assign(model="Whole"))
     for wrong in (tokens.numpy(), (tokens.numpy(), labels.numpy()), torch.utils.data.DataLoader(tokens), (16, 6)):
         with pytest.raises(UsageError, match=r"A batch is a tensor, or a tuple, .*next\(iter\(loader\)\)"):
             inspect(nn.Linear(6, 3), wrong)
@@ -322,7 +322,7 @@ def test_a_weight_that_exists_in_calls_only_is_measured_and_kept():
     kept = model[0].weight_orig.detach().clone()
     expected = nn.functional.linear(x, 2 * kept, model[0].bias).double().square().mean().item()
     with pytest.warns(InitbenchWarning, match="no scheme fills 73% of"):
-        layers = inspect(model, x, schemes="zeros", seeds=1)
+        layers = inspect(model, x, schemes="zeros", seeds=1).layers
     assert layers["forward_moment"][0] == pytest.approx(expected)
     with pytest.warns(InitbenchWarning, match="no scheme fills"):
         assert torch.equal(initialize(model, "zeros")[0].weight_orig, kept)
@@ -332,7 +332,8 @@ def test_a_weight_that_exists_in_calls_only_is_measured_and_kept():
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_what_cannot_be_copied_or_seen_is_done_or_said():
     lazy = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(3))
-    assert inspect(lazy, torch.randn(16, 1, 6, 6), schemes="zeros", seeds=1)["fan_in"].dropna().tolist() == [9, 64]
+    layers = inspect(lazy, torch.randn(16, 1, 6, 6), schemes="zeros", seeds=1).layers
+    assert layers["fan_in"].dropna().tolist() == [9, 64]
     assert isinstance(lazy[1].running_mean, nn.UninitializedBuffer)
     hidden = torch.jit.trace(nn.Linear(8, 3), torch.randn(16, 8))
     for use in (lambda: inspect(hidden, torch.randn(16, 8)), lambda: initialize(hidden, "zeros")):

@@ -80,7 +80,8 @@ def test_a_module_compiled_inside_keeps_its_names_and_is_inspected_as_written(re
     plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
     inside = nn.Sequential(nn.Flatten(), torch.compile(nn.Linear(64, 16)), nn.ReLU(), nn.Linear(16, 10))
     frames = [
-        inspect(model, IMAGES, schemes="kaiming_normal", seeds=2) for model in (plain, inside, torch.compile(plain))
+        inspect(model, IMAGES, schemes="kaiming_normal", seeds=2).layers
+        for model in (plain, inside, torch.compile(plain))
     ]
     for frame in frames[1:]:
         assert list(frame["layer"]) == ["1", "3"] * 2
@@ -142,7 +143,7 @@ def test_where_all_weights_are_computed_it_is_said_and_they_are_inspected_as_bui
     model = nn.Sequential(nn.Flatten(), parametrizations.weight_norm(nn.Linear(64, 10)))
     with pytest.raises(UsageError, match=r"only parameters that no scheme fills: parametrized 1.bias"):
         initialize(model, "kaiming_normal")
-    assert list(inspect(model, IMAGES)["layer"]) == ["1"]
+    assert list(inspect(model, IMAGES).layers["layer"]) == ["1"]
 
 
 def test_a_model_that_deepcopy_refuses_is_measured_and_given_back():
@@ -160,7 +161,7 @@ def test_a_model_that_deepcopy_refuses_is_measured_and_given_back():
         before = {name: value.clone() for name, value in model.state_dict().items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InitbenchWarning)
-            frame = inspect(model, IMAGES, schemes=["kaiming_normal", "orthogonal"], seeds=2)
+            frame = inspect(model, IMAGES, schemes=["kaiming_normal", "orthogonal"], seeds=2).layers
         assert len(frame) == 4 * 3
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
         assert not model.training

@@ -129,10 +129,10 @@ def test_inspect_names_the_layers_where_torchs_fans_differ_and_the_cost():
         initbench.inspect(model, x, schemes=["kaiming_normal(mode='fan_out')"], seeds=1)
     assert len(caught) == 1
     with pytest.warns(InitbenchWarning, match=r"multiplied in '4' by 0\.25\."):  # field.md's decoder
-        layers = initbench.inspect(model, x, schemes=["kaiming_normal"], seeds=3)
+        layers = initbench.inspect(model, x, schemes=["kaiming_normal"], seeds=3).layers
     assert layers["layer"].nunique() == 4
-    layers = initbench.inspect(model, x, schemes=["kaiming_normal(fans='effective')", "uniform"], seeds=1)  # no warning
-    assert len(layers) == 8
+    found = initbench.inspect(model, x, schemes=["kaiming_normal(fans='effective')", "uniform"], seeds=1)  # no warning
+    assert len(found.layers) == 8
 
 
 # Ids: trials whose weights this changed have others, and only those.

@@ -92,7 +92,7 @@ def test_a_perfect_score_on_too_few_images_is_never_called_not_learning():
     sides = [("orthogonal", 0.999), ("torch_default", 0.97)]
     records = [finished(a_trial(s, seed), val=1.0, test=t, data=data) for s, t in sides for seed in range(7)]
     few = a_comparison(records, baseline="torch_default", notices=("d: few images.",))
-    [verdict] = few.verdicts.itertuples()
+    [verdict] = few.verdicts_full.itertuples()
     assert verdict.accuracy_verdict == "too few images"
     document = document_of(few)
     told = " ".join([*document.tables[0].lines, *document.answers, *document.caveats])
@@ -104,7 +104,7 @@ def test_a_perfect_score_on_too_few_images_is_never_called_not_learning():
     few_seeds = a_comparison(
         [r for r in records if r.trial.seed < 3], baseline="torch_default", notices=("d: few images.",)
     )
-    [verdict] = few_seeds.verdicts.itertuples()
+    [verdict] = few_seeds.verdicts_full.itertuples()
     assert verdict.accuracy_verdict == "too few seeds"
     assert "learned" not in verdict.accuracy_text
     enough = replace(DATA, classes=2, val_size=300, guess=0.97)

@@ -1,4 +1,4 @@
-"""A comparison in a notebook: executed by a real kernel; of any names it is inert."""
+"""A comparison and an inspection in a notebook: executed by a real kernel; of any names it is inert."""
 
 import base64
 import io
@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 from analysis_data import a_comparison, a_trial, diverged, finished
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -16,7 +17,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from stored import a_folder
 from test_inert_output import BAITS, Reader, a_hostile_comparison, baits, stored
+from torch import nn
 
+import initbench
+from initbench.cli.present_inspection import inspection_document
 from initbench.core.text import printable
 from initbench.report.document import document_of
 from initbench.report.figures.picture import Picture
@@ -24,6 +28,7 @@ from initbench.report.page import notebook
 from initbench.report.page.notebook import notebook_html
 from initbench.report.sentences import introduction
 from initbench.report.tables import panel_tables
+from initbench.running.inspection import plan_inspection, run_inspection
 
 RECORDS = tuple(
     record
@@ -61,33 +66,104 @@ class Cells(HTMLParser):
 
 
 def hold_shown(html, comparison):
-    """The cells of the terminal's table, its verdicts, loss and accuracy as pictures."""
+    """The answer, the cells of the terminal's table, one picture, and what is folded."""
     (table,) = panel_tables(comparison)
     assert Cells(html).rows == [list(table.headers), *map(list, table.rows)]
     text = Reader(html.replace("<img ", "<meta ")).text
-    for line in (introduction(comparison), table.head, *table.groups, *document_of(comparison).notes):
+    document = document_of(comparison)
+    places = [text.index(line) for line in (*document.answers, table.headers[-1], table.head, introduction(comparison))]
+    assert places == sorted(places)
+    for line in (*table.lines, *document.notes):
         assert line in text
-    drawn = re.findall(r'<img alt="([^"]*)" width="\d+" src="data:image/png;base64,([A-Za-z0-9+/=]+)">', html)
-    assert [caption.partition(":")[0] for caption, _ in drawn] == [
-        "Loss against step", "Validation accuracy against step"
-    ]  # fmt: skip
-    for _, content in drawn:
-        assert Image.open(io.BytesIO(base64.b64decode(content))).width > 800
+    assert html.index("<table>") < html.index("<img") < html.index("<details")
+    ((caption, content),) = drawn_in(html)
+    assert caption.startswith("Validation accuracy against step")
+    assert Image.open(io.BytesIO(base64.b64decode(content))).width > 800
 
 
-def test_html_has_the_table_the_verdicts_and_two_pictures():
+def drawn_in(html):
+    return re.findall(r'<img alt="([^"]*)" width="\d+" src="data:image/png;base64,([A-Za-z0-9+/=]+)">', html)
+
+
+def test_html_has_the_answer_the_table_and_a_picture():
     comparison = a_comparison(RECORDS)
     hold_shown(comparison._repr_html_(), comparison)
 
 
-def test_repr_says_in_two_lines_what_it_is():
+def test_repr_is_the_answer_a_small_table_and_where_the_numbers_are():
     comparison = a_comparison(RECORDS, missing=2)
-    first, second = repr(comparison).split("\n")
-    assert first == "Comparison 'compare-test': 3 schemes against 'torch_default', 9 trials, 2 not stored."
-    for name in ("summary", "verdicts", "trials", "curves", "layers"):
-        assert f".{name}" in second
+    lines = repr(comparison).splitlines()
+    assert lines[0] == document_of(comparison).answers[0]
+    ranked = comparison.best[comparison.panels[0]].ranked
+    assert [line.split()[0] for line in lines[2:6]] == ["scheme", *ranked]
+    assert max(map(len, lines[2:6])) <= 80
+    assert lines[-2] == "2 trials are not stored."
+    for name in ("summary", "verdicts", "verdicts_full", "trials", "curves", "layers"):
+        assert f".{name}" in lines[-1]
         assert not getattr(comparison, name).empty
     assert not repr(a_comparison([], name="\x1b[31m\n")).count("\x1b")
+
+
+def test_verdicts_open_with_the_eight_columns_one_reads_after_what_varies():
+    comparison = a_comparison(RECORDS)
+    assert comparison.verdicts.columns.tolist() == [
+        "scheme", "accuracy_verdict", "accuracy_difference", "accuracy_difference_low", "accuracy_difference_high",
+        "accuracy_p_holm", "accuracy_n", "speed_verdict",
+    ]  # fmt: skip
+    other = tuple(finished(a_trial(scheme, 0, lr=0.5)) for scheme in ("torch_default", "kaiming_uniform"))
+    both = a_comparison((*RECORDS, *other)).verdicts
+    assert both.columns.tolist() == ["lr", *comparison.verdicts.columns]
+    assert sorted(both["lr"].unique()) == [0.05, 0.5]
+
+
+def test_an_inspection_has_its_answer_its_tables_and_its_html():
+    model = nn.Sequential(*(m for _ in range(8) for m in (nn.Linear(32, 32), nn.ReLU())), nn.Linear(32, 10))
+    images = torch.randn(32, 32, generator=torch.Generator().manual_seed(0))
+    found = initbench.inspect(model, images, schemes=["kaiming", "torch_default"], seeds=5)
+    assert found.answer.startswith("kaiming_uniform passes all 8 checks at step 0 (5 seeds); torch_default: FAIL in ")
+    assert found.verdicts["verdict"].tolist() == ["PASS", "FAIL"]
+    bad = found.verdicts.iloc[1]
+    assert "gradient" in bad["fails"]
+    assert bad["gradient_low"] < bad["gradient"] < bad["gradient_high"] < 0.3  # 1/6 by theory
+    of_bad = found.verdicts_full.query("scheme == 'torch_default' and check == 'gradient'").iloc[0]
+    assert (of_bad["level"], bool(of_bad["remedy"])) == ("FAIL", True)
+    assert (len(found.layers), len(found.networks)) == (2 * 5 * 9, 2 * 5)
+    assert repr(found).splitlines()[0] == found.answer
+    html = found._repr_html_()
+    text = Reader(html.replace("<img ", "<meta ").replace("<br>", "")).text
+    assert text.index(found.answer) < text.index("verdict") < text.index(of_bad["remedy"])
+    assert [row[:2] for row in Cells(html).rows[1:]] == [["kaiming_uniform", "PASS"], ["torch_default", "FAIL"]]
+    assert len(drawn_in(html)) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "schemes", "answer", "best"),
+    [
+        (
+            "mlp(depth=2..8)",
+            ["kaiming", "torch_default", "zeros"],
+            "kaiming_uniform carries signal and gradient to depth 8 (the largest scanned), 5 seeds; torch_default to 5",
+            ["kaiming_uniform"],
+        ),
+        (
+            "mlp(depth=8)",
+            ["xavier", "zeros"],
+            "No scheme passes all 8 checks at step 0 (5 seeds); xavier_uniform: WARN in signal and gradient; zeros: ",
+            ["xavier_uniform"],
+        ),
+        (
+            "mlp(depth=8)",
+            ["torch_default"],
+            "torch_default does not pass all 8 checks at step 0 (5 seeds): FAIL in gradient (‖∂z‖² ×0.16",
+            ["torch_default"],
+        ),
+    ],
+)
+def test_the_answer_of_an_inspection_names_the_best_and_what_the_others_fail(model, schemes, answer, best):
+    found = run_inspection("x", plan_inspection(model, schemes, 5))
+    assert found.answer.startswith(answer)
+    document = inspection_document(found, Path("x"))
+    assert (document["answer"], document["best"]) == ([found.answer], best)
 
 
 def test_what_is_missing_is_open_to_see_and_nothing_stored_is_said():
@@ -105,7 +181,7 @@ def test_a_notebook_shows_any_names_as_text(texts):
     comparison = a_hostile_comparison(texts)
     caption = f"{printable(stored(texts[0]))}: x"
     with pytest.MonkeyPatch.context() as patch:  # drawing takes seconds, and tests of figures hold it
-        patch.setattr(notebook, "pictures", lambda _: iter([Picture("loss", caption, Figure(figsize=(1, 1)))]))
+        patch.setattr(notebook, "first_picture", lambda _: Picture("accuracy", caption, Figure(figsize=(1, 1))))
         html = notebook_html(comparison)
     read = Reader(re.sub("<img ", "<meta ", html, count=1))
     assert read.open == []

@@ -481,10 +481,10 @@ def test_half_precision_is_seen_too():
 
 def test_the_library_face_gives_a_row_a_layer_scheme_and_seed():
     model = build_model("cnn(depth=2, width=4)", SHAPE, 10)
-    layers = inspect(model, IMAGES, LABELS, schemes=["kaiming", "xavier"], seeds=3)
+    layers = inspect(model, IMAGES, LABELS, schemes=["kaiming", "xavier"], seeds=3).layers
     assert len(layers) == 3 * 2 * 3
     assert list(layers["scheme"].unique()) == ["kaiming_uniform", "xavier_uniform"]
-    own = inspect(model, IMAGES)
+    own = inspect(model, IMAGES).layers
     assert list(own["scheme"]) == ["as_built"] * 3
     expected = float(model.conv1(IMAGES).detach().square().mean())
     assert own["forward_moment"][0] == pytest.approx(expected, rel=1e-5)

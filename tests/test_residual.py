@@ -268,8 +268,8 @@ def test_skipinit_sets_a_users_own_scales():
 
 def test_inspecting_one_scheme_leaves_no_scale_behind_for_the_next():
     asked = {"model": build_model("resnet(depth=8, width=4, branch_scale=True)", SHAPE, CLASSES), "batch": images()}
-    alone = initbench.inspect(**asked, schemes=["kaiming_normal"], seeds=1)
-    both = initbench.inspect(**asked, schemes=["skipinit", "kaiming_normal"], seeds=1)
+    alone = initbench.inspect(**asked, schemes=["kaiming_normal"], seeds=1).layers
+    both = initbench.inspect(**asked, schemes=["skipinit", "kaiming_normal"], seeds=1).layers
     after = both[both["scheme"] == "kaiming_normal"]
     assert after["forward_moment"].tolist() == alone["forward_moment"].tolist()
 

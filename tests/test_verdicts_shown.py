@@ -86,14 +86,14 @@ def column(comparison, scheme, name):
 
 def test_the_columns_are_the_contract_with_and_without_rows():
     for comparison in (a_usual_comparison(), a_comparison([])):
-        assert list(comparison.verdicts.columns) == COLUMNS.split(", ") == list(VERDICT_COLUMNS)
-        assert csv_bytes(comparison.verdicts).splitlines()[0].decode() == COLUMNS.replace(" ", "")
+        assert list(comparison.verdicts_full.columns) == COLUMNS.split(", ") == list(VERDICT_COLUMNS)
+        assert csv_bytes(comparison.verdicts_full).splitlines()[0].decode() == COLUMNS.replace(" ", "")
 
 
 def test_shown_numbers_are_those_of_the_statistics_called_by_hand():
     comparison = a_usual_comparison()
-    assert comparison.verdicts["scheme"].tolist() == ["good", LONG]
-    row = comparison.verdicts.set_index("scheme").loc["good"]
+    assert comparison.verdicts_full["scheme"].tolist() == ["good", LONG]
+    row = comparison.verdicts_full.set_index("scheme").loc["good"]
     by_hand = compare_pairs(
         column(comparison, "good", "test_accuracy"),
         column(comparison, BASE, "test_accuracy"),
@@ -131,12 +131,12 @@ def test_shown_numbers_are_those_of_the_statistics_called_by_hand():
 
 def test_holms_family_is_the_schemes_of_the_setting():
     one, two = a_usual_comparison(), a_usual_comparison(lr=0.1)
-    both = replace(one, records=(*one.records, *two.records)).verdicts
+    both = replace(one, records=(*one.records, *two.records)).verdicts_full
     assert len(both) == 4
     for _, of_setting in both.groupby("lr"):
         assert of_setting["accuracy_p_holm"].tolist() == list(holm(of_setting["accuracy_p"].tolist()))
         assert of_setting["speed_p_holm"].tolist() == list(holm(of_setting["speed_p"].tolist()))
-    assert both["accuracy_p_holm"].tolist() == one.verdicts["accuracy_p_holm"].tolist() * 2
+    assert both["accuracy_p_holm"].tolist() == one.verdicts_full["accuracy_p_holm"].tolist() * 2
 
 
 def test_all_pairs_are_adjusted_over_all_pairs():
@@ -149,13 +149,13 @@ def test_all_pairs_are_adjusted_over_all_pairs():
 def test_pairs_are_of_one_seed_whatever_the_order_of_records():
     comparison = a_usual_comparison()
     shuffled = replace(comparison, records=comparison.records[::-1])
-    pd.testing.assert_frame_equal(comparison.verdicts, shuffled.verdicts)
+    pd.testing.assert_frame_equal(comparison.verdicts_full, shuffled.verdicts_full)
 
 
 def test_a_diverged_trial_loses_its_pair_in_accuracy_and_counts_as_a_miss_in_steps():
     kept = trials_of("good", noisy(0.9, 9, 1), arrives=5)
     comparison = a_comparison([*trials_of(BASE, noisy(0.8)), *kept, diverged(a_trial("good", 9))])
-    (row,) = comparison.verdicts.to_dict("records")
+    (row,) = comparison.verdicts_full.to_dict("records")
     assert (row["accuracy_n"], row["accuracy_dropped"], row["speed_n"], row["speed_dropped"]) == (9, 1, 10, 0)
     assert (row["reached"], row["watched"]) == (9, 10)
     assert "1 of 10 pairs left out" in row["accuracy_text"]
@@ -165,11 +165,11 @@ def test_a_diverged_trial_loses_its_pair_in_accuracy_and_counts_as_a_miss_in_ste
 def test_a_failed_trial_says_nothing_of_learning_nor_of_steps():
     kept = trials_of("good", noisy(0.9, 9, 1), arrives=5)
     comparison = a_comparison([*trials_of(BASE, noisy(0.8)), *kept, failed(a_trial("good", 9))])
-    (row,) = comparison.verdicts.to_dict("records")
+    (row,) = comparison.verdicts_full.to_dict("records")
     assert (row["accuracy_n"], row["accuracy_dropped"], row["speed_n"], row["speed_dropped"]) == (9, 1, 9, 1)
     assert "learned" not in row["accuracy_text"]
     lost = a_comparison([*trials_of(BASE, noisy(0.8)), *(failed(a_trial("good", s)) for s in range(10))])
-    (row,) = lost.verdicts.to_dict("records")
+    (row,) = lost.verdicts_full.to_dict("records")
     assert row["accuracy_text"] == "nothing to compare: a trial failed in every pair of one seed"
 
 
@@ -235,7 +235,7 @@ def test_words_and_numbers_stand_in_the_report_and_in_the_markdown():
     comparison = a_usual_comparison()
     (table,) = panel_tables(comparison)
     assert table.head == f"Against {BASE}, paired by seed; Holm-adjusted over 2 schemes:"
-    first = comparison.verdicts.iloc[0]
+    first = comparison.verdicts_full.iloc[0]
     assert table.lines[0].startswith(f"good: {first['accuracy_text']}, p = 0.0039. Faster by ")
     assert "In steps: no detectable difference" in table.lines[1]
     document = document_of(comparison)
@@ -371,7 +371,7 @@ def test_tuned_rates_make_two_panels():
     assert (tables[0].headers[1], [row[1] for row in tables[0].rows]) == ("lr", ["0.01", "0.1", "0.01"])
     assert "lr" not in tables[1].headers
     assert len(tables[0].lines) == len(tables[1].lines) == 2
-    verdicts = comparison.verdicts
+    verdicts = comparison.verdicts_full
     assert verdicts["panel"].tolist() == ["own lr"] * 2 + ["common lr"] * 2
     assert verdicts["lr"].tolist() == [0.1, 0.01, 0.01, 0.01]
     assert set(verdicts["baseline_lr"]) == {0.01}
@@ -386,10 +386,10 @@ def test_tuning_records_are_in_no_table_but_their_own():
     ids = {record.trial.id for record in comparison.tuning}
     assert not ids & set(comparison.trials["trial"])
     assert set(comparison.tuning_trials["trial"]) == ids
-    assert (comparison.verdicts["accuracy_n"] == 10).all()
+    assert (comparison.verdicts_full["accuracy_n"] == 10).all()
     # Not one number of a verdict moves with what the tuning trials measured on test.
     moved = tuple(r.model_copy(update={"final": replace(r.final, test_accuracy=0.0)}) for r in comparison.tuning)
-    pd.testing.assert_frame_equal(comparison.verdicts, replace(comparison, tuning=moved).verdicts)
+    pd.testing.assert_frame_equal(comparison.verdicts_full, replace(comparison, tuning=moved).verdicts_full)
 
 
 @pytest.mark.long

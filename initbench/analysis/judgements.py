@@ -61,6 +61,15 @@ VERDICT_COLUMNS = {
     **dict.fromkeys(_ends("expected_running_time"), "float64"),
 }
 
+READ_COLUMNS = (
+    "scheme",
+    "accuracy_verdict",
+    *_ends("accuracy_difference"),
+    "accuracy_p_holm",
+    "accuracy_n",
+    "speed_verdict",
+)
+
 
 @dataclass(frozen=True)
 class Judgement:

@@ -11,6 +11,7 @@ from initbench.analysis.best import Best, best_of
 from initbench.analysis.claims import ClaimVerdict, judge_claims
 from initbench.analysis.frames import can_show_learning, curves_frame, layers_frame, learned_trials, trials_frame
 from initbench.analysis.judgements import (
+    READ_COLUMNS,
     Judgement,
     budget_of,
     judge,
@@ -130,8 +131,15 @@ class Results:
             for panel, judged in self.judgements.items()
         }
 
-    @cached_property
+    @property
     def verdicts(self) -> pd.DataFrame:
+        """What one reads of `verdicts_full` (`judgements.READ_COLUMNS`), after what tells its settings apart."""
+        full = self.verdicts_full
+        varying = [name for name in (*SETTING[:3], "panel", "lr") if len(full[name].unique()) > 1]
+        return full[[*varying, *READ_COLUMNS]]
+
+    @cached_property
+    def verdicts_full(self) -> pd.DataFrame:
         """One row per panel and scheme except the baseline (`judgements.VERDICT_COLUMNS`)."""
         return verdicts_frame(self.judgements)
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from initbench.analysis.best import Best
 from initbench.analysis.claims import ClaimVerdict
+from initbench.analysis.panels import Panel
 from initbench.cli.shown import EMPTY, Shown, listed, show
 from initbench.comparison import Comparison
 from initbench.report.document import Document, document_of
@@ -59,6 +61,7 @@ def shown_of_all_pairs(comparison: Comparison) -> Iterator[Shown]:
 
 def summary_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
     """Return the document of `--json`: summary and verdicts by row, what is missing, and where the files are."""
+    document = document_of(comparison)
     return {
         "schema": 1,
         "name": comparison.name,
@@ -68,10 +71,12 @@ def summary_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "baseline": comparison.baseline,
         "target": comparison.target,
         "missing": comparison.missing,
+        "answer": list(document.answers),
+        "best": [_best(panel, best) for panel, best in comparison.best.items()],
         "summary": rows_of(comparison.summary),
-        "verdicts": rows_of(comparison.verdicts),
+        "verdicts": rows_of(comparison.verdicts_full),
         "claims": [_claim(verdict) for verdict in comparison.claims_judged],
-        "notes": list(document_of(comparison).notes),
+        "notes": list(document.notes),
     }
 
 
@@ -79,6 +84,12 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a table's rows as JSON has them."""
     rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records"))
     return rows
+
+
+def _best(panel: Panel, best: Best) -> dict[str, Any]:
+    """Return the schemes that may be the best, in the setting as the verdicts name it."""
+    setting = {"dataset": panel.dataset, "model": panel.model, "optimizer": panel.optimizer}
+    return {**setting, "panel": panel.rule, "lr": panel.lr, "schemes": list(best.candidates)}
 
 
 def _claim(verdict: ClaimVerdict) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from initbench.analysis.statistics.intervals import Estimate, Floats
+from initbench.analysis.step_zero.best import best_at_step_zero
 from initbench.analysis.step_zero.checks import Check, worst_level
 from initbench.analysis.step_zero.inspection import Inspection
 from initbench.analysis.step_zero.propagation import power_of_two, signal_slopes
@@ -20,6 +21,7 @@ from initbench.core.text import printable
 from initbench.core.words import counted
 from initbench.report.cells import NOTHING, fixed
 from initbench.report.step_zero import holds_to, levels_of
+from initbench.report.step_zero_answer import step_zero_answer
 
 SPARK_WIDTH = 8
 BAR_WIDTH = 16
@@ -49,6 +51,8 @@ def inspection_document(inspection: Inspection, folder: Path) -> dict[str, Any]:
         "folder": str(folder),
         "source": inspection.source,
         "axis": inspection.axis,
+        "answer": [step_zero_answer(inspection)],
+        "best": list(best_at_step_zero(inspection)),
         "reach": [vars(reach(inspection, scheme)) for scheme in inspection.schemes] if inspection.axis else [],
         "verdicts": [
             {

@@ -27,7 +27,7 @@ def tables_of(document: Document) -> dict[str, bytes]:
         "curves.csv": csv_bytes(results.curves),
         "layers.csv": csv_bytes(results.layers),
         "summary.csv": csv_bytes(results.summary),
-        "verdicts.csv": csv_bytes(results.verdicts),
+        "verdicts.csv": csv_bytes(results.verdicts_full),
         "summary.md": summary_markdown(document).encode(),
     }
     return files | ({"tuning.csv": csv_bytes(results.tuning_trials)} if results.tuning else {})

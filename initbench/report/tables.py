@@ -18,6 +18,7 @@ from initbench.report.verdict_lines import grouped_lines, verdict_head, verdict_
 from initbench.report.verdict_tables import across_remark, across_table, difference_cell, numbers_behind
 
 Row = dict[Any, Any]
+AGAINST = "against baseline (points)"
 WITH_INITIALIZATION = "including initialization (steps / time)"
 
 
@@ -113,7 +114,7 @@ def _columns(comparison: Results, panel: Panel) -> Iterator[_Column]:
     yield _Column(WITH_INITIALIZATION, _whole_cost_cell, _any_positive("initialization_steps"))
     yield _Column("test accuracy", lambda row: _mean_of(row, "test_accuracy"))
     if judged:
-        yield _Column("against baseline (points)", lambda row: difference_cell(judged.get(row["scheme"])))
+        yield _Column(AGAINST, lambda row: difference_cell(judged.get(row["scheme"])))
     yield _Column("diverged", lambda row: str(row["diverged"]), _any_positive("diverged"))
     yield _Column("failed", lambda row: str(row["failed"]), _any_positive("failed"))
 

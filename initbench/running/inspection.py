@@ -14,17 +14,17 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from torch import Tensor, nn
 
 from initbench import datasets
-from initbench.analysis.step_zero.inspection import Inspection, Observed, same_for_every_seed
+from initbench.analysis.step_zero.inspection import Observed, same_for_every_seed
 from initbench.core.forked import can_fork, forked
 from initbench.core.machine import cores
 from initbench.core.randomness import one_thread
 from initbench.core.spec import is_reference
 from initbench.core.text import printable
 from initbench.errors import ConfigurationError, InitbenchWarning, UsageError
+from initbench.inspected import Inspected
 from initbench.networks.copies import NotCopiedError, copied, private
 from initbench.networks.inputs import Given, inputs_and_labels, with_shapes
 from initbench.networks.layers import Layer, weighted_layers
@@ -112,8 +112,8 @@ def inspect(
     *,
     schemes: str | Callable[..., object] | Sequence[str | Callable[..., object]] | None = None,
     seeds: int | Sequence[int] = 5,
-) -> pd.DataFrame:
-    """Return what signal and gradient do in a model before any training, one row per layer, scheme and seed.
+) -> Inspected:
+    """Return what signal and gradient do in a model before any training, by layer, scheme and seed.
 
     The model is left unchanged: weights, buffers, gradients, training mode, hooks and random state.
 
@@ -128,15 +128,17 @@ def inspect(
         seeds: a count or a list, of the draws of each scheme.
 
     Returns:
-        Model, scheme and seed, then the columns of `record.LayerStatistics`; predictions are missing where no closed
-        form is known.
+        What was found, which a notebook shows: `.answer` in one sentence; `.verdicts`, one row per scheme;
+        `.verdicts_full`, one row per check with its remedy; `.layers`, one row per layer, scheme and seed with the
+        columns of `record.LayerStatistics`, predictions missing where no closed form is known; `.networks`. All tables
+        are DataFrames.
 
     Raises:
         UsageError: an unknown scheme, or a model that does not take the batch or has nothing to inspect.
 
     >>> import torch
-    >>> layers = inspect(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2)), torch.ones(16, 4))
-    >>> list(layers["layer"])
+    >>> found = inspect(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2)), torch.ones(16, 4))
+    >>> list(found.layers["layer"])
     ['0', '1']
     """
     inputs, labels = inputs_and_labels(model, batch, labels)
@@ -155,7 +157,7 @@ def inspect(
     unfit = [f"{check.figure}: {check.remedy}." for check in inspection.logits.values()]
     for notice in (*inspection.notices, *unfit):
         warnings.warn(notice, InitbenchWarning, stacklevel=2)
-    return inspection.layers
+    return inspection
 
 
 def plan_inspection(
@@ -207,7 +209,7 @@ def plan_inspection(
 
 def run_inspection(
     name: str, plan: InspectionPlan, report: Callable[[str], object] = lambda _text: None, command: str = ""
-) -> Inspection:
+) -> Inspected:
     """Inspect every model, scheme and seed; `report` is called with each before it is inspected.
 
     Raises:
@@ -219,7 +221,7 @@ def run_inspection(
         observed.append(seen)
         notices += noticed
     notices += same_for_every_seed(observed)
-    return Inspection(
+    return Inspected(
         name=name,
         source=plan.source,
         schemes=plan.schemes,

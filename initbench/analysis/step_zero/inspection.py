@@ -11,13 +11,19 @@ import pandas as pd
 
 from initbench.analysis.frames import table
 from initbench.analysis.step_zero.agreement import withhold
-from initbench.analysis.step_zero.checks import Check, diagnose_together
-from initbench.analysis.step_zero.propagation import in_order
+from initbench.analysis.step_zero.checks import LEVELS, Check, diagnose_together, worst_level
+from initbench.analysis.step_zero.propagation import in_order, power_of_two, signal_slopes
 from initbench.records.recipe import AS_BUILT
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
 
 WEIGHTED = frozenset(("linear", "conv"))
 CHECK_COLUMNS = dict.fromkeys(("model", "scheme", "check", "level", "figure", "layer", "remedy"), "str")
+VERDICT_COLUMNS = {
+    **dict.fromkeys(("model", "scheme", "verdict", "fails", "warns"), "str"),
+    # The factor per layer by which the mean squares of the signal and of its gradient change, with 95 % intervals.
+    **{f"{name}{end}": "float64" for name in ("signal", "gradient") for end in ("", "_low", "_high")},
+    "seeds": "int64",
+}
 SCAN_COLUMNS = {
     "scheme": "str",
     "seed": "int64",
@@ -164,6 +170,30 @@ def checks_table(inspection: Inspection) -> pd.DataFrame:
         for check in checks
     ]
     return table(rows, CHECK_COLUMNS)
+
+
+def verdicts_table(inspection: Inspection) -> pd.DataFrame:
+    """Return one row per model and scheme (`VERDICT_COLUMNS`): its verdict, and the checks that fail or warn."""
+    return table([_verdict_row(inspection, *key) for key in inspection.checks], VERDICT_COLUMNS)
+
+
+def _verdict_row(inspection: Inspection, model: str, scheme: str) -> dict[str, Any]:
+    checks, steps = inspection.checks[model, scheme], inspection.steps(model, scheme)
+    by_level = {level: [check.name for check in checks if check.level == level] for level in LEVELS}
+    factors = {
+        f"{name}{end}": None if bits is None else power_of_two(bits)
+        for name, slope in zip(("signal", "gradient"), signal_slopes(steps), strict=True)
+        for end, bits in (("", slope.mean), ("_low", slope.low), ("_high", slope.high))
+    }
+    return {
+        "model": model,
+        "scheme": scheme,
+        "verdict": worst_level(checks) or "",
+        "fails": ", ".join(by_level["FAIL"]),
+        "warns": ", ".join(by_level["WARN"]),
+        **factors,
+        "seeds": len(steps),
+    }
 
 
 def scan_table(inspection: Inspection) -> pd.DataFrame:

@@ -106,6 +106,12 @@ def drawings(comparison: Results, style: Style = SCREEN) -> Iterator[Callable[[]
         yield partial(_drawn, draw, replace(view, style=style), suffix)
 
 
+def first_picture(comparison: Results, style: Style = SCREEN) -> Picture | None:
+    """Draw the one figure that stands beside a table, the validation accuracy of the first setting; None without it."""
+    drawn = (draw for draw in drawings(comparison, style) if isinstance(draw, partial) and draw.args[0] is _accuracy)
+    return next((draw() for draw in drawn), None)
+
+
 def looks_of(comparison: Results) -> dict[str, Look]:
     """Return the looks of the schemes that were asked for and of any other that has trials."""
     present = (scheme for frame in (comparison.trials, comparison.tuning_trials) for scheme in frame["scheme"].unique())

@@ -1,35 +1,73 @@
-"""A comparison as a notebook shows it: a fragment of HTML without script, its figures as PNG."""
+"""What a notebook shows: fragments of HTML without script, each with one figure as PNG."""
 
 import base64
-from collections.abc import Iterator
+import math
 
 from initbench.analysis.results import Results
+from initbench.analysis.step_zero.inspection import Inspection, verdicts_table
+from initbench.core.text import printable
+from initbench.report.cells import NOTHING, Table
 from initbench.report.document import document_of
-from initbench.report.figures.comparison import pictures
+from initbench.report.figures.comparison import first_picture
+from initbench.report.figures.inspection import inspection_pictures
+from initbench.report.figures.picture import Picture
 from initbench.report.page.template import fragment
+from initbench.report.step_zero import step_zero_section
+from initbench.report.step_zero_answer import step_zero_answer
 
-SHOWN = ("loss", "accuracy")
 PIXELS = 92.0  # an inch of figure, so that two figures of unlike width have letters of one size
 
 
 def notebook_html(comparison: Results) -> str:
-    """Return what was asked, a table and the verdicts per setting, loss and accuracy of the first, and the notes."""
+    """Return the answer, a table per setting, the accuracy of the first, and folded the verdicts and notes."""
     return fragment(
         "notebook.html.j2",
         document=document_of(comparison),
-        figures=list(_figures(comparison)),
+        figure=_inlined(first_picture(comparison)),
         missing=comparison.missing,
     )
 
 
-def _figures(comparison: Results) -> Iterator[tuple[str, int, str]]:
-    """Yield caption, width in pixels and data URI; PNG, since where notebooks are shown SVG is often cut out."""
-    wanted = list(SHOWN)
-    for picture in pictures(comparison):
-        kind = picture.name.partition("-")[0]
-        if kind in wanted:
-            wanted.remove(kind)
-            width = round(PIXELS * picture.figure.get_figwidth())
-            yield picture.caption, width, f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
-        if not wanted:
-            return
+def inspection_html(inspection: Inspection) -> str:
+    """Return the answer, a table of verdicts, the signal by layer, and folded what does not pass, with remedies."""
+    section = step_zero_section(("model", "scheme"), inspection.checks)
+    return fragment(
+        "notebook_inspection.html.j2",
+        answer=step_zero_answer(inspection),
+        table=_verdicts(inspection),
+        failing=[reasons for reasons in section.reasons if reasons.findings] if section else [],
+        figure=_inlined(next(inspection_pictures(inspection), None)),
+        notes=[printable(note) for note in (*inspection.notices, *inspection.not_measured)],
+    )
+
+
+def _verdicts(inspection: Inspection) -> Table:
+    several = ["model"] if len(inspection.models) > 1 else []
+    rows = verdicts_table(inspection).to_dict("records")
+    return Table(
+        caption=f"{inspection.source}; factors per layer of E[z²] forward and of ‖∂z‖² backward, 95 % intervals",
+        headers=("scheme", *several, "verdict", "signal", "gradient", "fails", "warns"),
+        rows=tuple(
+            (
+                *(printable(row[name]) for name in ("scheme", *several)),
+                row["verdict"] or NOTHING,
+                *(_factor(*(row[f"{name}{end}"] for end in ("", "_low", "_high"))) for name in ("signal", "gradient")),
+                *(row[name] or NOTHING for name in ("fails", "warns")),
+            )
+            for row in rows
+        ),
+    )
+
+
+def _factor(mean: float, low: float, high: float) -> str:
+    if not math.isfinite(mean):
+        return NOTHING
+    return f"×{mean:.3g}" + (f" [{low:.3g}, {high:.3g}]" if math.isfinite(low) else " (one seed)")
+
+
+def _inlined(picture: Picture | None) -> tuple[str, int, str] | None:
+    """Return caption, width in pixels and data URI; PNG, since where notebooks are shown SVG is often cut out."""
+    if picture is None:
+        return None
+    width = round(PIXELS * picture.figure.get_figwidth())
+    return picture.caption, width, f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
