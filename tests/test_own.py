@@ -2,12 +2,15 @@
 
 import json
 import re
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 import initbench
+from initbench.conformance import conformance
 from initbench.core.usercode import entry_points, source_hash
 from initbench.errors import ConfigurationError, UsageError
 from initbench.networks.models import build_model
@@ -42,7 +45,12 @@ def test_the_example_of_the_page_runs_as_it_says(mine, fork_server, tmp_path):
     result = fork_server.run(*command.split(), *few, home=tmp_path, draw=False)
     assert result.returncode == 0, result.stderr
     summary = json.loads(result.stdout)["summary"]
-    assert [row["scheme"] for row in summary] == ["mine.py:small_head", "mine.py:unit_outputs", "torch_default"]
+    assert [row["scheme"] for row in summary] == [
+        "mine.py:small_head",
+        "mine.py:unit_outputs",
+        "mine.py:init",
+        "torch_default",
+    ]
     assert all(row["finished"] == 2 for row in summary)
 
 
@@ -117,7 +125,10 @@ def test_reading_what_is_stored_imports_nothing(mine):
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("def f(x, y): pass", "takes neither"),
+        ("def f(x, y): pass", r"\(tensor, layer, generator\) for a rule, .* and \(module\) for what model.apply takes"),
+        ("def f(x): x.zero_()", r"f\(x\) is none of .*name its parameters like one of them"),
+        ("from torch import nn\ndef f(net: nn.Module): pass", r"f\(net\) is none of"),
+        ("def f(m, gain): pass", r"f\(m, gain\) is none of"),
         ("f = 3", "is int, not a function"),
         ("def f(tensor, layer, generator): return tensor[:1]", "returned"),
     ],
@@ -126,6 +137,68 @@ def test_what_is_no_scheme_is_said(tmp_path, code, said):
     (tmp_path / "odd.py").write_text(code + "\n")
     with pytest.raises(UsageError, match=said):
         initbench.initialize(build_model("mlp", (1, 8, 8), 10), "odd.py:f")
+
+
+APPLIED = """
+from __future__ import annotations
+import torch
+from torch import nn
+
+rng = torch.Generator().manual_seed(0)
+
+def init(m, bias=0.0):
+    if isinstance(m, (nn.Linear, nn.Conv2d)):
+        nn.init.kaiming_normal_(m.weight)
+        nn.init.constant_(m.bias, bias)
+
+def own_draws(x: nn.Module):
+    if isinstance(x, nn.Linear):
+        x.weight.normal_(generator=rng)
+
+def raises(module):
+    raise ValueError("not today")
+"""
+
+
+def test_what_model_apply_takes_draws_what_the_rule_of_that_name_draws(tmp_path):
+    (tmp_path / "mine.py").write_text(APPLIED)
+    trained = initbench.compare(["mine.py:init", "kaiming_normal(nonlinearity='leaky_relu')"], model="cnn", **QUICK)
+    own, built_in = (
+        [record for record in trained.records if (":" in record.trial.scheme) == is_own] for is_own in (True, False)
+    )
+    assert [record.curve for record in own] == [record.curve for record in built_in]
+    assert own[0].curve != own[1].curve
+    assert [text for text, _ in own[0].trial.code] == ["mine.py:init"]
+
+
+def test_what_model_apply_takes_is_reproducible_conforms_and_has_no_prediction(tmp_path):
+    (tmp_path / "mine.py").write_text(APPLIED)
+    model, images = build_model("mlp(depth=3, width=16)", (1, 8, 8), 10), torch.randn(32, 1, 8, 8)
+    filled = (initbench.initialize(model, "mine.py:own_draws", seed=seed) for seed in (0, 0, 1))
+    first, again, other = (one.head.weight.tolist() for one in filled)
+    assert first == again != other
+    found = initbench.inspect(model, images, schemes=["mine.py:init"], seeds=2)
+    assert found.layers["forward_moment"].notna().all()
+    assert found.layers["forward_moment_predicted"].isna().all()
+    with pytest.raises(ConfigurationError, match=r"raises raised ValueError: not today \(.*mine.py, line 18: raise"):
+        initbench.inspect(model, images, schemes=["mine.py:raises"])
+    assert {result.outcome for result in conformance("mine.py:init")} == {"PASS", "SKIP"}
+
+
+def test_a_function_of_this_process_is_inspected_and_what_others_cannot_find_is_said(monkeypatch):
+    def init(m):
+        if isinstance(m, torch.nn.Linear):
+            torch.nn.init.eye_(m.weight)
+
+    model = build_model("mlp(depth=1, width=64)", (1, 8, 8), 10)
+    with pytest.raises(UsageError, match=r"init is no scheme that can be found by name: .*%%writefile mine\.py"):
+        initbench.initialize(model, init)
+    monkeypatch.setattr(sys.modules["__main__"], "init", init, raising=False)  # as a cell of a notebook does
+    assert torch.equal(initbench.initialize(model, init).linear1.weight, torch.eye(64))
+    with pytest.raises(UsageError, match="init is no scheme that can be found by name"):
+        initbench.compare([init])
+    with pytest.raises(UsageError, match="give its parameters by name"):
+        initbench.initialize(model, partial(torch.nn.init.normal_, 0.1))
 
 
 def test_a_rule_may_return_its_values(tmp_path):

@@ -71,12 +71,17 @@ def follows_the_seed(observations: Observations) -> Finding:
             at = case.label(item.parameter)
             if not torch.equal(first, again):
                 faults.append(f"{at} differs between two fills with seed 0 by {gap(first, again):.3g}")
-            elif is_drawn(item) and torch.equal(first, other):
+            elif is_drawn(item) and torch.equal(first, other) and not (item.adjusted and is_constant(first)):
                 faults.append(f"{at} is the same with seeds 0 and 1, but not declared deterministic")
             elif not item.adjusted and item.rule.deterministic and not torch.equal(first, other):
                 faults.append(f"{at} is declared deterministic, but differs between seeds 0 and 1")
             same, drawn = same + 1, drawn + (is_drawn(item) and not item.adjusted)
     return finding(faults, f"{same} tensors equal when filled again with seed 0; {drawn} drawn ones differ with seed 1")
+
+
+def is_constant(values: Tensor) -> bool:
+    """Return whether all entries are one number, which a procedure may set without declaring it."""
+    return bool((values == values.flatten()[:1]).all())
 
 
 def draws_each_layer_apart(observations: Observations) -> Finding:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from initbench.core.machine import cores
 from initbench.core.randomness import one_thread
 from initbench.core.spec import is_reference
 from initbench.core.text import printable
+from initbench.core.usercode import user_errors
 from initbench.errors import ConfigurationError, InitbenchWarning, UsageError
 from initbench.inspected import Inspected
 from initbench.networks.copies import NotCopiedError, copied, private
@@ -36,7 +37,7 @@ from initbench.running.asked import STAMP_FILE, checked_seeds, scanned
 from initbench.running.inspection_batch import made_up, taken_from
 from initbench.running.trying import check_logits
 from initbench.running.workers import processes
-from initbench.schemes import Sample, fill_scheme, notices_of, parse_scheme, planned
+from initbench.schemes import SCHEMES, Sample, fill_scheme, notices_of, parse_scheme, planned
 from initbench.schemes.fans import fans_notice
 from initbench.schemes.functions import scheme_text
 from initbench.signals import Batch, Series, observe, weight_moments
@@ -135,6 +136,7 @@ def inspect(
 
     Raises:
         UsageError: an unknown scheme, or a model that does not take the batch or has nothing to inspect.
+        ConfigurationError: a scheme of your own raises; the message quotes the line.
 
     >>> import torch
     >>> found = inspect(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2)), torch.ones(16, 4))
@@ -148,7 +150,7 @@ def inspect(
     plan = InspectionPlan(
         models=(type(unwrapped(model)).__name__,),
         builds={type(unwrapped(model)).__name__: lambda _seed: model},
-        schemes=tuple(_canonical(scheme_text(scheme)) for scheme in listed),
+        schemes=tuple(_canonical(scheme_text(scheme, here=True)) for scheme in listed),
         seeds=(0,) if schemes is None else checked_seeds(seeds),
         batch=(given := Batch(inputs, labels)),
         source=f"{given.size} inputs",
@@ -338,7 +340,9 @@ def _inspect_cell(plan: InspectionPlan, text: str, scheme: str, seed: int) -> tu
     parsed = parse_scheme(scheme)
     with private(plan.first[text]) as model:  # a scheme may set more than the next one does
         assignments = planned(model, parsed, plan.layers_of(text))
-        filled = fill_scheme(model, parsed, assignments, seed, Sample(plan.batch.inputs, plan.batch.labels))
+        own = any(name not in SCHEMES for name in parsed.names)
+        with user_errors(scheme, "raised") if own else nullcontext():
+            filled = fill_scheme(model, parsed, assignments, seed, Sample(plan.batch.inputs, plan.batch.labels))
         with one_thread():
             laws = weight_moments(model, assignments, filled.factors)
             observed = _observed(plan, model, (text, scheme, seed), laws)

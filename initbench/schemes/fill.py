@@ -8,16 +8,17 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from initbench.core.randomness import generator, isolated, one_thread
+from initbench.core.generators import held, own_generators
+from initbench.core.randomness import derive, generator, isolated, one_thread
 from initbench.errors import InitbenchWarning, UsageError
 from initbench.networks.copies import copied
 from initbench.networks.coverage import coverage_notice, unfilled
 from initbench.networks.inputs import Given, inputs_and_labels, with_shapes
 from initbench.networks.layers import Layer, branch_scales, weighted_layers
-from initbench.networks.wrappers import eager, parameters_of, unwrapped
+from initbench.networks.wrappers import eager, modules_of, parameters_of, unwrapped
 from initbench.schemes.compose import Assignment, Scheme, assign, parse_scheme
 from initbench.schemes.functions import scheme_text
-from initbench.schemes.rule import NO_PASSES, Passes, Procedure, Rule, Sample
+from initbench.schemes.rule import NO_PASSES, Applied, Passes, Procedure, Rule, Sample
 
 ROUNDING = 1e-4  # of a tensor's norm: what float32 leaves of a factor after many multiplications
 
@@ -52,7 +53,7 @@ def initialize(
     Args:
         model: any module with at least one Linear or Conv layer, on any device, in any floating dtype.
         scheme: for example "kaiming_uniform" or "conv=kaiming_uniform; bias=constant(0.1)" (`initbench list schemes`),
-            or a function such as `torch.nn.init.xavier_uniform_`.
+            or a function: `torch.nn.init.xavier_uniform_`, or one (module) that `model.apply` takes.
         seed: keys the draws; two schemes with the same seed share their underlying draws.
         batch: inputs of the model, (n, …), one tensor, a tuple or a mapping by name. If given, `first` and `head`
             follow the order of execution instead of registration; schemes that use data need it, and lazy modules.
@@ -74,7 +75,7 @@ def initialize(
     >>> layer.bias.tolist()[:2]
     [0.10000000149011612, 0.10000000149011612]
     """
-    parsed = parse_scheme(scheme_text(scheme))
+    parsed = parse_scheme(scheme_text(scheme, here=True))
     inputs, labels = inputs_and_labels(model, batch, labels)
     if inputs:
         with_shapes(model, inputs)
@@ -116,12 +117,10 @@ def fill_scheme(model: nn.Module, scheme: Scheme, assignments: list[Assignment],
     lacking = {"nothing": False, "inputs": not sample.inputs, "labels": not sample.inputs or sample.labels is None}
     if lacking[scheme.procedure.needs]:
         raise UsageError(f"'{scheme}' uses training data: give a batch of inputs, and labels if it needs them.")
-    return _adjust(model, scheme.procedure, assignments, generator(seed, "adjust"), sample)
+    return _adjust(model, scheme.procedure, assignments, seed, sample)
 
 
-def _adjust(
-    model: nn.Module, procedure: Procedure, assignments: list[Assignment], keyed: torch.Generator, sample: Sample
-) -> Filled:
+def _adjust(model: nn.Module, procedure: Procedure, assignments: list[Assignment], seed: int, sample: Sample) -> Filled:
     """Run a procedure on a float32 CPU copy and copy back the parameters, so that nothing else can change."""
     working = copied(unwrapped(model)).cpu().float()
     working.zero_grad(set_to_none=True)
@@ -135,8 +134,12 @@ def _adjust(
         for layer in weighted_layers(working, inputs or None)
         if layer.runs and id(tensors[layer.weight]) in own
     ]
+    keyed = generator(seed, "adjust")
     with one_thread(), isolated(int(torch.randint(2**62, (), generator=keyed))), eager():
-        passes = procedure.adjust(working, layers, Sample(inputs, labels), keyed)
+        if isinstance(procedure.adjust, Applied):
+            passes = _apply(working, procedure.adjust.function, seed)
+        else:
+            passes = procedure.adjust(working, layers, Sample(inputs, labels), keyed)
     adjusted = {item.parameter for item in assignments if item.adjusted}
     if procedure.whole:
         assigned = {item.parameter for item in assignments if not item.adjusted}
@@ -150,6 +153,16 @@ def _adjust(
                 factors[name] = _factor(parameters[name].cpu(), value)
                 parameters[name].copy_(value)
     return Filled(passes, factors)
+
+
+@torch.no_grad()
+def _apply(model: nn.Module, function: Callable[[nn.Module], object], seed: int) -> Passes:
+    """Call a function with every module, children before parents as `model.apply` does; a module has its own draws."""
+    with held(seed, own_generators(function)):
+        for name, module in reversed(modules_of(model).items()):
+            with isolated(derive(seed, "weights", f"{name}.weight" if name else "weight")):
+                function(module)
+    return NO_PASSES
 
 
 def _factor(before: Tensor, after: Tensor) -> float:

@@ -82,6 +82,16 @@ Adjust = Callable[[nn.Module, Sequence[Layer], Sample, torch.Generator], Passes]
 
 
 @dataclass(frozen=True)
+class Applied:
+    """A function (module) as `model.apply` takes it: it draws from torch's global generator, keyed for each module.
+
+    The key of a module is that of its weight, so that what fills the weight first draws what a rule would.
+    """
+
+    function: Callable[[nn.Module], object]
+
+
+@dataclass(frozen=True)
 class Procedure:
     """A scheme of a whole model: a first fill, then an adjustment that may use training data.
 
@@ -90,11 +100,11 @@ class Procedure:
     those that the procedure may change, in forward order: a layer with a part of its own in the scheme's text is not
     among them. `needs` is what it uses of the sample. If it sets the `scales` of residual branches, those are copied
     back too, and a model without them is an error; if `whole`, every trainable parameter without a part of its own is
-    copied back.
+    copied back. An adjustment that is `Applied` is one of each module.
     """
 
     base: Rule | Preset
-    adjust: Adjust
+    adjust: Adjust | Applied
     needs: Literal["nothing", "inputs", "labels"] = "inputs"
     scales: bool = False
     whole: bool = False
