@@ -69,7 +69,7 @@ def outline(folder: str | Path) -> Outline:
     manifest = read_manifest(folder)
     damaged: dict[str, str] = {}
     records = store.read_each(folder.parent, manifest.trials, damaged)
-    trials, summary = outlined(records, manifest.target, manifest.schemes)
+    trials, summary = outlined(records, manifest.target, manifest.nearest_mean, manifest.schemes)
     return Outline(trials, summary, len(set(manifest.trials)) - len(trials), _named(folder, damaged))
 
 
@@ -87,6 +87,7 @@ def comparison_of(manifest: Manifest, records: Mapping[str, Record], damaged: tu
         name=manifest.name,
         question=manifest.question,
         target=manifest.target,
+        nearest_mean=manifest.nearest_mean,
         baseline=manifest.baseline,
         schemes=manifest.schemes,
         records=stored(manifest.trials),

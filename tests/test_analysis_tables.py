@@ -164,7 +164,7 @@ def test_cells_of_ten_seeds_show_mean_interval_and_counts():
     records = [finished(a_trial(seed=s), test=0.9001 + s / 1000) for s in range(10)]
     cells = only_cells(records)
     assert cells["learned"] == "10/10"
-    assert cells["steps to target"] == "128 [128, 128]"
+    assert cells["steps to 80 %"] == "128 [128, 128]"
     assert cells["test accuracy"] == "0.905 ± 0.002"
     assert not {"diverged", "failed"} & set(cells)
 
@@ -180,16 +180,16 @@ def test_the_loss_of_a_uniform_guess_stands_beside_the_loss_at_step_0():
         (seeds(finished, 1), "test accuracy", "0.9000 (n = 1)"),
         (seeds(finished, 3), "test accuracy", "0.9000 ± 0"),
         (seeds(diverged, 3), "test accuracy", "– (0/3)"),
-        (seeds(diverged, 3), "steps to target", "never (0/3)"),
+        (seeds(diverged, 3), "steps to 80 %", "never (0/3)"),
         (seeds(diverged, 3), "diverged", "3"),
-        (seeds(failed, 2), "steps to target", "– (0/0)"),
+        (seeds(failed, 2), "steps to 80 %", "– (0/0)"),
         (seeds(failed, 2), "failed", "2"),
-        (seeds(finished, 2, val=0.1, test=0.1), "steps to target", "never (0/2)"),
+        (seeds(finished, 2, val=0.1, test=0.1), "steps to 80 %", "never (0/2)"),
         ([*seeds(finished, 2), diverged(a_trial(seed=2))], "test accuracy", "0.9000 ± 0 (2/3)"),
         (
             [finished(a_trial()), *(diverged(a_trial(seed=s)) for s in (1, 2))],
-            "steps to target",
-            "under half (1/3)",
+            "steps to 80 %",
+            "> 200 (1/3)",
         ),
         ([finished(a_trial()), diverged(a_trial(seed=1))], "test accuracy", "0.9000 (n = 1, 1/2)"),
     ],

@@ -83,6 +83,7 @@ COMPARISON = exactly(
     schema={"const": 1},
     **each("name folder report question baseline", TEXT),
     target=MAYBE,
+    targets={"type": "object", "additionalProperties": NUMBER},
     missing=COUNT,
     answer=TEXTS,
     best=rows(**each("dataset model optimizer panel", TEXT), lr=MAYBE, schemes=TEXTS),

@@ -13,11 +13,11 @@ from initbench.analysis.statistics.flips import sign_flip
 from initbench.analysis.statistics.intervals import beats_guessing, images_to_beat_guessing
 from initbench.cli import app
 from initbench.datasets import Dataset
-from initbench.records.recipe import Claim, Recipe, default_target
+from initbench.records.recipe import Claim, Recipe
 from initbench.report.document import document_of
 from initbench.running.foreseen import too_few_seeds, undecidable
 
-BALANCED = Dataset("d", "f", Path(), (1, 8, 8), 10, 900, 100, 100, (0.0,), (1.0,), 0.1)
+BALANCED = Dataset("d", "f", Path(), (1, 8, 8), 10, 900, 100, 100, (0.0,), (1.0,), 0.1, 0.8)
 CLAIM = Claim(text="c", better="orthogonal", than="torch_default", metric="test_loss")
 
 
@@ -67,16 +67,6 @@ def test_a_target_that_the_most_frequent_class_reaches_is_said():
     [sentence] = undecidable(Recipe(target=0.75), [unlike])
     assert "the target 0.75 is reached without learning" in sentence
     assert not list(undecidable(Recipe(target=0.98), [unlike]))
-
-
-@pytest.mark.parametrize(("classes", "majority"), [(2, 0.97), (2, 0.7), (10, 0.6), (100, 0.3)])
-def test_the_default_target_lies_halfway_above_a_dominant_class(classes, majority):
-    assert default_target(classes, majority) == (1 + majority) / 2
-
-
-@pytest.mark.parametrize(("classes", "majority"), [(2, 0.55), (10, 0.1123), (10, 1 / 9), (100, 0.02)])
-def test_classes_of_nearly_equal_size_keep_their_target(classes, majority):
-    assert default_target(classes, majority) == (1 + 1 / classes) / 2
 
 
 def test_a_comparison_says_on_stderr_what_its_seeds_cannot_decide(tmp_path):

@@ -19,7 +19,7 @@ from initbench.core.spec import Spec, outside_brackets, parse, split_outside_bra
 from initbench.errors import ConfigurationError, UsageError
 from initbench.records.axes import FILE_ONLY, axes
 from initbench.records.draft import Draft, check, flag_of, merge, read_toml
-from initbench.records.recipe import DEFAULT_SCHEMES, Recipe, Trial, default_target
+from initbench.records.recipe import DEFAULT_SCHEMES, Recipe, Trial
 from initbench.running.plan import draft_of
 
 KEYS = list(Recipe.model_fields)
@@ -260,13 +260,6 @@ def test_a_recipe_is_frozen():
 
 def test_the_origin_of_a_value_that_nobody_gave_is_the_default():
     assert str(Draft({}, {}).mistake("lr", "too small.")) == "--lr: too small."
-
-
-@given(st.integers(2, 1000))
-def test_the_default_target_is_halfway_from_chance_to_certainty(classes):
-    target = default_target(classes)
-    assert 1 / classes < target < 1
-    assert target - 1 / classes == pytest.approx(1 - target)
 
 
 # --- recipe files ----------------------------------------------------------------------------------------------------

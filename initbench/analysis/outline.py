@@ -1,13 +1,13 @@
 """A comparison of any size in outline: its trials and their summary, from records that are read and dropped."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from initbench.analysis.frames import has_learned, trials_frame
-from initbench.analysis.results import target_of
 from initbench.analysis.summary import summarize
+from initbench.analysis.targets import target_of
 from initbench.records.record import Record
 
 
@@ -25,11 +25,14 @@ class Outline:
 
 
 def outlined(
-    records: Iterable[tuple[str, Record]], target: float | None, schemes: Sequence[str]
+    records: Iterable[tuple[str, Record]],
+    target: float | None,
+    nearest_mean: Mapping[str, float],
+    schemes: Sequence[str],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the table of trials and the summary of `records`, which come with their ids and are not kept.
 
-    `target` is the requested validation accuracy, None for the default.
+    `target` is the requested validation accuracy, None for the default, which follows from `nearest_mean`.
     """
     learned = set[str]()
 
@@ -37,7 +40,7 @@ def outlined(
         for trial_id, record in records:
             if has_learned(record):
                 learned.add(trial_id)
-            yield record, target_of(record, target)
+            yield record, target_of(record, target, nearest_mean).accuracy
 
     trials = trials_frame(scored())
     return trials, summarize(trials, learned, schemes)

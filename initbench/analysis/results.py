@@ -1,6 +1,7 @@
 """The results of a comparison: its question, its records, and tables computed when first read."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -28,8 +29,9 @@ from initbench.analysis.statistics.survival import Survival
 from initbench.analysis.step_zero.agreement import withhold
 from initbench.analysis.step_zero.checks import Check, diagnose_together
 from initbench.analysis.summary import SETTING, in_order, summarize
+from initbench.analysis.targets import Target, target_of
 from initbench.analysis.tuning import TunedRates, tune_rates
-from initbench.records.recipe import Claim, default_target
+from initbench.records.recipe import Claim
 from initbench.records.record import Record, StepZero
 
 
@@ -37,12 +39,13 @@ from initbench.records.record import Record, StepZero
 class Results:
     """The question of a comparison, its parameters, and the records stored for it.
 
-    `target` is the requested validation accuracy, or None for the rule that sets one by the number of classes
-    (`recipe.default_target`); `schemes` are in the requested order; `missing` counts the planned trials that are not
-    stored, `damaged` names those of their files that are damaged; `command` reproduces the comparison. `tuning` are the
-    records from which each scheme's lr was chosen, of seeds that no scoring record has: no table but their own shows
-    them. `asked_rates` is the grid before it was extended. `crossed` are the trials off the diagonal of init seeds ×
-    order seeds; `looks` the seeds of earlier runs under this name; `notices` what was said before training.
+    `target` is the requested validation accuracy, or None for the default (`targets.target_of`), which follows from
+    `nearest_mean`, the validation accuracy of the nearest class mean by the dataset's fingerprint. `schemes` are in the
+    requested order; `missing` counts the planned trials that are not stored, `damaged` names those of their files that
+    are damaged; `command` reproduces the comparison. `tuning` are the records from which each scheme's lr was chosen,
+    of seeds that no scoring record has: no table but their own shows them. `asked_rates` is the grid before it was
+    extended. `crossed` are the trials off the diagonal of init seeds × order seeds; `looks` the seeds of earlier runs
+    under this name; `notices` what was said before training.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Results:
     asked_rates: tuple[float, ...] = ()
     damaged: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    nearest_mean: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -202,8 +206,16 @@ class Results:
         return self.trials.assign(learned=self.trials["trial"].isin(list(self.learned)))
 
     def target_of(self, record: Record) -> float:
-        """Return the target of a record: the requested one, or the default for its classes and their shares."""
-        return target_of(record, self.target)
+        """Return the target of a record: the requested one, or the default for its dataset."""
+        return target_of(record, self.target, self.nearest_mean).accuracy
+
+    @cached_property
+    def targets(self) -> dict[str, Target]:
+        """The target by dataset, and how it was chosen."""
+        return {
+            record.trial.dataset: target_of(record, self.target, self.nearest_mean)
+            for record in (*self.records, *self.tuning)
+        }
 
     def _decided(self, claim: Claim, trials: pd.DataFrame) -> Adjusted | None:
         """Return the tests of a claim that a table decides: of a scheme against the baseline, on the same trials."""
@@ -223,11 +235,6 @@ class Results:
     def _survivals(self, trials: pd.DataFrame) -> dict[str, Survival]:
         schemes = in_order(trials["scheme"], self.schemes)
         return {scheme: survival_of(trials, scheme, budget_of(trials)) for scheme in schemes}
-
-
-def target_of(record: Record, requested: float | None) -> float:
-    """Return the requested target, or else the default for the record's classes and their shares."""
-    return default_target(record.data.classes, record.data.guess) if requested is None else requested
 
 
 def _beginning(record: Record) -> tuple[str, str, str]:

@@ -41,7 +41,7 @@ lr = 0.02                     # one rate for all; a list or "tune" scores each s
 batch_size = 64
 epochs = 20                   # or steps = 400
 seeds = 10                    # 10 means 0 to 9; fewer than 6 can show no difference at the 5 % level
-# target = 0.9                # validation accuracy for steps-to-target; default: halfway from chance to 1
+# target = 0.9                # validation accuracy for steps-to-target; default: that of the nearest class mean
 
 # Claims to test, fixed before the first trial; `compare` judges each supported, refuted or undecided.
 [[claims]]

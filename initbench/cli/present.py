@@ -70,6 +70,7 @@ def summary_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "question": comparison.question,
         "baseline": comparison.baseline,
         "target": comparison.target,
+        "targets": {dataset: target.accuracy for dataset, target in comparison.targets.items()},
         "missing": comparison.missing,
         "answer": list(document.answers),
         "best": [_best(panel, best) for panel, best in comparison.best.items()],

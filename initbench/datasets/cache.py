@@ -20,12 +20,13 @@ import numpy as np
 
 from initbench.core.paths import cache_dir
 from initbench.datasets.arrays import Array, Arrays, Labels, blocks, check, moments
+from initbench.datasets.class_means import nearest_mean_accuracy
 from initbench.datasets.findings import findings
 from initbench.datasets.splits import fingerprint, stratified
 from initbench.errors import ConfigurationError, DataError
 
 # Increased when the same source files give other cached files.
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -37,8 +38,9 @@ class Dataset:
 
     `fingerprint` covers every array, labels and split included. `shape` is (channels, height, width). `mean` and `std`
     have one value per channel over the training split, in the units of the stored images (0..255 for bytes); `std` is
-    never 0. `guess` is the validation accuracy of always answering validation's most frequent class. `notices` are
-    sentences on what a user should know of these images.
+    never 0. `guess` is the validation accuracy of always answering validation's most frequent class, `nearest_mean`
+    that of answering the class whose mean training image is nearest. `notices` are sentences on what a user should know
+    of these images.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     guess: float
+    nearest_mean: float
     notices: tuple[str, ...] = ()
 
 
@@ -194,7 +197,8 @@ def _write(folder: Path, split: Split, images: Array, labels: Array, mask: Any =
 def _describe(folder: Path, name: str, classes: int) -> Dataset:
     """Describe what was written, from the files on disk."""
     splits = [_map(folder, split) for split in SPLITS]
-    (train_images, _), (_, val_labels), _ = splits
+    train, val, _ = splits
+    (train_images, _), (_, val_labels) = train, val
     mean, std = moments(train_images)
     sizes = [len(labels) for _, labels in splits]
     return Dataset(
@@ -209,6 +213,7 @@ def _describe(folder: Path, name: str, classes: int) -> Dataset:
         mean=mean,
         std=std,
         guess=float(np.bincount(val_labels).max() / len(val_labels)),
+        nearest_mean=nearest_mean_accuracy(train, val, mean, std),
     )
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, FiniteFloat, StringConstraints, TypeAdapter, ValidationError
 
 from initbench.core.paths import leads_out, stay_inside
 from initbench.core.spec import did_you_mean
@@ -37,16 +37,18 @@ def _with_axes(recipe: dict[str, ResolvedValue]) -> dict[str, ResolvedValue]:
     return recipe
 
 
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 TrialId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]  # part of a path
 
 
 class Manifest(Frozen):
     """What a comparison compares, written into its folder before its first result exists.
 
-    `target` is None if the default rule decides, which depends on the dataset's number of classes. `trials` are the
-    ids of what is scored, in order; empty while learning rates are being tuned with the trials of `tuning`. `crossed`
-    are the trials off the diagonal of init seeds × order seeds. `looks` are the seeds of earlier runs under this name,
-    whose results may have been seen before seeds were added.
+    `target` is None if the default rule decides, from `nearest_mean`: the validation accuracy of the nearest class mean
+    by the dataset's fingerprint; earlier versions did not write it. `trials` are the ids of what is scored, in order;
+    empty while learning rates are being tuned with the trials of `tuning`. `crossed` are the trials off the diagonal of
+    init seeds × order seeds. `looks` are the seeds of earlier runs under this name, whose results may have been seen
+    before seeds were added.
     """
 
     schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
@@ -56,6 +58,7 @@ class Manifest(Frozen):
     schemes: tuple[str, ...]
     baseline: str
     target: float | None
+    nearest_mean: dict[str, Share] = Field(default_factory=dict)
     device: str
     notices: tuple[str, ...]
     command: str

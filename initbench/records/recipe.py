@@ -41,6 +41,7 @@ DEFAULT_GRID = (0.003, 0.01, 0.03, 0.1, 0.3)  # `lr = "tune"`: two decades, abou
 FIRST_TUNING_SEED = 1_000_000  # a count of tuning seeds starts here, far from any count of scoring seeds
 MOST_SEEDS = 10_000
 MOST_STEPS = 10_000_000
+LEAST_SAMPLE = 160  # images of an evaluation during training; fewer cannot resolve a percentage point of accuracy
 
 
 def _listed(value: object) -> object:
@@ -195,7 +196,7 @@ class Recipe(Frozen):
     ] = None
     target: Annotated[
         Annotated[FiniteFloat, Field(gt=0, lt=1)] | None,
-        Field(description="Validation accuracy that counts as converged. Default: halfway from chance to 1."),
+        Field(description="Validation accuracy that counts as converged. Default: that of the nearest class mean."),
     ] = None
     baseline: Annotated[
         Text | None,
@@ -260,19 +261,3 @@ class Trial(Frozen):
         """The first 20 hexadecimal digits of the SHA-256 of all fields and the format version."""
         text = json.dumps([TRIAL_FORMAT, self.model_dump(exclude_none=True)], sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def default_target(classes: int, majority: float = 0.0) -> float:
-    """Return the validation accuracy halfway between chance and certainty.
-
-    Chance is 1/K. Where always answering the most frequent class, a share `majority` of validation, goes half of the
-    way to that target by itself, chance is that share: else a network that has learned nothing could arrive.
-
-    Fixed before any result was seen, so that the choice favours no scheme.
-    """
-    return (1 + (majority if is_majority_chance(classes, majority) else 1 / classes)) / 2
-
-
-def is_majority_chance(classes: int, majority: float) -> bool:
-    """Return whether the most frequent class's share, not 1/K, is the chance that the default target starts from."""
-    return majority - 1 / classes > (1 - 1 / classes) / 4

@@ -8,7 +8,7 @@ from initbench.analysis.tuning import COMMON_RULE, OWN_RULE
 from initbench.core.text import printable
 from initbench.core.words import counted, listed, seed_range
 from initbench.records.record import Record
-from initbench.report.sentences import target_rule
+from initbench.report.sentences import target_rules
 
 _TESTS = (
     "each scheme is compared with the baseline in pairs, the two trials of one seed: exact two-sided sign-flip test of "
@@ -61,9 +61,9 @@ def _rate(comparison: Results) -> str:
 
 
 def _target(comparison: Results) -> str:
-    targets = dict.fromkeys(f"{comparison.target_of(record):.4g}" for record in comparison.records)
-    rule = target_rule(comparison) + ", whatever the results" * (comparison.target is None)
-    return f"validation accuracy of at least {' or '.join(targets)}: {rule}" if targets else rule
+    at_least = "validation accuracy of at least " if comparison.records else ""
+    whatever = ", whatever the results" if comparison.target is None else ""
+    return f"{at_least}{target_rules(comparison)}{whatever}"
 
 
 def _family(comparison: Results) -> str:

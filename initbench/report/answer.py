@@ -18,6 +18,7 @@ from initbench.analysis.results import Results
 from initbench.analysis.statistics.intervals import CONFIDENCE
 from initbench.core.text import printable
 from initbench.core.words import counted, joined, quoted
+from initbench.report.cells import percent
 
 _CONFIDENCE = f"{CONFIDENCE:.0%} confidence".replace("%", " %")
 _FEW = 3  # names in a sentence; of more, the number
@@ -136,7 +137,7 @@ def _faster(facts: _Facts) -> str:
         return ""
     verb = "reaches" if len(faster) == 1 else "reach"
     return (
-        f"; {_names(faster)} {verb} {_percent(facts.target)} validation accuracy earlier than {quoted(facts.baseline)}"
+        f"; {_names(faster)} {verb} {percent(facts.target)} validation accuracy earlier than {quoted(facts.baseline)}"
     )
 
 
@@ -177,7 +178,7 @@ def _ended(facts: _Facts, schemes: Sequence[str]) -> Iterator[str]:
     low, high = (f"{100 * end:.1f} %" for end in (min(accuracies), max(accuracies)))
     accuracy = high if low == high else f"{low.removesuffix(' %')} to {high}"
     reached = len(steps) == len(rows)
-    speed = f" ({_span(steps)} steps to {_percent(facts.target)} on validation)" if reached else ""
+    speed = f" ({_span(steps)} steps to {percent(facts.target)} on validation)" if reached else ""
     yield f"ends at {accuracy} test accuracy{survivors}{speed}"
 
 
@@ -229,7 +230,3 @@ def _names(schemes: Sequence[str]) -> str:
 def _span(values: Sequence[int]) -> str:
     low, high = min(values), max(values)
     return f"{low}" if low == high else f"{low} to {high}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if round(1000 * share) % 10 else f"{100 * share:.0f} %"

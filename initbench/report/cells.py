@@ -35,6 +35,11 @@ def number(value: float, decimals: int) -> str:
     return true_minus(text) if float(text) else text.removeprefix("-")
 
 
+def percent(share: float) -> str:
+    """Return a share as `90 %`."""
+    return f"{100 * share:.4g} %"
+
+
 def interval(low: float, high: float | None, decimals: int) -> str:
     """Return the ends of an interval as `[1.2, 3.4]`; `[1.2, ∞)` where it has no upper bound."""
     left = number(low, decimals)

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 from initbench.analysis.results import Results
 from initbench.analysis.stability import ends_in_spike
+from initbench.analysis.targets import Target
 from initbench.core.text import printable
 from initbench.core.words import counted, listed
-from initbench.records.recipe import is_majority_chance
 from initbench.records.record import Environment, Record
 from initbench.report.tuning import describe_tuning
 
@@ -19,6 +19,7 @@ _LEARNED = (
     "learned: finished, and significantly better on validation than always predicting the most frequent class (exact "
     "binomial test, p < 0.001)."
 )
+_NEAREST_MEAN = "what the nearest class mean reaches, rounded down to a whole percent"
 _STEPS = (
     "steps to target: Kaplan-Meier median (trials that reached it / trials that did not fail); a trial that did not "
     "reach it is censored at its budget of steps."
@@ -38,6 +39,7 @@ def caveats(comparison: Results) -> tuple[str, ...]:
         *_missing(comparison),
         *_failures(records),
         *_precision(records),
+        *_earlier_rule(comparison),
         *_said_before(comparison),
         *_notices(records),
         *_machines(records),
@@ -74,21 +76,41 @@ def _precision(records: tuple[Record, ...]) -> Iterable[str]:
         yield f"Computed in {listed(low)}, which can change the conclusion."
 
 
-def target_rule(comparison: Results) -> str:
-    """Return how the target was chosen."""
-    if comparison.target is not None:
+def target_rules(comparison: Results) -> str:
+    """Return the targets with the rule that set each, the rule alone where nothing is stored yet."""
+    if not comparison.records:
+        return "as given" if comparison.target is not None else _NEAREST_MEAN
+    accuracies = defaultdict[str, dict[str, None]](dict)
+    for target in comparison.targets.values():
+        accuracies[_rule(target)][f"{target.accuracy:.4g}"] = None
+    return "; ".join(f"{' or '.join(each)} ({rule})" for rule, each in accuracies.items())
+
+
+def _rule(target: Target) -> str:
+    """Return how a target was chosen."""
+    if target.rule == "given":
         return "as given"
-    data = (record.data for record in comparison.records)
-    unlike = any(is_majority_chance(each.classes, each.guess) for each in data)
-    return f"halfway between {'the share of the most frequent class' if unlike else 'chance'} and 1"
+    if target.rule == "nearest mean":
+        return _NEAREST_MEAN
+    halfway = f"halfway between {'the share of the most frequent class' if target.majority else 'chance'} and 1"
+    if target.rule == "guessing":
+        return f"{halfway}, as the nearest class mean is hardly better than guessing"
+    return f"{halfway}, as this folder does not say what the nearest class mean reaches"
 
 
 def _target(comparison: Results) -> str:
-    rule = target_rule(comparison)
-    targets = dict.fromkeys(f"{comparison.target_of(record):.4g}" for record in comparison.records)
-    target = f"Target: validation accuracy ≥ {' or '.join(targets)} ({rule})" if targets else f"Target: {rule}"
     absent = "" if comparison.baseline in comparison.schemes else " (not among these schemes)"
-    return f"{target}. Baseline: {comparison.baseline}{absent}."
+    at_least = "validation accuracy ≥ " if comparison.records else ""
+    return f"Target: {at_least}{target_rules(comparison)}. Baseline: {comparison.baseline}{absent}."
+
+
+def _earlier_rule(comparison: Results) -> Iterable[str]:
+    unknown = {target.accuracy: None for target in comparison.targets.values() if target.rule == "unknown"}
+    if unknown:
+        yield (
+            f"The target {' or '.join(f'{accuracy:.4g}' for accuracy in unknown)} is that of earlier versions, halfway "
+            "between chance and 1: repeat the command for that of the nearest class mean."
+        )
 
 
 def _missing(comparison: Results) -> Iterable[str]:

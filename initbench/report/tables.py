@@ -13,7 +13,7 @@ from initbench.analysis.statistics.intervals import Estimate
 from initbench.analysis.statistics.survival import Survival
 from initbench.analysis.summary import MEANS
 from initbench.core.text import printable
-from initbench.report.cells import NOTHING, Table, interval, mean_cell
+from initbench.report.cells import NOTHING, Table, interval, mean_cell, percent
 from initbench.report.verdict_lines import grouped_lines, verdict_head, verdict_lines
 from initbench.report.verdict_tables import across_remark, across_table, difference_cell, numbers_behind
 
@@ -110,7 +110,8 @@ def _columns(comparison: Results, panel: Panel) -> Iterator[_Column]:
     if panel.rule == "own lr":
         yield _Column("lr", lambda row: f"{row['lr']:g}")
     yield _Column("learned", lambda row: f"{NOTHING if small else row['learned']}/{row['n']}")
-    yield _Column("steps to target", lambda row: _steps_cell(row, survivals[row["scheme"]]))
+    target = percent(comparison.targets[panel.dataset].accuracy)
+    yield _Column(f"steps to {target}", lambda row: _steps_cell(row, survivals[row["scheme"]]))
     yield _Column(WITH_INITIALIZATION, _whole_cost_cell, _any_positive("initialization_steps"))
     yield _Column("test accuracy", lambda row: _mean_of(row, "test_accuracy"))
     if judged:
@@ -134,7 +135,7 @@ def _steps_cell(row: Row, survival: Survival) -> str:
     if watched == 0:
         return f"{NOTHING} (0/0)"
     if pd.isna(median):
-        return f"{'under half' if row['reached'] else 'never'} ({row['reached']}/{watched})"
+        return f"{f'> {survival.budget:g}' if row['reached'] else 'never'} ({row['reached']}/{watched})"
     between = survival.median.interval
     said = f"{median}" if between is None else f"{median} {interval(between.low, between.high, 0)}"
     return said if row["reached"] == watched else f"{said} ({row['reached']}/{watched})"

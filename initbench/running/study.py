@@ -60,6 +60,7 @@ class Study:
             schemes=self.recipe.schemes,
             baseline=self.baseline,
             target=self.recipe.target,
+            nearest_mean={fingerprint: data.nearest_mean for fingerprint, data in self.datasets.items()},
             device=self.device,
             notices=self.notices,
             command=self.command,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from initbench.datasets import Dataset
 from initbench.datasets.batches import Split, resident
+from initbench.records.recipe import LEAST_SAMPLE
 from initbench.records.record import Final, Outcome, Point
 from initbench.training.engine import EVALUATION_BATCH, Trainer
 
@@ -82,7 +83,6 @@ def evaluate(trainer: Trainer, split: Split, index: Tensor) -> Tensor:
 # The cost of evaluations during training, relative to training. LEAST_SAMPLE may exceed it, and the final evaluation on
 # whole splits is extra: in total 11 % of a default trial, 20 % at 200 steps, 39 % at 100.
 SHARE_OF_WORK = 0.05
-LEAST_SAMPLE = 160  # fewer images cannot resolve a percentage point of accuracy
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:
