@@ -90,6 +90,13 @@ def test_a_scheme_is_listened_to_once_where_predictions_start_at_the_input(digit
     assert len(listened) == (2 if once else 4)
 
 
+@pytest.mark.parametrize(("scheme", "once"), [("constant(0.05)", True), ("first=constant(0.05)", False)])
+def test_a_scheme_is_listened_to_once_where_nothing_is_predicted(digits, listened, scheme, once):
+    for seed in range(3):
+        begin(trial_of(digits, scheme=scheme, seed=seed), digits)
+    assert len(listened) == (1 if once else 3)
+
+
 def test_a_network_is_given_back_as_it_was_initialized(digits):
     trial = trial_of(digits, model="cnn(depth=2, width=8, activation='relu', norm='batch')")
     fresh, begun = initialized(trial, digits)[0], begin(trial, digits).model
@@ -125,3 +132,18 @@ def test_rows_looked_at_together_are_counted_as_each_alone():
     matrices.append(torch.randn(3, 9, generator=drawn))
     assert measures.faults_of(matrices) == [measures.row_faults(matrix) for matrix in matrices]
     assert measures.faults_of(matrices[:5]) == [(0, 0, 0), (1, 0, 0), (0, 2, 0), (0, 0, 2), (0, 12, 0)]
+
+
+def test_moments_taken_together_are_those_of_each():
+    drawn = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(12, 9, generator=drawn) * 10.0**k for k in (-30, 0, 12)]
+    tensors += [tensors[1] + 1e4, torch.full((12, 9), 0.1), torch.zeros(12, 9), torch.randn(3, 9, generator=drawn)]
+    found = measures.moments_of(tensors)
+    for tensor, (moment, std) in zip(tensors, found, strict=True):
+        values = tensor.double()
+        assert moment == pytest.approx(float(values.square().mean()), rel=1e-12)
+        assert std == pytest.approx(float(values.std(correction=0)), rel=1e-9)
+    assert [std for _, std in found[4:6]] == [0, 0], "equal entries have no spread at all"
+    (moment, std), _ = measures.moments_of([torch.full((2, 2), torch.inf), torch.ones(2, 2)])
+    assert moment == torch.inf
+    assert std != std  # noqa: PLR0124 - not a number

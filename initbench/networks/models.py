@@ -7,6 +7,7 @@ maps (n, channels, height, width) to logits (n, classes). Layer names are stable
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from initbench.core import usercode
 from initbench.core.randomness import derive, isolated
 from initbench.core.registry import Registry
+from initbench.core.spec import parse
 from initbench.errors import UsageError
 from initbench.networks.inputs import with_shapes
 from initbench.networks.layers import Layer, weighted_layers
@@ -157,6 +159,12 @@ def resnet(
             layers[f"stage{stage}_block{block}"] = _Residual(channels, outputs, stride, scaled=branch_scale)
             channels = outputs
     return _stack(**layers, pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=nn.Linear(channels, classes))
+
+
+@lru_cache(maxsize=256)
+def is_built_in(text: str) -> bool:
+    """Return whether a text names one of this package's networks, of which none draws in a forward pass."""
+    return parse(text).name in MODELS
 
 
 def build_model(text: str, shape: ImageShape | None, classes: int, device: str = "cpu", seed: int = 0) -> nn.Module:

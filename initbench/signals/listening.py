@@ -133,6 +133,11 @@ class Listener(TorchFunctionMode):
         self.heard: list[Heard] = []
         self.output: Tensor | None = None
 
+    def run(self, inputs: Sequence[Any]) -> Any:  # noqa: ANN401 - a model returns anything
+        """Run the model and record."""
+        with self:
+            return self.model(*inputs)
+
     def receive(self, inputs: object) -> None:
         """Register the model's inputs."""
         for tensor in tensors_of(inputs):

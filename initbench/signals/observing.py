@@ -4,7 +4,6 @@ The model is copied first, so its weights, buffers, training mode, hooks and gra
 from a separate generator.
 """
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,9 +33,9 @@ from initbench.signals.measures import UNKNOWN
 from initbench.signals.probing import executed, jacobian_singular_values, still_shut
 from initbench.signals.propagation import ExpectedMoments, WeightMoments, as_drawn
 from initbench.signals.replaying import Replay, Score, score_of
-from initbench.signals.sites import Site
+from initbench.signals.sites import Site, measure_gradients, tell_apart
+from initbench.signals.weights import weights_of
 
-FAULTS = ("zero_rows", "duplicate_rows", "antiparallel_rows")
 MOST_CLASSES = 1000  # an output with more columns, or without two dimensions, is not treated as logits
 
 
@@ -94,18 +93,20 @@ def _observed(model: nn.Module, batch: Batch, listener: Listener | Replay) -> St
     outputs = _forward(working, batch, listener)
     classes = _classes(outputs[0])
     loss = _objective(outputs, batch, classes, listener)
+    tell_apart(listener.sites)
     _backward(loss, model)
+    measure_gradients(listener.sites)
     _predict_backward(listener)
     parameters = parameters_of(working, aliases=True)
     shut, asked = still_shut(working, listener.sites, batch.more, batch.size)
     measured = {id(known.expected) for known in listener.starts}
-    weights = [parameters[site.weight] if site.seen is None else site.seen for site in listener.sites]
-    found = _faults(listener.sites, [weight.detach() for weight in weights])
+    weights = weights_of(listener.sites, parameters)
     rows = [
-        _layer(site, parameters, faults, shut.get(i), carried=id(site.expected) not in measured)
-        for i, (site, faults) in enumerate(zip(listener.sites, found, strict=True))
+        _layer(site, weight, shut.get(i), carried=id(site.expected) not in measured)
+        for i, (site, weight) in enumerate(zip(listener.sites, weights, strict=True))
     ]
-    untouched, detached = _without_gradient(listener)
+    named = _under_one_name(parameters)
+    untouched, detached = _without_gradient(listener, named)
     elsewhere = executed(working, batch.inputs) if untouched else frozenset()
     return StepZero(
         layers=tuple(rows),
@@ -115,26 +116,33 @@ def _observed(model: nn.Module, batch: Batch, listener: Listener | Replay) -> St
         unused=tuple(name for name in untouched if name not in elsewhere),
         absent=tuple(name for name in untouched if name in elsewhere),
         detached=detached,
-        unseen=_unseen(listener),
+        unseen=_unseen(listener, named),
     )
 
 
-def _without_gradient(listener: Listener | Replay) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _under_one_name(parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Return each parameter by its first name."""
+    names = {id(parameter): name for name, parameter in reversed([*parameters.items()])}
+    return {name: parameter for name, parameter in parameters.items() if names[id(parameter)] == name}
+
+
+def _without_gradient(
+    listener: Listener | Replay, parameters: Mapping[str, nn.Parameter]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the parameters that neither the forward pass nor a gradient reached, and those without a gradient.
 
     A frozen weight is among the latter where its layer's output has no gradient either: nothing is to be judged there.
     """
-    parameters = {name: p for name, p in parameters_of(listener.model).items() if p.grad is None}
+    lacking = {name: p for name, p in parameters.items() if p.grad is None}
     behind = {site.weight for site in listener.sites if not site.backward}
-    untouched = tuple(name for name in parameters if name not in listener.used)
-    used = ((name, p) for name, p in parameters.items() if name in listener.used)
+    untouched = tuple(name for name in lacking if name not in listener.used)
+    used = ((name, p) for name, p in lacking.items() if name in listener.used)
     return untouched, tuple(name for name, p in used if p.requires_grad or name in behind)
 
 
-def _unseen(listener: Listener | Replay) -> tuple[str, ...]:
+def _unseen(listener: Listener | Replay, parameters: Mapping[str, nn.Parameter]) -> tuple[str, ...]:
     """Return the parameters with a gradient that no observed call multiplies by a signal, or adds to one."""
-    parameters = parameters_of(listener.model).items()
-    return tuple(name for name, p in parameters if p.grad is not None and name not in listener.multiplied)
+    return tuple(name for name, p in parameters.items() if p.grad is not None and name not in listener.multiplied)
 
 
 def weight_moments(
@@ -176,8 +184,8 @@ def _forward(model: nn.Module, batch: Batch, listener: Listener | Replay) -> lis
     inputs = tuple(item.clone() if isinstance(item, Tensor) else item for item in batch.inputs)
     listener.receive(inputs)
     try:
-        with listener:
-            outputs = [tensor for tensor in logits_first(model(*inputs), batch.classes) if tensor.requires_grad]
+        found = listener.run(inputs)
+        outputs = [tensor for tensor in logits_first(found, batch.classes) if tensor.requires_grad]
     except (Exception, SystemExit) as error:
         shapes = ", ".join("×".join(map(str, tensor.shape)) for tensor in tensors_of(batch.inputs))
         raise UsageError(
@@ -265,20 +273,12 @@ def _replaced(by: Tensor, _others: Tensor) -> Tensor:
     return by
 
 
-def _layer(
-    site: Site, parameters: Mapping[str, nn.Parameter], faults: dict[str, int], shut: Tensor | None, *, carried: bool
-) -> LayerStatistics:
+def _layer(site: Site, weight: dict[str, Any], shut: Tensor | None, *, carried: bool) -> LayerStatistics:
     """Return a layer's row; its gradient is predicted where it is `carried` to the layer and not measured there."""
-    weight = parameters[site.weight].detach() if site.seen is None else site.seen.detach()
-    fan_in, fan_out = _fans(site, weight)
     return LayerStatistics(
         **{
             "layer": site.name,
             "kind": site.kind,
-            "fan_in": fan_in,
-            "fan_out": fan_out,
-            "weight_std": measures.moments(weight)[1],
-            "weight_norm": float(weight.double().norm()),
             "units": site.units,
             "outputs": site.outputs,
             "symmetric_units": site.symmetric,
@@ -288,8 +288,7 @@ def _layer(
             **site.forward,
             **site.backward,
             **_after(site),
-            **_of_weight(site.weight_gradient if site.weight_gradient is not None else parameters[site.weight].grad),
-            **faults,
+            **weight,
             **_predictions(site, carried=carried),
         }
     )
@@ -299,13 +298,6 @@ def _after(site: Site) -> dict[str, Any]:
     after = site.activated
     measured = {} if after is None else {"activation_moment": after.moment, "activation_std": after.std}
     return {"nonlinearity": site.nonlinearity, **measured}
-
-
-def _of_weight(gradient: Tensor | None) -> dict[str, float]:
-    if gradient is None:
-        return {}
-    moment, std = measures.moments(gradient.to_dense())
-    return {"weight_gradient_moment": moment, "weight_gradient_std": std}
 
 
 def _predictions(site: Site, *, carried: bool) -> dict[str, Any]:
@@ -322,38 +314,17 @@ def _predictions(site: Site, *, carried: bool) -> dict[str, Any]:
     }
 
 
-def _fans(site: Site, weight: Tensor) -> tuple[int | None, int | None]:
-    """Return fan_in and fan_out of one group's block, as in `layers.Layer`; None if it is not a weighted sum."""
-    if site.kind not in {"linear", "conv"} or weight.ndim < 2:
-        return None, None
-    field = math.prod(weight.shape[2:])
-    rows, columns = weight.shape[0] // site.groups * field, weight.shape[1] * field
-    return (rows, columns) if site.transposed else (columns, rows)
-
-
-def _faults(sites: Sequence[Site], weights: Sequence[Tensor]) -> list[dict[str, int]]:
-    """Return the counts of faulty rows of each site, none where its weight is not that of a sum."""
-    blocks = {
-        i: measures.rows_of(weight, site.groups, transposed=site.transposed)
-        for i, (site, weight) in enumerate(zip(sites, weights, strict=True))
-        if site.kind in {"linear", "conv"} and weight.ndim > 1
-    }
-    found = iter(measures.faults_of([*itertools.chain(*blocks.values())]))
-    counts = {i: map(sum, zip(*itertools.islice(found, len(groups)), strict=True)) for i, groups in blocks.items()}
-    return [dict(zip(FAULTS, counts[i], strict=True)) if i in counts else {} for i in range(len(sites))]
-
-
 def _network(
     model: nn.Module, batch: Batch, listener: Listener | Replay, output: Tensor, loss: float | None, asked: int
 ) -> NetworkStatistics:
-    singular = jacobian_singular_values(model, batch.inputs)
+    classes = _classes(output)
+    singular = jacobian_singular_values(model, batch.inputs, classes if isinstance(listener, Replay) else None)
     expected = listener.expected_of(output)
     variance = (
         float(expected.kernel[0].detach().mean())
         if expected is not None and expected.fresh and expected.mean == 0
         else None
     )
-    classes = _classes(output)
     gates = [gate for gate in listener.gates if gate is not None]
     silent = torch.stack(gates).any(dim=0) if gates else None
     return NetworkStatistics(

@@ -18,39 +18,48 @@ MOST_OUTPUTS = 128  # each output is a row of the Jacobian and costs a copy of t
 
 
 def jacobian_singular_values(
-    model: nn.Module, inputs: Sequence[Any]
+    model: nn.Module, inputs: Sequence[Any], outputs: int | None = None
 ) -> tuple[float, float, float] | tuple[None, None, None]:
     """Return the largest, mean and smallest singular value of ∂output/∂input, each the mean over a few images.
 
-    In evaluation mode, so that normalization does not mix images. None if inputs are not one float tensor, outputs are
+    In evaluation mode, so that normalization does not mix images; `outputs` is their number where it is known. None if
+    inputs are not one float tensor, outputs are
     not vectors of moderate length, or the model cannot run this way (for example, with another batch size).
     """
     try:
-        return _singular_values(model, inputs)
+        return _singular_values(model, inputs, outputs)
     except Exception:  # noqa: BLE001 - the model's own code, which ran on the batch itself; only this result is lost
         return None, None, None
 
 
-def _singular_values(model: nn.Module, inputs: Sequence[Any]) -> tuple[float, float, float] | tuple[None, None, None]:
+def _singular_values(
+    model: nn.Module, inputs: Sequence[Any], outputs: int | None
+) -> tuple[float, float, float] | tuple[None, None, None]:
     """Pass one copy of every image per output: one backward pass, from each copy's own output, gives all rows."""
     if len(inputs) != 1 or not isinstance(inputs[0], Tensor) or not inputs[0].is_floating_point():
         return None, None, None
     images = inputs[0][:JACOBIAN_IMAGES].detach()
     if model.training:
         model.eval()
-    with torch.no_grad():
-        outputs = next(tensors_of(model(images[:1].clone()))).shape
-    if len(outputs) != 2 or outputs[1] > MOST_OUTPUTS:
+    outputs = outputs or _outputs(model, images)
+    if outputs is None or outputs > MOST_OUTPUTS:
         return None, None, None
-    copies = images.repeat_interleave(outputs[1], dim=0).requires_grad_()
+    copies = images.repeat_interleave(outputs, dim=0).requires_grad_()
     output = next(tensors_of(model(copies.clone())))  # a leaf could not be changed in place
-    own = torch.arange(outputs[1], device=output.device).repeat(len(images))
+    own = torch.arange(outputs, device=output.device).repeat(len(images))
     (rows,) = torch.autograd.grad(output.gather(1, own[:, None]).sum(), copies, allow_unused=True)
     if rows is None or not rows.isfinite().all():
         return None, None, None
-    singular = torch.linalg.svdvals(rows.double().reshape(len(images), outputs[1], -1))
+    singular = torch.linalg.svdvals(rows.double().reshape(len(images), outputs, -1))
     largest, mean, smallest = singular.amax(dim=1), singular.mean(dim=1), singular.amin(dim=1)
     return float(largest.mean()), float(mean.mean()), float(smallest.mean())
+
+
+def _outputs(model: nn.Module, images: Tensor) -> int | None:
+    """Return the length of the vector that a model returns for an image, None if it returns something else."""
+    with torch.no_grad():
+        shape = next(tensors_of(model(images[:1].clone()))).shape
+    return shape[1] if len(shape) == 2 else None
 
 
 class _Gates(TorchFunctionMode):

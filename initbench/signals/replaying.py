@@ -24,30 +24,33 @@ class Score:
     """What listening to a network has found: by the number of a call what is to be measured of it, and the rest."""
 
     heard: Mapping[int, Heard]
+    calls: int
     sites: Sequence[Site]
     used: frozenset[str]
     multiplied: frozenset[str]
     weights: Mapping[str, WeightMoments]
-    output: ExpectedMoments
+    output: ExpectedMoments | None
 
 
 def score_of(listener: Listener) -> Score | None:
     """Return the score of a pass, None where a prediction depends on what was measured in it."""
-    output = listener.starts[0].expected if len(listener.starts) == 1 else None
-    if output is None or listener.starts[0].tensor is not listener.output:
+    carried = all(site.expected is not None and site.expected.origin == propagation.INPUT for site in listener.sites)
+    unpredicted = all(site.expected is None for site in listener.sites)
+    starts = [known.tensor is listener.output for known in listener.starts]
+    if not ((carried and starts == [True]) or (unpredicted and starts == [])):
         return None
     for site in listener.sites:
         computed = site.seen is not None and not site.seen.is_leaf
-        carried = site.expected is not None and site.expected.origin == propagation.INPUT
-        if site.kind not in SUMS or computed or not carried:
+        if site.kind not in SUMS or computed:
             return None
     return Score(
         heard={one.call: one for one in listener.heard},
+        calls=listener.calls,
         sites=[_emptied(site) for site in listener.sites],
         used=frozenset(listener.used),
         multiplied=frozenset(listener.multiplied),
         weights=listener.weights,
-        output=output,
+        output=listener.starts[0].expected if carried else None,
     )
 
 
@@ -63,6 +66,8 @@ def _emptied(site: Site) -> Site:
         upstream=None,
         backward={},
         symmetric=0,
+        distinct=False,
+        gradient=None,
         weight_gradient=None,
     )
 
@@ -79,14 +84,33 @@ class Replay(TorchFunctionMode):
         self.gates: list[Tensor | None] = []
         self.calls = 0
 
+    @property
+    def chain(self) -> list[nn.Module] | None:
+        """The modules of a network that calls one function in each of them, in turn: none needs to be intercepted."""
+        modules = [*self.model.children()] if type(self.model) is nn.Sequential else []
+        return modules if len(modules) == self.score.calls else None
+
+    def run(self, inputs: Sequence[Any]) -> Any:  # noqa: ANN401 - a model returns anything
+        """Run the model and measure."""
+        if self.chain is None:
+            with self:
+                return self.model(*inputs)
+        (x,) = inputs
+        for call, module in enumerate(self.chain):
+            x = module(x)
+            if call in self.score.heard:
+                self._measure(self.score.heard[call], x)
+        return x
+
     def receive(self, inputs: object) -> None:
         """Take no note of the inputs."""
 
     def finish(self, output: Tensor) -> None:
         """Start the predicted backward pass from the measured gradient at the model's output."""
-        known = Known(output, self.score.output, None, propagation.INPUT)
-        known.watch().wanted = True
-        self.starts.append(known)
+        if self.score.output is not None:
+            known = Known(output, self.score.output, None, propagation.INPUT)
+            known.watch().wanted = True
+            self.starts.append(known)
 
     def expected_of(self, _output: Tensor) -> ExpectedMoments | None:
         """Return the expected moments of the model's output."""

@@ -1,7 +1,7 @@
 """One call that uses a parameter, with the measurements of its signal and gradient."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +79,8 @@ class Site:
     activated: Activated | None = None
     backward: Mapping[str, float] = field(default_factory=dict)
     symmetric: int = 0
+    distinct: bool = False  # no two units have the same output
+    gradient: Tensor | None = None  # of the output, until it is measured
     multiplied: bool = False  # with another signal
     weight_gradient: Tensor | None = None  # of a computed weight; a parameter holds its own
 
@@ -119,13 +121,27 @@ class Site:
             z.register_hook(lambda gradient: self.note_gradient(gradient.detach()))  # type: ignore[no-untyped-call] # torch types it so
 
     def note_gradient(self, gradient: Tensor) -> None:
-        """Measure the gradient of the layer's output, and count the units that it cannot distinguish."""
-        gradient = gradient.double()
-        moment, std = measures.moments(gradient)
-        self.backward = {"gradient_moment": moment, "gradient_std": std}
-        if self.units > 1 and not measures.all_distinct(self.marks):
-            marks = torch.cat([self.marks, marks_of(gradient, self.axis)], dim=1)
+        """Keep the gradient of the layer's output, or measure a large one, and count the units that it leaves alike."""
+        self.gradient = gradient
+        if gradient.numel() > measures.STACKED:
+            measure_gradients([self])
+        if self.units > 1 and not self.distinct:
+            marks = torch.cat([self.marks, marks_of(gradient.double(), self.axis)], dim=1)
             self.symmetric = measures.count_repeated(marks)
+
+
+def tell_apart(sites: Sequence[Site]) -> None:
+    """Find the layers of which no two units have the same output."""
+    for site, distinct in zip(sites, measures.each_distinct([site.marks for site in sites]), strict=True):
+        site.distinct = distinct
+
+
+def measure_gradients(sites: Sequence[Site]) -> None:
+    """Measure the gradients that are kept, and let go of them."""
+    kept = [(site, site.gradient) for site in sites if site.gradient is not None]
+    for (site, _), (moment, std) in zip(kept, measures.moments_of([gradient for _, gradient in kept]), strict=True):
+        site.backward = {"gradient_moment": moment, "gradient_std": std}
+        site.gradient = None
 
 
 def measured(z: Tensor, images: int, axis: int, *, histograms: bool) -> dict[str, Any]:

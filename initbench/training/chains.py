@@ -4,6 +4,7 @@ It lays a model and a trial out in the flat arrays that `training.compiled` read
 table that holds its address, so the trainer keeps both.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,7 +21,7 @@ from initbench.records.record import EARLY_STEPS
 from initbench.training.activations import chain_of
 from initbench.training.compiled import kernels, layout
 from initbench.training.engine import Engine
-from initbench.training.optimizers import OPTIMIZERS
+from initbench.training.optimizers import OPTIMIZERS, Optimizer
 
 Floats = npt.NDArray[np.float32]
 
@@ -70,7 +71,7 @@ class _Arrays:
 
     def floats(self, *shape: int) -> Floats:
         """Return an array of zeros."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         memory = np.zeros(size + LINE // 4, np.float32)
         start = -memory.ctypes.data % LINE // 4
         self.held.append(memory)
@@ -95,7 +96,7 @@ class Chain:
         chain = chain_of(model)
         assert chain
         self.name = _name()
-        optimizer = OPTIMIZERS.build(trial.optimizer)
+        optimizer = _optimizer(trial.optimizer)
         assert optimizer.rule is not None
         self.trial, self.split, self.rule, self.regime = trial, split, optimizer.rule, optimizer.regime
         self.losses = torch.zeros(1, trial.steps)
@@ -217,6 +218,11 @@ class Chain:
             buffers
         )
         return evaluation_layers
+
+
+@cache
+def _optimizer(text: str) -> Optimizer:
+    return OPTIMIZERS.build(text)
 
 
 def _product(a: int, b: int) -> int:

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import pairwise
 
-from initbench.core.spec import parse
 from initbench.datasets import Dataset
-from initbench.networks.models import MODELS, build_model
+from initbench.networks.models import build_model, is_built_in
 from initbench.networks.user_model import ImageShape
 from initbench.records.recipe import Trial
 from initbench.records.record import Group
@@ -39,7 +38,7 @@ def group_trials(trials: Sequence[Trial], datasets: Mapping[str, Dataset]) -> li
 
 def choose(trial: Trial, dataset: Dataset) -> Engine:
     """Return the engine of a trial: the fastest that computes the same as the reference, else the reference."""
-    if parse(trial.model).name not in MODELS:  # the user's code may look like a chain and do anything
+    if not is_built_in(trial.model):  # the user's code may look like a chain and do anything
         return autograd.ENGINE
     return _choose(trial.model, trial.optimizer, dataset.shape, dataset.classes, trial.device, trial.precision)
 

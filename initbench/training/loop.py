@@ -1,23 +1,25 @@
 """The training of a group, the same for every engine: initialize, measure step 0, train, evaluate, test."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from initbench.core.generators import held, own_generators
 from initbench.core.randomness import derive, isolated
 from initbench.datasets import Dataset
 from initbench.datasets.batches import resident
+from initbench.networks.models import is_built_in
 from initbench.records.recipe import Trial
 from initbench.records.record import DataFacts, Early, Final, Outcome, Record, Timings
 from initbench.training import Observe, cuda
 from initbench.training.engine import Engine, Trainer
 from initbench.training.environment import denormals, describe, reproducible
 from initbench.training.evaluation import Course, Probe, evaluation_sample, evaluation_steps, final_evaluations, look
-from initbench.training.start import Start, begin, is_built_in
+from initbench.training.start import Start, begin
 
 
 def train(group: Sequence[Trial], dataset: Dataset, observe: Observe, engine: Engine) -> list[Record]:
@@ -33,9 +35,7 @@ def train(group: Sequence[Trial], dataset: Dataset, observe: Observe, engine: En
             starts = [begin(trial, dataset) for trial in group]
         started = time.perf_counter()
         seed = derive(first.data_seed, "training")
-        # No built-in network draws, and the user's own are trained one at a time.
-        own = {} if is_built_in(first) else own_generators(starts[0].model)
-        with denormals(flushed=device == "cpu"), isolated(seed, device), held(seed, own):
+        with denormals(flushed=device == "cpu"), _drawing(seed, device, first, starts[0].model):
             trainer = engine.open([start.model for start in starts], group, split)
             courses, early = _fit(trainer, group, dataset, observe)
             finals = final_evaluations(trainer, courses, dataset, device)
@@ -43,6 +43,16 @@ def train(group: Sequence[Trial], dataset: Dataset, observe: Observe, engine: En
     name = trainer.name + (", denormals flushed" if device == "cpu" else "")
     members = zip(starts, courses, early, finals, strict=True)
     return [_record(*member, dataset, name, seconds) for member in members]
+
+
+@contextmanager
+def _drawing(seed: int, device: str, trial: Trial, model: nn.Module) -> Iterator[None]:
+    """Seed what a network may draw from; no built-in one draws, and the user's own are trained one at a time."""
+    if is_built_in(trial.model):
+        yield
+        return
+    with isolated(seed, device), held(seed, own_generators(model)):
+        yield
 
 
 def _fit(

@@ -13,11 +13,10 @@ from torch import nn
 
 from initbench import signals
 from initbench.core.randomness import one_thread
-from initbench.core.spec import parse
 from initbench.datasets import Dataset
 from initbench.datasets.batches import resident
 from initbench.networks.copies import NotCopiedError
-from initbench.networks.models import MODELS, build_model, layers_in_order
+from initbench.networks.models import build_model, is_built_in, layers_in_order
 from initbench.networks.user_model import ImageShape
 from initbench.records.recipe import Trial
 from initbench.records.record import StepZero
@@ -58,11 +57,6 @@ def begin(trial: Trial, dataset: Dataset) -> Start:
     if trial.device != "cpu":
         model = model.to(trial.device)
     return Start(trial, model, filling, filled.passes, step_zero, seconds)
-
-
-def is_built_in(trial: Trial) -> bool:
-    """Return whether the network is one of this package's, of which none draws in a forward pass."""
-    return parse(trial.model).name in MODELS
 
 
 def initialized(trial: Trial, dataset: Dataset) -> tuple[nn.Module, Filling, Filled]:
@@ -115,7 +109,7 @@ def _kept(*_network: object) -> list[StepZero]:
 def _observed(trial: Trial, dataset: Dataset, model: nn.Module, laws: Mapping[str, WeightMoments]) -> StepZero:
     """Measure a copy of the model, or a built-in model itself, which is given back as it was."""
     batch = _batch(dataset)
-    if is_built_in(trial):
+    if is_built_in(trial.model):
         buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
         step_zero = _series(trial.model, dataset, tuple(laws.items())).observe(model)
         for buffer, values in buffers:
