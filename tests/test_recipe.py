@@ -313,6 +313,15 @@ def test_a_trial_survives_json_with_its_id():
     assert Trial.model_validate_json(trial.model_dump_json()).id == trial.id
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_changed_copy_of_a_trial_has_an_id_of_its_own(deep):
+    trial = Trial(**TRIAL)
+    before = trial.id  # which a trial keeps
+    changed = trial.model_copy(update={"seed": 7}, deep=deep)
+    assert changed.id == Trial(**TRIAL | {"seed": 7}).id != before == trial.id
+    assert (trial.model_dump(), trial) == (Trial(**TRIAL).model_dump(), Trial(**TRIAL))
+
+
 def test_the_table_of_other_values_covers_every_field():
     assert set(OTHERS) == set(Trial.model_fields)
 

@@ -7,7 +7,9 @@ import hashlib
 import json
 import math
 import re
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -256,8 +258,14 @@ class Trial(Frozen):
         """The seed of the data order, and of whatever a network draws during training."""
         return self.seed if self.order_seed is None else self.order_seed
 
-    @property
+    @cached_property  # tables ask for it again and again
     def id(self) -> str:
         """The first 20 hexadecimal digits of the SHA-256 of all fields and the format version."""
         text = json.dumps([TRIAL_FORMAT, self.model_dump(exclude_none=True)], sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some fields changed, and so with an id of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("id", None)
+        return copied
