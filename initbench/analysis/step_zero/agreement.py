@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,10 +42,10 @@ def agreements(steps: Sequence[StepZero]) -> tuple[Agreement, ...]:
     The intervals hold together with probability 1 − `ALPHA` (Bonferroni), if each prediction is the expectation of its
     layer. The ratios of seeds count as lognormal, and networks without signal as a share of their own.
     """
-    layers = list(map(_read, chain.from_iterable(step.layers for step in steps)))
-    groups = dict(_groups(layers))
+    names, numbers = _read(steps)
+    groups = dict(_groups(names, numbers))
     # A gradient has passed the layers above, whose spread is not recorded per layer: the largest one bounds it.
-    largest = max((spread or 0.0 for _, spread, *_ in layers), default=0.0)
+    largest = max(0.0, float(np.nan_to_num(numbers[:, 0], nan=0.0).max(initial=0.0)))
     tail = ALPHA / max(1, len(groups)) / 4  # two sides of two intervals
     found = []
     drawn = _draws(groups)
@@ -60,24 +59,30 @@ def agreements(steps: Sequence[StepZero]) -> tuple[Agreement, ...]:
     return tuple(found)
 
 
-_read = attrgetter("layer", "spread", *(f"{moment}{of}" for moment in PREDICTED for of in ("", "_predicted")))
+_NUMBERS = ("spread", *(f"{moment}{of}" for moment in PREDICTED for of in ("", "_predicted")))
+_of_layer = attrgetter("layer", *_NUMBERS)
 
 
-def _groups(layers: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[str, str], Floats]]:
+def _read(steps: Sequence[StepZero]) -> tuple[Sequence[str], Floats]:
+    """Return the name of every layer of every seed, and its `_NUMBERS` (layers, numbers)."""
+    layers = [_of_layer(layer) for layer in chain.from_iterable(step.layers for step in steps)]
+    names, *columns = zip(*layers, strict=True) if layers else [()] * (1 + len(_NUMBERS))
+    return names, np.array(columns, dtype=np.float64).T
+
+
+def _groups(names: Sequence[str], numbers: Floats) -> Iterator[tuple[tuple[str, str], Floats]]:
     """Yield, for each layer and moment with a prediction, the measured value, the predicted one and the spread."""
-    names, codes = np.unique([name for name, *_ in layers], return_inverse=True)
-    numbers = np.array([numbers for _, *numbers in layers], dtype=np.float64).reshape(-1, 1 + 2 * len(PREDICTED))
-    # In the order in which layers first ran; the rows of a layer in that of the seeds.
-    by_name = [np.flatnonzero(codes == code) for code in range(len(names))]
-    for rows in sorted(by_name, key=lambda rows: int(rows[0])):
-        of_layer = numbers[rows]
+    numbered = {name: code for code, name in enumerate(dict.fromkeys(names))}  # in the order in which layers first ran
+    codes = np.array([numbered[name] for name in names])
+    for name, code in numbered.items():
+        of_layer = numbers[codes == code]  # in the order of the seeds
         for place, moment in enumerate(PREDICTED):
             pairs = of_layer[:, 1 + 2 * place : 3 + 2 * place]
             known = np.isfinite(pairs).all(axis=1)
             # A law in some seeds only, as where units flip: its mean would stand beside that of all seeds.
             if known.any() and np.isfinite(pairs[:, 1]).all():
                 spread = np.nan_to_num(of_layer[known, :1], nan=0.0)
-                yield (str(names[codes[rows[0]]]), moment), np.hstack((pairs[known], spread))
+                yield (name, moment), np.hstack((pairs[known], spread))
 
 
 def _draws(groups: Mapping[tuple[str, str], Floats]) -> int | None:
@@ -93,13 +98,15 @@ def withhold(frame: pd.DataFrame, rows: "pd.Series[bool] | Bools", steps: Sequen
 
     Those that only some of the seeds have are withheld, too.
     """
-    here = frame.loc[rows]
-    for column in (f"{moment}_predicted" for moment in PREDICTED):
-        known = here[column].notna().groupby(here["layer"]).transform("mean")
-        frame.loc[known.index[known < 1], column] = np.nan
-    for one in agreements(steps):
-        if not one.inside:
-            frame.loc[rows & (frame["layer"] == one.layer), f"{one.moment}_predicted"] = np.nan
+    places = np.flatnonzero(rows)
+    codes, names = pd.factorize(frame["layer"].iloc[places])
+    unlike = {(one.layer, one.moment) for one in agreements(steps) if not one.inside}
+    for moment in PREDICTED:
+        column = frame.columns.get_loc(f"{moment}_predicted")
+        unknown = frame.iloc[places, column].isna().to_numpy()
+        withheld = np.bincount(codes, unknown, len(names)) > 0
+        withheld |= [(name, moment) in unlike for name in names]
+        frame.iloc[places[withheld[codes]], column] = np.nan
 
 
 def _interval(ratios: Floats, spread: float, tail: float) -> tuple[float, float, float]:

@@ -19,7 +19,7 @@ from initbench.analysis.step_zero.propagation import (
     log2_slopes,
     passed_through,
     power_of_two,
-    signal_slopes,
+    slopes_of,
     weighted_layers,
 )
 from initbench.analysis.step_zero.remedies import (
@@ -70,7 +70,7 @@ def diagnose_together(steps: Mapping[str, Sequence[StepZero]]) -> dict[str, tupl
     """Return the checks of several schemes on one model; no remedy names a scheme that was judged bad beside it."""
     layers = {scheme: weighted_layers(of_scheme) for scheme, of_scheme in steps.items()}
     found = {scheme: _diagnose(of_scheme) for scheme, of_scheme in layers.items()}
-    bad = [scheme for scheme, checks in found.items() if any(map(_is_bad, checks)) or _drifts(steps[scheme])]
+    bad = [scheme for scheme, checks in found.items() if any(map(_is_bad, checks)) or _drifts(layers[scheme])]
     faulty = [scheme for scheme, checks in found.items() if worst_level(checks) != "PASS"]
     return found | {scheme: _diagnose(layers[scheme].beside(bad)) for scheme in faulty if bad}
 
@@ -79,10 +79,10 @@ def _is_bad(check: Check) -> bool:
     return check.level == "FAIL" or (check.level == "WARN" and check.name in {"signal", "gradient"})
 
 
-def _drifts(steps: Sequence[StepZero]) -> bool:
+def _drifts(layers: WeightedLayers) -> bool:
     """Return whether a signal changes by more than one that counts as kept, where remedies say that schemes keep it."""
-    _, advice = USUAL.get(weighted_layers(steps).nonlinearity, ((), ""))
-    return "keep" in advice and abs(_nearest_to_zero(signal_slopes(steps)[0])) > KEPT
+    _, advice = USUAL.get(layers.nonlinearity, ((), ""))
+    return "keep" in advice and abs(_nearest_to_zero(slopes_of(layers)[0])) > KEPT
 
 
 def worst_level(checks: Iterable[Check]) -> Level | None:

@@ -65,7 +65,7 @@ class WeightedLayers:
         """The hidden layers of any seed in order."""
         return in_order([[layer.layer for layer in row] for row in self.hidden])
 
-    @property
+    @cached_property
     def nonlinearity(self) -> str:
         """The activation that most hidden layers have."""
         counts = Counter(layer.nonlinearity for row in self.hidden for layer in row)
@@ -152,7 +152,11 @@ def signal_slopes(steps: Sequence[StepZero]) -> tuple[Estimate, Estimate]:
 
     Least squares over all hidden layers of a draw; draws in which one is 0 or missing have no slope.
     """
-    layers = weighted_layers(steps)
+    return slopes_of(weighted_layers(steps))
+
+
+def slopes_of(layers: WeightedLayers) -> tuple[Estimate, Estimate]:
+    """Return the slopes of weighted layers, as `signal_slopes` does."""
     if not layers.steps or len(layers.names) < 2:
         return Estimate(None, None, 0), Estimate(None, None, 0)
     forward, backward = layers.signal, layers.gradient_norms[:, ::-1]

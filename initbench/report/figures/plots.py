@@ -136,7 +136,7 @@ def signal(ax: Axes, layers: pd.DataFrame, column: str, looks: Looks) -> Axes:
     A layer with a moment of exactly 0 has no geometric mean: its line has a gap, and ▼ stands at the foot; × stands at
     the top where a moment is beyond all numbers.
     """
-    order = list(dict.fromkeys(layers["layer"]))
+    order = list(layers["layer"].unique())
     lines(ax, layers, column, looks, {layer: place for place, layer in enumerate(order)})
     return layer_axis(ax, order)
 
