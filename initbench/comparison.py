@@ -68,7 +68,7 @@ def outline(folder: str | Path) -> Outline:
     folder = Path(folder).resolve()
     manifest = read_manifest(folder)
     damaged: dict[str, str] = {}
-    records = store.read_each(folder.parent, manifest.trials, damaged)
+    records = (record for _, record in store.read_each(folder.parent, manifest.trials, damaged))
     trials, summary = outlined(records, manifest.target, manifest.nearest_mean, manifest.schemes)
     return Outline(trials, summary, len(set(manifest.trials)) - len(trials), _named(folder, damaged))
 

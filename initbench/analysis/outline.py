@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from initbench.analysis.frames import has_learned, trials_frame
@@ -25,22 +26,18 @@ class Outline:
 
 
 def outlined(
-    records: Iterable[tuple[str, Record]],
-    target: float | None,
-    nearest_mean: Mapping[str, float],
-    schemes: Sequence[str],
+    records: Iterable[Record], target: float | None, nearest_mean: Mapping[str, float], schemes: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the table of trials and the summary of `records`, which come with their ids and are not kept.
+    """Return the table of trials and the summary of `records`, which are not kept.
 
     `target` is the requested validation accuracy, None for the default, which follows from `nearest_mean`.
     """
-    learned = set[str]()
+    learned = bytearray()  # a million names would take a tenth of a gigabyte
 
     def scored() -> Iterator[tuple[Record, float]]:
-        for trial_id, record in records:
-            if has_learned(record):
-                learned.add(trial_id)
+        for record in records:
+            learned.append(has_learned(record))
             yield record, target_of(record, target, nearest_mean).accuracy
 
     trials = trials_frame(scored())
-    return trials, summarize(trials, learned, schemes)
+    return trials, summarize(trials.assign(learned=np.frombuffer(learned, np.bool_)), schemes)

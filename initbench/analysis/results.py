@@ -101,7 +101,7 @@ class Results:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """One row per setting and scheme (`summary.SUMMARY_COLUMNS`)."""
-        return summarize(self.trials, self.learned, self.schemes)
+        return summarize(self.marked, self.schemes)
 
     @cached_property
     def tuning_trials(self) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The summary: one row per scheme in its setting."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,19 +45,18 @@ SUMMARY_COLUMNS = {
 }
 
 
-def summarize(trials: pd.DataFrame, learned: Iterable[str], schemes: Sequence[str]) -> pd.DataFrame:
+def summarize(trials: pd.DataFrame, schemes: Sequence[str]) -> pd.DataFrame:
     """Return one row per setting and scheme with `SUMMARY_COLUMNS`.
 
-    Settings are in the order of the trials, schemes in that of `schemes`; `learned` holds trial ids.
+    Settings are in the order of the trials, which have a column `learned`, schemes in that of `schemes`.
     `steps_to_target` is a Kaplan-Meier median over the trials that did not fail, missing where half of them
     never reach the target: those, the diverged among them, are censored at their budget of steps.
     `seconds_train` is the median of the finished trials. `steps_with_initialization` and `seconds_with_initialization`
     are such medians to the target with the cost of the initialization included; training time is spread evenly over the
     steps.
     """
-    marked = trials.assign(learned=trials["trial"].isin(list(learned)))
     rows = []
-    for setting, in_setting in marked.groupby(list(SETTING), sort=False):
+    for setting, in_setting in trials.groupby(list(SETTING), sort=False):
         for scheme in in_order(in_setting["scheme"], schemes):
             key = dict(zip((*SETTING, "scheme"), (*setting, scheme), strict=True))
             rows.append(key | _row(in_setting[in_setting["scheme"] == scheme]))
