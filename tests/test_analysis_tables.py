@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import subprocess
 import sys
 
@@ -18,6 +19,8 @@ from analysis_data import (
     failed,
     finished,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from initbench.analysis.panels import settings_of, suffixes
 from initbench.analysis.statistics.intervals import Estimate
@@ -270,6 +273,14 @@ def test_a_spreadsheet_runs_no_text(text):
 def test_control_characters_neither_start_a_formula_nor_break_a_row():
     lines = csv_bytes(pd.DataFrame({"scheme": ["\r=1", "\t=1", "a\nb", "\x1b[31m"]})).splitlines()
     assert lines[1:] == [b"\\r=1", b"\\t=1", b"a\\nb", b"\\x1b[31m"]
+
+
+@given(st.lists(st.tuples(st.text(), st.floats() | st.none()), max_size=8))
+def test_a_csv_file_reads_as_what_was_written(rows):
+    frame = pd.DataFrame(rows, columns=["scheme", "gap"]).astype({"scheme": "str", "gap": "float64"})
+    read = list(csv.reader(io.StringIO(csv_bytes(frame).decode(), newline="")))
+    numbers = ["" if gap is None or math.isnan(gap) else repr(gap) for _, gap in rows]
+    assert read == [["scheme", "gap"], *map(list, zip([spreadsheet(text) for text, _ in rows], numbers, strict=True))]
 
 
 def test_markdown_takes_names_as_text():

@@ -40,7 +40,7 @@ class DamagedFile(Exception):  # noqa: N818 - it names the state of a file; neve
 
 def path_of(out: Path, trial_id: str) -> Path:
     """Return the path of a trial's record."""
-    return out / "trials" / trial_id[:2] / f"{trial_id}.json"
+    return out / f"trials/{trial_id[:2]}/{trial_id}.json"
 
 
 def write(out: Path, record: Record) -> Path:
@@ -139,8 +139,10 @@ def writing(path: Path) -> Iterator[None]:
         raise ConfigurationError(f"Cannot write {path}: {error.strerror}; choose another folder with --out.") from error
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Write to a temporary name, fsync, rename, fsync the folder: a reader sees the old file or the new one.
+
+    What is too large for memory is given in pieces, made as they are written; it may be asked for them twice.
 
     Raises:
         ConfigurationError: the folder cannot be written.
@@ -152,13 +154,13 @@ def write_atomically(path: Path, data: bytes) -> None:
             _write_and_rename(path, data)
 
 
-def _write_and_rename(path: Path, data: bytes) -> None:
+def _write_and_rename(path: Path, data: bytes | Iterable[bytes]) -> None:
     # Named before it exists: a Ctrl-C just after it is made must not leave it behind.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(temporary, _NEW, 0o666), "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

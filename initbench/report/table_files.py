@@ -2,6 +2,8 @@
 
 import csv
 import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -35,15 +37,26 @@ def tables_of(document: Document) -> dict[str, bytes]:
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     """Return a frame as UTF-8 CSV: numbers in full precision, the missing empty, no text that a spreadsheet runs."""
-    file = io.BytesIO()
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(frame.columns)
-    for start in range(0, len(frame), ROWS_AT_ONCE):
-        part = frame.iloc[start : start + ROWS_AT_ONCE]
-        writer.writerows(zip(*(_csv_cells(part[column]) for column in part), strict=True))
-    text.flush()
+    file = io.BytesIO()  # which returns what it holds without a copy
+    file.writelines(Csv(frame))
     return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Csv:
+    """A frame as `csv_bytes` writes it, in pieces that are made when they are asked for."""
+
+    frame: pd.DataFrame
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield _csv_lines([map(_csv_text, self.frame.columns)])
+        for start in range(0, len(self.frame), ROWS_AT_ONCE):
+            part = self.frame.iloc[start : start + ROWS_AT_ONCE]
+            yield _csv_lines(zip(*(_csv_cells(part[column]) for column in part), strict=True))
+
+
+def _csv_lines(rows: Iterable[Iterable[str]]) -> bytes:
+    return "".join(f"{','.join(row)}\n" for row in rows).encode()
 
 
 def _csv_cells(column: pd.Series) -> NDArray[np.object_]:
@@ -51,7 +64,14 @@ def _csv_cells(column: pd.Series) -> NDArray[np.object_]:
     is_float = column.dtype == np.float64
     # Floats are told apart by their bits: 0.0 and -0.0 are equal, but are not written alike.
     codes, values = pd.factorize(column.to_numpy().view(np.int64) if is_float else column)
-    write = repr if is_numeric_dtype(column) else spreadsheet
+    write = repr if is_numeric_dtype(column) else _csv_text
     texts = [*map(write, (values.view(np.float64) if is_float else values).tolist()), ""]
     cells = np.array(["" if is_float and text == "nan" else text for text in texts], dtype=object)
     return np.asarray(cells.take(codes), dtype=np.object_)  # a code of -1, the missing, takes the last cell
+
+
+def _csv_text(text: str) -> str:
+    """Return a text as a cell, in quotes where it has a comma."""
+    file = io.StringIO(newline="")
+    csv.writer(file, lineterminator="").writerow((spreadsheet(text), ""))  # a lone empty cell would be quoted
+    return file.getvalue().removesuffix(",")
