@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 import initbench
 from initbench.analysis.step_zero.inspection import Observed
 from initbench.cli import app, console
-from initbench.cli.present import show_comparison, summary_document
+from initbench.cli.present import show_document, summary_document
 from initbench.cli.present_inspection import show_inspection
 from initbench.core.text import markdown, printable, spreadsheet
 from initbench.records import store
@@ -296,7 +296,7 @@ def test_tables_files_and_documents_of_any_texts_are_inert(texts):
         cells = [row[i] for row in rows[1:] for i in text]
         assert not any(cell.startswith(("=", "+", "@", "\t", "\r")) for cell in cells)
         assert not any(re.match(r"-(?![\d.])", cell) for cell in cells)
-    document = summary_document(comparison, Path("out"))
+    document = summary_document(document_of(comparison), Path("out"))
     for to in DOCUMENTS:
         content = export(comparison, to, document).decode()
         assert all(c.isprintable() or c == "\n" for c in content), to
@@ -311,7 +311,7 @@ def test_a_terminal_shows_any_comparison_as_text(texts):
         shown = io.StringIO()
         patch.setattr(console, "out", Console(file=shown, highlight=False, markup=False, force_terminal=True))
         patch.setenv("COLUMNS", "100")
-        show_comparison(comparison)
+        show_document(document_of(comparison))
     plain = re.sub(r"\x1b\[(0|1)?m", "", shown.getvalue())
     assert all(c.isprintable() or c == "\n" for c in plain)
 

@@ -304,7 +304,7 @@ def test_the_command_writes_the_style_and_formats_asked_for(tmp_path, monkeypatc
     written = []
     monkeypatch.setattr("initbench.comparison.load", lambda _: a_grid(SHORT[:2]))
     monkeypatch.setattr("initbench.records.manifest.read_manifest", lambda _: SimpleNamespace(every=()))
-    monkeypatch.setattr("initbench.report.folder.write_folder", lambda *_, asked: written.append(asked))
+    monkeypatch.setattr("initbench.report.folder.write_document", lambda *asked: written.append(asked[-1]))
     runner = CliRunner()
     assert runner.invoke(app, ["report", str(tmp_path), "--style", "paper", "--format", "pdf,png"]).exit_code == 0
     assert runner.invoke(app, ["report", str(tmp_path)]).exit_code == 0

@@ -19,7 +19,7 @@ from initbench.analysis.statistics.flips import ChoiceTest
 from initbench.analysis.statistics.paired import compare_pairs
 from initbench.analysis.statistics.survival import compare_steps, estimate_survival
 from initbench.analysis.tuning import tune_rates
-from initbench.cli.present import show_comparison, summary_document
+from initbench.cli.present import show_document, summary_document
 from initbench.report.document import document_of
 from initbench.report.figures.comparison import pictures
 from initbench.report.folder import write_folder
@@ -196,7 +196,7 @@ def test_every_edge_says_something_true_everywhere(records, said, capsys):
     comparison = a_comparison(records)
     page = summary_markdown(document_of(comparison))
     html = render_report(document_of(comparison), [], [])
-    show_comparison(comparison)
+    show_document(document_of(comparison))
     printed = " ".join(capsys.readouterr().out.split())
     for text in (page, printed, html.replace("&#39;", "'")):
         assert said is None or said in text.replace("\n", " ")
@@ -206,7 +206,7 @@ def test_every_edge_says_something_true_everywhere(records, said, capsys):
 
 
 def _document(comparison):
-    return json.loads(json.dumps(summary_document(comparison, Path("x")), allow_nan=False))
+    return json.loads(json.dumps(summary_document(document_of(comparison), Path("x")), allow_nan=False))
 
 
 def test_the_report_begins_with_the_answer():
@@ -255,7 +255,7 @@ def test_the_terminal_cuts_nothing(width, odd, capsys, monkeypatch):
     if odd:
         extra = [diverged(a_trial("good", 10)), failed(a_trial(LONG, 10)), *trials_of("x" * 70, noisy(0.8))]
         comparison = a_comparison([*comparison.records, *extra])
-    show_comparison(comparison)
+    show_document(document_of(comparison))
     printed = capsys.readouterr().out
     assert max(len(line) for line in printed.splitlines()) <= width
     assert "…" not in printed
@@ -333,7 +333,7 @@ def test_across_settings_only_schemes_in_all_of_them(drop):
 def test_across_few_seeds_nothing_breaks(n, capsys):
     comparison = several(n=n)
     assert f"{n} seeds" in across_remarks(comparison)[0] or "no interval below 3 seeds" in across_remarks(comparison)[0]
-    show_comparison(comparison)
+    show_document(document_of(comparison))
     assert "Across settings" in capsys.readouterr().out
 
 
@@ -419,5 +419,5 @@ def test_tuned_over_two_models_aggregates_each_rule_by_itself():
 def test_a_run_that_broke_off_while_tuning_shows_no_panel(capsys):
     comparison = replace(tuned(), records=())
     assert comparison.panels == ()
-    show_comparison(comparison)
+    show_document(document_of(comparison))
     assert "No trial is stored yet." in capsys.readouterr().out

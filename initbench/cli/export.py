@@ -65,8 +65,9 @@ def export(
 def _document(comparison: "Comparison", to: str, folder: Path, output: Path | None) -> None:
     from initbench.cli.present import summary_document
     from initbench.report import exports
+    from initbench.report.document import document_of
 
-    content = exports.export(comparison, to, summary_document(comparison, folder))
+    content = exports.export(comparison, to, summary_document(document_of(comparison), folder))
     if output is None:
         # A rich Text is printed verbatim: no markup, no emoji codes, no wrapping.
         console.out.print(Text(content.decode()), soft_wrap=True, end="")

@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from functools import partial
 
@@ -21,6 +21,7 @@ from initbench.cli.progress import progress_on
 from initbench.comparison import Comparison, load
 from initbench.core.interrupts import kept_as_interrupt
 from initbench.errors import ConditionMet, ConfigurationError, TrialsFailed
+from initbench.report.document import Document, document_of
 from initbench.report.freshness import is_fresh
 from initbench.running.backend import Backend
 from initbench.running.facts import canonical
@@ -32,8 +33,8 @@ def train_grid(study: Study, backend: Backend, output: Output) -> None:
     """Train what is missing of a study, show the results, and draw them."""
     conditions = conditions_of(output)
     _show_details(details.before(study, backend), output)
-    comparison, answer = _train_and_show(study, backend, output)
-    _draw_and_end(comparison, answer, study, output)
+    comparison, document, answer = _train_and_show(study, backend, output)
+    _draw_and_end(comparison, document, answer, study, output)
     _raise_if_failed(comparison)
     _raise_if_met(conditions, comparison)
 
@@ -47,27 +48,28 @@ def conditions_of(output: Output) -> list[Condition]:
     return [parse_condition(text, partial(canonical, "scheme")) for text in output.fail_if or ()]
 
 
-def _train_and_show(study: Study, backend: Backend, output: Output) -> tuple[Comparison, Answer]:
+def _train_and_show(study: Study, backend: Backend, output: Output) -> tuple[Comparison, Document, Answer]:
     """Train and show the answer; after Ctrl-C, show what is finished."""
     try:
         with kept_as_interrupt():
             with redirect_stdout(sys.stderr), progress_on(quiet=output.quiet) as observer:
                 comparison = carry_out(study, backend, observer)
-            answer = _answer(comparison, study, output)
+            document = document_of(comparison)
+            answer = _answer(document, study, output)
             show_answer(answer)
     except KeyboardInterrupt:
         _show_what_is_stored(study, output)
         raise
-    return comparison, answer
+    return comparison, document, answer
 
 
-def _draw_and_end(comparison: Comparison, answer: Answer, study: Study, output: Output) -> None:
+def _draw_and_end(comparison: Comparison, document: Document, answer: Answer, study: Study, output: Output) -> None:
     """Write the folder with its figures, and show where it is, details if requested, and what to run next."""
     try:
         with kept_as_interrupt():
             with console.status_on(quiet=output.quiet) as show_step:
                 show_step("drawing plots and the report")
-                _refresh(study, comparison)
+                _refresh(study, document)
             show_files(study, output)
             _show_details(details.after(comparison, study), output)
             if comparison.records and not output.quiet:
@@ -76,25 +78,26 @@ def _draw_and_end(comparison: Comparison, answer: Answer, study: Study, output: 
             if not any(record.outcome.status == "failed" for record in comparison.records):
                 remember(answer, study, (*comparison.records, *comparison.tuning, *comparison.crossed), output)
     except KeyboardInterrupt:
-        _refresh(study, comparison, draw=False)
+        _refresh(study, document, draw=False)
         say_how_to_continue(study)
         raise
 
 
-def _refresh(study: Study, comparison: Comparison, *, draw: bool = True) -> None:
+def _refresh(study: Study, document: Document, *, draw: bool = True) -> None:
     """Write the comparison's folder unless it is up to date: drawing takes seconds."""
-    if not is_fresh(study.folder, comparison):
-        from initbench.report.folder import write_folder  # loads matplotlib
+    if not is_fresh(study.folder, document.results):
+        from initbench.report.folder import figures_meanwhile, write_document  # loads matplotlib
 
-        write_folder(study.folder, comparison, draw=draw)
+        with figures_meanwhile(document.results) if draw else nullcontext() as drawn:
+            write_document(study.folder, document, drawn)
 
 
-def _answer(comparison: Comparison, study: Study, output: Output) -> Answer:
+def _answer(document: Document, study: Study, output: Output) -> Answer:
     """Return what is printed of a comparison, but for the next commands, which come after it."""
-    more = shown_of_all_pairs(comparison) if output.all_pairs else ()
+    more = shown_of_all_pairs(document.results) if output.all_pairs else ()
     return Answer(
-        shown=() if output.json else (*shown_of(comparison, quiet=output.quiet, verbose=output.verbose), *more),
-        document=summary_document(comparison, study.folder) if output.json else None,
+        shown=() if output.json else (*shown_of(document, quiet=output.quiet, verbose=output.verbose), *more),
+        document=summary_document(document, study.folder) if output.json else None,
     )
 
 
@@ -113,8 +116,9 @@ def _show_what_is_stored(study: Study, output: Output) -> None:
         return
     console.say()
     if comparison.records:
-        _refresh(study, comparison, draw=False)
-        show_answer(_answer(comparison, study, output))
+        document = document_of(comparison)
+        _refresh(study, document, draw=False)
+        show_answer(_answer(document, study, output))
         show_files(study, output)
     say_how_to_continue(study)
 

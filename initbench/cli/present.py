@@ -10,25 +10,24 @@ import pandas as pd
 from initbench.analysis.best import Best
 from initbench.analysis.claims import ClaimVerdict
 from initbench.analysis.panels import Panel
+from initbench.analysis.results import Results
 from initbench.cli.shown import EMPTY, Shown, listed, show
-from initbench.comparison import Comparison
-from initbench.report.document import Document, document_of
+from initbench.report.document import Document
 
 
-def show_comparison(comparison: Comparison, *, quiet: bool = False) -> None:
+def show_document(document: Document, *, quiet: bool = False) -> None:
     """Print the answer and a table per setting and, unless `quiet`, the verdicts and what limits them."""
-    show(shown_of(comparison, quiet=quiet))
+    show(shown_of(document, quiet=quiet))
 
 
-def shown_of(comparison: Comparison, *, quiet: bool = False, verbose: bool = False) -> Iterator[Shown]:
+def shown_of(document: Document, *, quiet: bool = False, verbose: bool = False) -> Iterator[Shown]:
     """Yield what is printed of a comparison.
 
     Args:
-        comparison: what is shown.
+        document: what is shown.
         quiet: the answer and the tables alone.
         verbose: also a line per verdict, what was asked, and how to read the tables.
     """
-    document = document_of(comparison)
     yield from (Shown(answer, style="bold") for answer in document.answers)
     if document.question and not quiet:
         yield Shown(document.question)
@@ -52,16 +51,16 @@ def _more(document: Document, *, verbose: bool) -> Iterator[Shown]:
         yield Shown(document.introduction)
 
 
-def shown_of_all_pairs(comparison: Comparison) -> Iterator[Shown]:
+def shown_of_all_pairs(comparison: Results) -> Iterator[Shown]:
     """Yield every scheme against every other; Holm's family is all pairs of a setting."""
     for panel, rows in comparison.all_pairs().groupby("panel", sort=False):
         yield from (EMPTY, Shown(f"All pairs: {panel}; p adjusted by Holm over {len(rows)} pairs", style="bold"))
         yield from listed([f"{row.scheme} against {row.baseline}: {row.accuracy_text}" for row in rows.itertuples()])
 
 
-def summary_document(comparison: Comparison, folder: Path) -> dict[str, Any]:
-    """Return the document of `--json`: summary and verdicts by row, what is missing, and where the files are."""
-    document = document_of(comparison)
+def summary_document(document: Document, folder: Path) -> dict[str, Any]:
+    """Return what `--json` prints: summary and verdicts by row, what is missing, and where the files are."""
+    comparison = document.results
     return {
         "schema": 1,
         "name": comparison.name,

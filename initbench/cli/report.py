@@ -27,10 +27,11 @@ def report(
     with console.gc_frozen():
         import scipy.stats  # noqa: F401 - imported later, outside gc_frozen, it would take twice as long
 
-        from initbench.cli.present import show_comparison, summary_document
+        from initbench.cli.present import show_document, summary_document
         from initbench.comparison import load
         from initbench.records.manifest import latest, read_manifest
-        from initbench.report.folder import write_folder
+        from initbench.report.document import document_of
+        from initbench.report.folder import figures_meanwhile, write_document
 
         folder = folder or latest(out)
         if len(read_manifest(folder).every) > MOST:
@@ -38,12 +39,15 @@ def report(
             return
         comparison = load(folder)
     console.name_damaged(comparison.damaged)
-    if json:
-        console.show_json(summary_document(comparison, folder))
-    else:
-        show_comparison(comparison, quiet=quiet)
-    # Last: a folder of somebody else's can be read where it cannot be written.
-    write_folder(folder, comparison, asked=options.figures(style, formats))
+    asked = options.figures(style, formats)
+    with figures_meanwhile(comparison, asked) as drawn:
+        document = document_of(comparison)
+        if json:
+            console.show_json(summary_document(document, folder))
+        else:
+            show_document(document, quiet=quiet)
+        # Last: a folder of somebody else's can be read where it cannot be written.
+        write_document(folder, document, drawn, asked)
     if not quiet:
         console.show_path("report", folder / "report.html")
     if open_report:

@@ -22,7 +22,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from initbench.cli.present import show_comparison
+from initbench.cli.present import show_document
 from initbench.cli.progress import progress_on
 from initbench.comparison import Comparison, load
 from initbench.core.paths import cache_dir
@@ -143,7 +143,7 @@ def _many(out: Path) -> None:
     _say(f"  {len(drawn)} figures", *took)
     _say("  report.html", *_timed(lambda: render_report(document_of(comparison), drawn, beside=[]))[1])
     with redirect_stdout(StringIO()):
-        took = _timed(lambda: show_comparison(comparison))[1]
+        took = _timed(lambda: show_document(document_of(comparison)))[1]
     _say("  shown", *took)
 
 

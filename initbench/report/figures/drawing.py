@@ -14,12 +14,13 @@ from initbench.core.machine import cores
 from initbench.report.figures.picture import Picture
 
 Wanted = tuple[Callable[[], Picture], Sequence[str]]  # what draws a figure, and the formats of its files
+Drawn = Callable[[], list[Picture]]  # waits for the figures
 
 _held: list[Wanted] = []  # by a copy of this process
 
 
 @contextmanager
-def drawn_meanwhile(wanted: Sequence[Wanted]) -> Iterator[Callable[[], list[Picture]]]:
+def drawn_meanwhile(wanted: Sequence[Wanted]) -> Iterator[Drawn]:
     """Draw figures and make their files while the block does other things; yield what waits for them."""
     if len(wanted) < 2 or not can_fork():
         yield partial(_drawn_here, wanted)
