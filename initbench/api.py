@@ -12,12 +12,12 @@ from typing import Any
 
 from torch import nn
 
+from initbench.bar import bar_shown
 from initbench.comparison import Comparison
 from initbench.core import usercode
 from initbench.errors import InitbenchWarning, UsageError
 from initbench.records.axes import Axis, axes
 from initbench.running.executor import choose_backend
-from initbench.running.observer import Silent
 from initbench.running.plan import draft_of, plan_study
 from initbench.running.runner import carry_out
 from initbench.schemes.functions import scheme_text
@@ -114,15 +114,8 @@ def compare(  # noqa: D417 - `_with_axes` replaces `given`
     )
     for notice in study.notices:
         warnings.warn(notice, InitbenchWarning, stacklevel=3)
-    return carry_out(study, backend, _Warner())
-
-
-class _Warner(Silent):
-    """The observer that passes notices on as warnings and ignores the rest."""
-
-    def noticed(self, sentence: str) -> None:
-        """Warn."""
-        warnings.warn(sentence, InitbenchWarning, stacklevel=2)
+    with bar_shown() as observer:
+        return carry_out(study, backend, observer)
 
 
 def text_of_axes(given: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from initbench.cli import console
 from initbench.cli.console import SPARKS, picked, spark
-from initbench.cli.live import Board, Pace, StepCounter
+from initbench.cli.live import Board
+from initbench.running.pace import Pace, StepCounter
 
 ROOT = Path(__file__).parents[1]
 COMPARE = ("compare", "-s", "kaiming", "-s", "torch_default", "-m", "mlp(depth=2, width=16)", "--steps", "9000",
@@ -129,7 +130,7 @@ def test_a_spark_line_is_as_high_as_the_share_and_no_wider_than_its_room():
 
 def test_the_guess_of_the_time_left_begins_with_the_first_steps(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("initbench.cli.live.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("initbench.running.pace.time.monotonic", lambda: now[0])
     pace = Pace()
     pace.note(0)
     now[0] += 50  # workers start

@@ -20,6 +20,7 @@ from test_inert_output import BAITS, Reader, a_hostile_comparison, baits, stored
 from torch import nn
 
 import initbench
+from initbench.bar import bar_shown
 from initbench.cli.present_inspection import inspection_document
 from initbench.core.text import printable
 from initbench.report.document import document_of
@@ -199,6 +200,43 @@ def test_a_notebook_shows_any_names_as_text(texts):
         assert " ".join(printable(stored(text)).split()) in " ".join(read.text.split())
 
 
+class BarsOf:
+    """What a client's kernel drew in place of an output, in the order in which it came."""
+
+    def __init__(self, client):
+        self.seen, self.process = [], client.process_message
+        client.process_message = self
+
+    def __call__(self, message, *place):
+        if message["msg_type"] in {"display_data", "update_display_data"}:
+            self.seen.append(message["content"]["data"]["text/html"])
+        return self.process(message, *place)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_drawn_on_a_terminal_alone(terminal, monkeypatch):
+    master, slave = os.openpty() if terminal else os.pipe()
+    monkeypatch.setenv("TERM", "xterm-256color")
+    trials = [a_trial(seed=seed) for seed in range(2)]
+    with os.fdopen(slave, "w") as file, monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", file)
+        with bar_shown() as observer:
+            observer.started(trials, 0)
+            observer.finished(finished(trials[0]))
+            observer.progressed({trials[1].id: 1})
+            observer.finished(finished(trials[1]))
+        file.flush()
+        os.set_blocking(master, False)
+        try:
+            drawn = os.read(master, 1 << 16).decode()
+        except BlockingIOError:  # nothing was written
+            drawn = ""
+    os.close(master)
+    text = re.sub(r"\x1b\[[0-9;?]*\w", "", drawn)
+    assert [said in text for said in ("0% starting, 0/2 trials", "2 trials trained in 0:00")] == [terminal] * 2
+    assert bool(drawn) == terminal
+
+
 def test_a_notebook_is_executed_and_shows_the_comparison(tmp_path):
     reason = "a notebook's kernel is not installed: pip install 'initbench[dev]'"
     nbformat = pytest.importorskip("nbformat", reason=reason)
@@ -210,13 +248,24 @@ def test_a_notebook_is_executed_and_shows_the_comparison(tmp_path):
         "print(repr(comparison))",
         "comparison.summary[['scheme', 'test_accuracy']]",
         "sorted({'torch'} & sys.modules.keys())",
+        "trained = initbench.compare(['zeros', 'kaiming'], 'linear', steps=3, seeds=2, jobs=1, out='trained')",
+        "again = initbench.compare(['zeros', 'kaiming'], 'linear', steps=3, seeds=2, jobs=1, out='trained')",
     ]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     kernel = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "IPYTHONDIR": str(tmp_path / "ipython")}
     client = nbclient.NotebookClient(book, timeout=240, resources={"metadata": {"path": str(tmp_path)}})
-    client.execute(env=kernel)
+    with client.setup_kernel(env=kernel):
+        bars = BarsOf(client)
+        for place, cell in enumerate(book.cells):
+            client.execute_cell(cell, place)
     nbformat.validate(book)
-    shown = [cell.outputs[0] for cell in book.cells]
+    assert "progress" in bars.seen[0]
+    assert "0%, starting, 0/4 trials" in bars.seen[0]
+    assert [o.data["text/plain"][:17] for o in book.cells[4].outputs] == [
+        "4 trials trained "
+    ]  # one place, that changes
+    assert not book.cells[5].outputs  # nothing was left to train
+    shown = [cell.outputs[0] for cell in book.cells[:4]]
     comparison = a_comparison(RECORDS, name="compare-x", question="", target=None)
     hold_shown(shown[0].data["text/html"], comparison)
     assert shown[0].data["text/plain"] == repr(comparison) == shown[1].text.strip()

@@ -17,6 +17,7 @@ from initbench.core.text import printable
 from initbench.records.recipe import Trial
 from initbench.records.record import Record
 from initbench.running.observer import Observer
+from initbench.running.pace import Pace, StepCounter, clock
 
 REFRESH_EVERY = 0.25  # seconds
 AXES = ("dataset", "model", "optimizer", "lr")
@@ -25,55 +26,6 @@ SPARK, WIDE_SPARK = 20, 36
 LEAST_NAME = 8  # columns of a scheme's name that are always shown
 NARROW = 66  # columns below which there is no room for a spark line
 FRAME = 4  # lines besides the rows: status, headers, footnote, cursor
-
-
-class StepCounter:
-    """Counts the steps of some trials, so that the estimate also advances within a long trial."""
-
-    def __init__(self) -> None:
-        self.total = self.done = self.trials = self.ended = 0
-        self.running: dict[str, int] = {}
-        self.steps: dict[str, int] = {}
-
-    def start(self, todo: Sequence[Trial]) -> None:
-        """Start over with the trials to run: tuning and scoring are counted separately."""
-        self.done, self.ended, self.running = 0, 0, {}
-        self.total, self.trials = sum(trial.steps for trial in todo), len(todo)
-        self.steps = {trial.id: trial.steps for trial in todo}
-
-    def progress(self, steps: Mapping[str, int]) -> None:
-        """Note how far running trials are."""
-        self.running |= {trial_id: step for trial_id, step in steps.items() if trial_id in self.steps}
-
-    def finish(self, trial_id: str) -> None:
-        """Note the end of a trial; one that diverged counts in full."""
-        self.running.pop(trial_id, None)
-        self.done += self.steps.pop(trial_id)
-        self.ended += 1
-
-    @property
-    def steps_done(self) -> int:
-        """Steps of ended trials and of those still running."""
-        return self.done + sum(self.running.values())
-
-
-class Pace:
-    """Estimates the remaining time, measured from the first steps, since starting workers takes seconds."""
-
-    def __init__(self) -> None:
-        self.since: float | None = None
-        self.steps = 0
-
-    def note(self, done: int) -> None:
-        """Start measuring at the first steps."""
-        if self.since is None and done:
-            self.since, self.steps = time.monotonic(), done
-
-    def left(self, done: int, total: int) -> float | None:
-        """Return the seconds for `total - done` steps, None before any pace is known."""
-        if self.since is None or done <= self.steps:
-            return None
-        return (time.monotonic() - self.since) * (total - done) / (done - self.steps)
 
 
 class Row:
@@ -196,8 +148,8 @@ class Board(Observer):
         left = self.pace.left(done, total)
         parts = [
             f"{self.ended}/{self.trials} trials, {done / total:.0%}",
-            _clock(time.monotonic() - self.began) + " elapsed",
-            *([] if left is None else [f"about {_clock(left)} left"]),
+            clock(time.monotonic() - self.began) + " elapsed",
+            *([] if left is None else [f"about {clock(left)} left"]),
             *([f"{self.stored} were stored"] if self.stored else []),
         ]
         return Text.assemble(("starting " if self.pace.since is None else "training ", "bold"), ", ".join(parts))
@@ -230,9 +182,3 @@ def _cells(row: Row, room: int, width: int) -> tuple[Text, ...]:
         Text("" if row.best is None else f"{row.best:.3f}"),
         Text(row.remark, style="yellow"),
     )
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -8,10 +8,11 @@ from pathlib import Path
 from rich.live import Live
 
 from initbench.cli import console
-from initbench.cli.live import Board, StepCounter
+from initbench.cli.live import Board
 from initbench.records.recipe import Trial
 from initbench.records.record import Record
 from initbench.running.observer import Observer, Silent
+from initbench.running.pace import StepCounter
 
 LINE_EVERY = 10.0  # seconds between lines if stderr is not a terminal
 
