@@ -9,11 +9,13 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console, RenderableType
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -210,7 +212,17 @@ def columns() -> int:
 
 def _print(content: RenderableType) -> None:
     out.width = columns()  # each time, because a terminal may be resized
-    out.print(content, soft_wrap=False)
+    # Rich leaves the blank at which it wraps, and fills cells up: a diff or a paste would show them.
+    lines = [[*_without_blanks(line), Segment.line()] for line in out.render_lines(content, pad=False)]
+    out.print(Segments(chain.from_iterable(lines)), end="", crop=False)
+
+
+def _without_blanks(line: list[Segment]) -> list[Segment]:
+    """Return the segments of a line without the blanks at its end."""
+    kept = list(line)
+    while kept and not kept[-1].text.strip(" "):
+        kept.pop()
+    return [*kept[:-1], *(Segment(last.text.rstrip(" "), last.style) for last in kept[-1:])]
 
 
 def show_path(label: str, path: Path) -> None:
