@@ -75,10 +75,10 @@ def test_no_detectable_difference_says_the_seeds_that_would_settle_it():
     (open_still,) = judge(claim(), trials(0.9 + noise, np.full(10, 0.9)))
     assert open_still.status == "undecided"
     assert open_still.seeds_needed > 10
-    assert "seeds would detect a difference of 1 point:" in open_still.text
+    assert "no detectable difference (about 36 seeds would detect a difference of 1 point): " in open_still.text
     (closed,) = judge(claim(), trials(0.9 + noise / 100, np.full(10, 0.9)))
     assert closed.seeds_needed is None
-    assert "one of 1 point would be detected 4 times in 5" in closed.text
+    assert "(10 seeds would detect one of 1 point at least 4 times in 5)" in closed.text
     (same,) = judge(claim(), trials([0.9] * 10, [0.9] * 10))
     assert (same.status, same.p, same.effect, same.seeds_needed) == ("undecided", 1.0, 0.0, None)
 

@@ -66,7 +66,6 @@ VERDICTS = rows(
     accuracy_tested={"enum": ["accuracy", "learned"]},
     **estimates("accuracy_difference improvement correlation steps_difference speed_factor median_steps"),
     **estimates("restricted_mean reached_share expected_running_time"),
-    **each("accuracy_bootstrap_low accuracy_bootstrap_high steps_bootstrap_low steps_bootstrap_high", MAYBE),
     **each("accuracy_p learned_p accuracy_p_holm speed_p speed_p_holm logrank_p first_p", MAYBE),
     **each("accuracy_confidence steps_confidence", NUMBER),
     **each("accuracy_n accuracy_dropped speed_n speed_dropped reached watched", COUNT),

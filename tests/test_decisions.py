@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 
 from initbench.analysis.comparing import Sides, compare_accuracies
-from initbench.analysis.statistics import paired
 from initbench.analysis.verdicts import judge_accuracy
 from tests.long_form import one_in
 from tests.whole_verdicts import WORLDS, errors
 
 
 @pytest.mark.parametrize("seed", one_in(3, range(3)))
-def test_of_all_swaps_of_the_sides_one_in_twenty_is_called_a_difference_at_most(seed, monkeypatch):
-    monkeypatch.setattr(paired, "bootstrap_t", lambda *_: None)
+def test_of_all_swaps_of_the_sides_one_in_twenty_is_called_a_difference_at_most(seed):
     rng = np.random.default_rng(seed)
     law, shared = WORLDS["alike, share 0.7, spikes in a tenth"].scheme, rng.normal(size=8)
     (learned, values), (others, theirs) = law(rng, shared), law(rng, shared)
@@ -29,8 +27,7 @@ def test_of_all_swaps_of_the_sides_one_in_twenty_is_called_a_difference_at_most(
 
 @pytest.mark.simulation
 @pytest.mark.parametrize("name", ["alike, share 0.7, spikes in a tenth", "shares 0.5 and 0.9, equal means"])
-def test_the_whole_verdict_is_rarely_wrong(name, monkeypatch):
-    monkeypatch.setattr(paired, "bootstrap_t", lambda *_: None)  # no verdict reads it, and it takes most of the time
+def test_the_whole_verdict_is_rarely_wrong(name):
     wrong, decided = errors(WORLDS[name], 8, 1, 300, np.random.default_rng(8))
     assert decided
     assert wrong / 300 <= 0.05 + 3 * sqrt(0.05 * 0.95 / 300)

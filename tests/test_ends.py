@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 
 from initbench.analysis import frames
 from initbench.analysis.statistics.flips import FLIPS, drawn_signs, drawn_sums
-from initbench.analysis.statistics.paired import bootstrap_t, studentized
 from initbench.cli import app
 from initbench.cli.console import gc_frozen
 from initbench.core.gc_pause import collector_paused
@@ -153,16 +152,6 @@ def test_sums_under_drawn_signs_are_plain_sums(n):
     np.testing.assert_allclose(drawn_sums(differences, signs), plain @ differences, atol=1e-12)
     assert abs(plain.mean()) < 5 / np.sqrt(plain.size)
     assert len(np.unique(signs[:, :1000], axis=1).T) == 1000
-
-
-def test_resamples_taken_a_few_at_a_time_are_those_taken_at_once():
-    values = np.random.default_rng(0).lognormal(size=300)
-    index = np.random.default_rng(7).integers(300, size=(4999, 300))
-    low, high = np.quantile(studentized(values[index], values.mean()), [0.025, 0.975], method="inverted_cdf")
-    error = values.std(ddof=1) / np.sqrt(300)
-    found = bootstrap_t(values, np.random.default_rng(7))
-    assert found.low == pytest.approx(values.mean() - high * error, rel=1e-12)
-    assert found.high == pytest.approx(values.mean() - low * error, rel=1e-12)
 
 
 def test_some_seeds_are_drawn_and_the_legend_says_how_many():

@@ -1,10 +1,10 @@
 """Claims in words: the sentence after a claim's status, from what was decided and measured."""
 
-from initbench.analysis.decisions import Decision, Outcome
+from initbench.analysis.decisions import Decision, Outcome, pairs_beside_mean, seeds_to_detect
 from initbench.analysis.metrics import Measured
 from initbench.analysis.statistics.families import Adjusted, least_seeds
-from initbench.analysis.statistics.paired import Paired, Shares, seeds_needed
-from initbench.analysis.verdicts import confidence
+from initbench.analysis.statistics.paired import Paired, Shares
+from initbench.analysis.verdicts import confidence, p_value
 from initbench.core.words import counted, rounded_up, true_minus
 
 _DOES = {"learned": "learns", "reached": "reaches the target", "": ""}
@@ -30,10 +30,10 @@ def describe_claim(
     `p` is that of the test that the decision follows; `family` names what is counted in it.
     """
     counts = f"{shares.scheme.count} of {shares.scheme.n} against {shares.baseline.count} of {shares.baseline.n}"
-    after_holm = [] if p is None else [f"p = {p:.2g} after Holm over {counted(tests.family, family)}"]
+    after_holm = [] if p is None else [f"{p_value(p)} after Holm over {counted(tests.family, family)}"]
     some_miss = metric.success and shares.scheme.count + shares.baseline.count < 2 * shares.scheme.n
     missed = [f"{metric.success} {counts}"] if some_miss and decision.outcome != "too few images" else []
-    known = [_effect(pairs, metric), *missed, *after_holm]
+    known = [_effect(pairs, metric), *_beside(pairs), *missed, *after_holm]
     if decision.outcome == "shares":
         side = "ahead" if decision.ahead > 0 else "behind"
         return None, f"{side} in who {_DOES[metric.success]} ({counts}), {after_holm[0]}; {known[0]}"
@@ -53,22 +53,29 @@ def describe_claim(
 
 
 def _no_difference(pairs: Paired, metric: Measured, known: str, tests: Adjusted) -> tuple[int | None, str]:
-    planned = tests.values_p is not None and tests.values_level > 0
-    needed = seeds_needed(pairs.deviation, pairs.smallest_interesting, tests.values_level) if planned else None
+    needed = seeds_to_detect(pairs, tests)
     if needed is None:
-        return None, known
+        return None, f"no detectable difference: {known}"
     smallest = _number(pairs.smallest_interesting, metric)
     if needed <= pairs.n:
-        return None, f"no detectable difference; one of {smallest} would be detected 4 times in 5: {known}"
-    return needed, f"about {rounded_up(needed)} seeds would detect a difference of {smallest}: {known}"
+        enough = f"{pairs.n} seeds would detect one of {smallest} at least 4 times in 5"
+        return None, f"no detectable difference ({enough}): {known}"
+    more = f"about {rounded_up(needed)} seeds would detect a difference of {smallest}"
+    return needed, f"no detectable difference ({more}): {known}"
+
+
+def _beside(pairs: Paired) -> list[str]:
+    """Return `behind in 7 of 10 pairs`, where the mean does not tell that."""
+    count = pairs_beside_mean(pairs)
+    return [f"{'ahead' if count > 0 else 'behind'} in {abs(count)} of {pairs.n} pairs"] if count else []
 
 
 def _effect(pairs: Paired, metric: Measured) -> str:
     mean, found = pairs.difference.value, pairs.difference.interval
     if mean is None:
         return f"no seed has {metric.name} for both schemes{_left_out(pairs)}"
-    side = "ahead" if mean >= 0 else "behind"
-    effect = f"{side} by {_number(abs(mean), metric)} in {metric.name}"
+    side = "ahead" if mean > 0 else "behind"
+    effect = f"{side} by {_number(abs(mean), metric)} in {metric.name}" if mean else f"equal means of {metric.name}"
     if pairs.identical and pairs.n > 1:
         return f"{effect} (the same in all {pairs.n} pairs{_left_out(pairs)})"
     if found is None or found.high is None:

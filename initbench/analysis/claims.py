@@ -191,7 +191,8 @@ def _judge(claim: Claim, sides: _ClaimPairs, tests: Adjusted, family: str, too_s
     pairs, shares = sides.pairs(metric, tests.values_level), sides.succeeded(tests.shares_level)
     rates = _rates(sides.trials)
     decision = _decision(sides, metric, tests, shares, pairs)
-    if metric.success == "learned" and sides.trials["dataset"].isin(list(too_small)).any():
+    of_learning = decision.outcome in {"shares", "none succeed", "too few succeed", "seldom"}
+    if of_learning and metric.success == "learned" and sides.trials["dataset"].isin(list(too_small)).any():
         decision = Decision("too few images")
     p = _p(decision, tests)
     needed, text = describe_claim(decision, p, metric, tests, shares, pairs, family)

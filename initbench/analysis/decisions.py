@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from initbench.analysis.statistics.families import Adjusted, least_seeds
-from initbench.analysis.statistics.paired import Lead, Shares
+from initbench.analysis.statistics.paired import Lead, Paired, Shares, seeds_needed
 
 Outcome = Literal[
     "nothing",  # no pair of one seed
@@ -41,7 +41,8 @@ def decide(
     (`shares` None: success does not matter to them). `missing` counts the values that the scheme and the baseline lack.
     Both tests were adjusted for the choice between them; the other conditions can only prevent a rejection.
     """
-    least = least_seeds(tests.family)
+    # Where others lost seeds, a later step of Holm's can reject with fewer pairs than the first one needs.
+    least = least_seeds(1, tests.values_level) if tests.values_differ else least_seeds(tests.family)
     if not seeds:
         return Decision("nothing")
     if tests.shares_differ and shares is not None:
@@ -54,6 +55,35 @@ def decide(
         return _by_values(pairs, missing)
     discordant = 0 if shares is None or tests.shares_p is None else shares.gained + shares.lost
     return Decision("too few seeds" if max(pairs.n, discordant) < least else "no difference")
+
+
+def seeds_to_detect(pairs: Paired, tests: Adjusted) -> int | None:
+    """Return the pairs that detect the smallest difference of interest at the level which the family left this test.
+
+    None where there is no spread to plan with, or only who succeeds could be tested.
+    """
+    if tests.values_p is None or not tests.values_level:
+        return None
+    needed = seeds_needed(pairs.deviation, pairs.smallest_interesting, tests.values_level)
+    return None if needed is None else max(needed, least_seeds(1, tests.values_level))
+
+
+def pairs_beside_mean(pairs: Paired) -> int:
+    """Return in how many pairs the scheme is above, or minus the number where it is below, if the mean does not say so.
+
+    Most pairs point against the mean, a mean that differs has no majority of pairs, or pairs agree by more than chance
+    beside a mean that does not differ. Else 0.
+    """
+    mean, chance, found = pairs.difference.value, pairs.improvement.interval, pairs.difference.interval
+    if mean is None or chance is None:
+        return 0
+    differs = found is not None and found.high is not None and not found.low <= 0 <= found.high
+    agree = chance.high is not None and not chance.low <= 0.5 <= chance.high
+    against = mean * (pairs.wins - pairs.losses) < 0 or (differs and pairs.wins == pairs.losses)
+    if not against and (differs or not agree):
+        return 0
+    above = pairs.wins > pairs.losses or (pairs.wins == pairs.losses and mean > 0)
+    return pairs.wins if above else -pairs.losses
 
 
 def _by_values(pairs: Lead, missing: tuple[int, int]) -> Decision:

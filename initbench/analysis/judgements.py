@@ -13,7 +13,7 @@ from initbench.analysis.pairing import accuracy_sides, by_scheme, shared_seeds, 
 from initbench.analysis.panels import Panel
 from initbench.analysis.statistics.families import Adjusted
 from initbench.analysis.statistics.intervals import Estimate
-from initbench.analysis.statistics.paired import Measure, Paired
+from initbench.analysis.statistics.paired import Measure
 from initbench.analysis.statistics.survival import SpeedComparison, Survival, estimate_survival
 from initbench.analysis.summary import in_order
 from initbench.analysis.verdicts import Verdict, accuracy_decision, judge_accuracy, judge_speed, without_learning
@@ -37,7 +37,6 @@ VERDICT_COLUMNS = {
     "accuracy_verdict": "str",
     "accuracy_text": "str",
     **dict.fromkeys((*_ends("accuracy_difference"), "accuracy_confidence"), "float64"),
-    **dict.fromkeys(("accuracy_bootstrap_low", "accuracy_bootstrap_high"), "float64"),
     **dict.fromkeys(("accuracy_p", "learned_p"), "float64"),
     "accuracy_tested": "str",
     "accuracy_p_holm": "float64",
@@ -47,7 +46,6 @@ VERDICT_COLUMNS = {
     "speed_verdict": "str",
     "speed_text": "str",
     **dict.fromkeys((*_ends("steps_difference"), "steps_confidence"), "float64"),
-    **dict.fromkeys(("steps_bootstrap_low", "steps_bootstrap_high"), "float64"),
     **dict.fromkeys(_ends("speed_factor"), "float64"),
     **dict.fromkeys(("speed_p", "speed_p_holm", "logrank_p", "first_p"), "float64"),
     **dict.fromkeys(("speed_n", "speed_dropped"), "int64"),
@@ -191,7 +189,6 @@ def _accuracy_cells(judgement: Judgement) -> dict[str, Any]:
         "accuracy_text": judgement.accuracy.text,
         **_measure("accuracy_difference", pairs.difference),
         "accuracy_confidence": 1 - pairs.alpha,
-        **_bootstrap("accuracy", pairs),
         "accuracy_p": pairs.p,
         "learned_p": learned.p,
         "accuracy_tested": _tested(judgement.accuracy_comparison),
@@ -217,7 +214,6 @@ def _speed_cells(judgement: Judgement) -> dict[str, Any]:
         "speed_text": judgement.speed.text,
         **_measure("steps_difference", speed.restricted.difference),
         "steps_confidence": 1 - speed.restricted.alpha,
-        **_bootstrap("steps", speed.restricted),
         **_measure("speed_factor", speed.factor),
         "speed_p": speed.restricted.p,
         "speed_p_holm": judgement.speed.p,
@@ -248,8 +244,3 @@ def _estimate(name: str, estimate: Estimate) -> dict[str, float | None]:
 def _measure(name: str, measure: Measure) -> dict[str, float | None]:
     ends = (None, None) if measure.interval is None else (measure.interval.low, measure.interval.high)
     return dict(zip(_ends(name), (measure.value, *ends), strict=True))
-
-
-def _bootstrap(name: str, pairs: Paired) -> dict[str, float | None]:
-    ends = (None, None) if pairs.bootstrap is None else (pairs.bootstrap.low, pairs.bootstrap.high)
-    return dict(zip(_ends(f"{name}_bootstrap")[1:], ends, strict=True))

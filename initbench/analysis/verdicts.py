@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from initbench.analysis.comparing import AccuracyComparison, StepsComparison
-from initbench.analysis.decisions import Decision, Outcome, decide
+from initbench.analysis.decisions import Decision, Outcome, decide, pairs_beside_mean, seeds_to_detect
 from initbench.analysis.statistics.families import Adjusted, least_seeds
-from initbench.analysis.statistics.paired import Measure, Paired, Share, Shares, seeds_needed
+from initbench.analysis.statistics.intervals import ALPHA
+from initbench.analysis.statistics.paired import Measure, Paired, Share, Shares
 from initbench.analysis.statistics.survival import SpeedComparison
 from initbench.core.words import rounded_up
 
@@ -47,7 +48,8 @@ class Verdict:
 
     `ahead` is 1 where the scheme is found better, -1 where it is worse, else 0. `p` is that of the test that the words
     follow, adjusted by Holm over the schemes compared, None where nothing was tested; `n` counts the pairs tested;
-    `seeds_needed` would decide an open question, None where it is decided or cannot be planned.
+    `seeds_needed` would decide an open question, None where it is decided or cannot be planned. `beside` is what `text`
+    says of pairs where the mean does not tell it: most of them point against it, or agree while it does not differ.
     """
 
     kind: Kind
@@ -56,15 +58,21 @@ class Verdict:
     n: int
     seeds_needed: int | None
     ahead: int = 0
+    beside: str = ""
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """How a difference is written: `scale` converts the values to the unit of this `name`, shown with `decimals`."""
+    """How a difference is written: `scale` converts the values to the unit of this `name`, shown with `decimals`.
+
+    `above` and `below` are the words for a larger and a smaller value.
+    """
 
     name: str
     scale: int
     decimals: int
+    above: str
+    below: str
 
     def number(self, value: float, sign: str = "") -> str:
         """Return `3.1`, `240`, `0.04`: with enough digits to differ from 0, unless it is a rounding error."""
@@ -96,8 +104,8 @@ class _Success:
     few: Kind
 
 
-_POINTS = _Unit("point", scale=100, decimals=1)
-_STEPS = _Unit("step", scale=1, decimals=0)
+_POINTS = _Unit("point", scale=100, decimals=1, above="higher", below="lower")
+_STEPS = _Unit("step", scale=1, decimals=0, above="slower", below="faster")
 _LEARN = _Success(
     "learns",
     "learn",
@@ -163,7 +171,7 @@ def _accuracy(accuracy: AccuracyComparison) -> Verdict:
     decision, learned = accuracy_decision(accuracy), accuracy.learned
     if decision.outcome == "values":
         return _better_or_worse(accuracy, decision.ahead)
-    known = "; ".join([_measured(accuracy.pairs, _POINTS), *_learned(learned)])
+    known = "; ".join([_measured(accuracy.pairs, _POINTS), *_beside(accuracy.pairs, _POINTS), *_learned(learned)])
     return _other(decision, accuracy.tests, learned, accuracy.pairs, known, _LEARN, _POINTS)
 
 
@@ -172,7 +180,7 @@ def _speed(steps: StepsComparison) -> Verdict:
     decision = decide(steps.tests, speed.reached, speed.restricted.lead, speed.reached.scheme.n)
     if decision.outcome == "values":
         return _faster_or_slower(speed, steps.tests, decision.ahead)
-    known = "; ".join([_measured(speed.restricted, _STEPS), *_misses(speed)])
+    known = "; ".join([_measured(speed.restricted, _STEPS), *_beside(speed.restricted, _STEPS), *_misses(speed)])
     return _other(decision, steps.tests, speed.reached, speed.restricted, known, _REACH, _STEPS)
 
 
@@ -188,11 +196,11 @@ def _other(
         return _too_rarely(shares, success)
     if decision.outcome == "too few seeds":
         return _too_few(tests, pairs, shares, known)
+    beside = "".join(_beside(pairs, unit))
     if decision.outcome in _UNDECIDED:
-        return Verdict(
-            "undecided", f"undecided: {_UNDECIDED[decision.outcome]} ({known})", tests.values_p, pairs.n, None
-        )
-    return _no_difference(pairs, tests, shares.scheme.n, known, unit)
+        text = f"undecided: {_UNDECIDED[decision.outcome]} ({known})"
+        return Verdict("undecided", text, tests.values_p, pairs.n, None, beside=beside)
+    return replace(_no_difference(pairs, tests, shares.scheme.n, known, unit), beside=beside)
 
 
 def _by_shares(ahead: int, tests: Adjusted, shares: Shares, success: _Success) -> Verdict:
@@ -228,28 +236,26 @@ def _too_few(tests: Adjusted, pairs: Paired, shares: Shares, known: str) -> Verd
 def _better_or_worse(accuracy: AccuracyComparison, ahead: int) -> Verdict:
     mean = accuracy.pairs.difference.value or 0.0
     kind: Kind = "better" if ahead > 0 else "worse"
-    rest = "; ".join([_interval(accuracy.pairs, _POINTS, mirrored=ahead < 0), *_learned(accuracy.learned)])
+    pairs, beside = accuracy.pairs, _beside(accuracy.pairs, _POINTS)
+    rest = "; ".join([_interval(pairs, _POINTS, mirrored=ahead < 0), *beside, *_learned(accuracy.learned)])
     text = f"{kind} by {_POINTS.amount(abs(mean))} ({rest})"
-    return Verdict(kind, text, accuracy.tests.values_p, accuracy.pairs.n, None, ahead)
+    return Verdict(kind, text, accuracy.tests.values_p, pairs.n, None, ahead, "".join(beside))
 
 
 def _faster_or_slower(speed: SpeedComparison, tests: Adjusted, more: int) -> Verdict:
     mean = speed.restricted.difference.value or 0.0
     kind: Kind = "faster" if more < 0 else "slower"
     interval = _interval(speed.restricted, _STEPS, mirrored=more < 0)
-    rest = "; ".join([interval, *_times(speed.factor, kind == "faster"), *_misses(speed)])
+    beside = _beside(speed.restricted, _STEPS)
+    rest = "; ".join([interval, *_times(speed.factor, kind == "faster"), *beside, *_misses(speed)])
     text = f"{kind} by {_STEPS.amount(abs(mean))} ({rest})"
-    return Verdict(kind, text, tests.values_p, speed.restricted.n, None, -more)
+    return Verdict(kind, text, tests.values_p, speed.restricted.n, None, -more, "".join(beside))
 
 
 def _no_difference(pairs: Paired, tests: Adjusted, seeds: int, known: str, unit: _Unit) -> Verdict:
-    # The level that the family left this comparison: plan for that.
-    needed = (
-        seeds_needed(pairs.deviation, pairs.smallest_interesting, tests.values_level) if tests.values_level else None
-    )
+    needed = seeds_to_detect(pairs, tests)
     n = seeds if tests.values_p is None else pairs.n
-    # No spread to plan with, or only who succeeds could be tested.
-    if needed is None or tests.values_p is None:
+    if needed is None:
         return Verdict("no difference", f"no detectable difference ({known})", tests.p, n, None)
     interesting = unit.threshold(pairs.smallest_interesting)
     if needed <= pairs.n:
@@ -264,6 +270,12 @@ def _measured(pairs: Paired, unit: _Unit) -> str:
     if mean is None:
         return "no pair has both values"
     return f"measured {unit.amount(mean, '+')}, {_interval(pairs, unit)}"
+
+
+def _beside(pairs: Paired, unit: _Unit) -> list[str]:
+    """Return `lower in 7 of 10 pairs`, where the mean does not tell that."""
+    count = pairs_beside_mean(pairs)
+    return [f"{unit.above if count > 0 else unit.below} in {abs(count)} of {pairs.n} pairs"] if count else []
 
 
 def _interval(pairs: Paired, unit: _Unit, *, mirrored: bool = False) -> str:
@@ -281,9 +293,27 @@ def _interval(pairs: Paired, unit: _Unit, *, mirrored: bool = False) -> str:
     return f"{span} {unit.number(low)} to {unit.number(high)}, n = {pairs.n}{lost}"
 
 
+def points(share: float, unit: str = " points") -> str:
+    """Return a difference of accuracies in points, hundredths: `3.1 points`."""
+    return f"{_POINTS.number(share)}{unit}"
+
+
 def confidence(alpha: float) -> str:
     """Return the level of an interval, rounded down where it would read as 100: `95 %`, `99.3 %`."""
     return f"{min(100 * (1 - alpha), 99.99):.3g} %" if alpha >= 0.001 else f"{min(100 * (1 - alpha), 99.999):.5g} %"
+
+
+def p_value(p: float | None) -> str:
+    """Return `p = 0.014` or `p < 0.001`, nothing where nothing was tested.
+
+    Two digits, and more where fewer would read as .05, which a larger p is not.
+    """
+    if p is None:
+        return ""
+    if p < 0.001:
+        return "p < 0.001"
+    texts = (f"{p:.{digits}g}" for digits in range(2, 17))
+    return f"p = {next(text for text in texts if p <= ALPHA or float(text) > ALPHA)}"
 
 
 def _times(factor: Measure, faster: bool) -> list[str]:

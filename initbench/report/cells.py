@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from initbench.analysis.statistics.intervals import Estimate
 from initbench.analysis.statistics.paired import Measure
+from initbench.analysis.verdicts import p_value
 from initbench.core.words import true_minus
 
 NOTHING = "–"
@@ -79,13 +80,6 @@ def measure_cell(measure: Measure, decimals: int, scale: int = 1) -> str:
         return f"{value} (n = {measure.n})"
     low, high = measure.interval.low, measure.interval.high
     return f"{value} {interval(scale * low, None if high is None else scale * high, decimals)}"
-
-
-def p_value(p: float | None) -> str:
-    """Return `p = 0.014` or `p < 0.001`; nothing where nothing was tested."""
-    if p is None:
-        return ""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def p_cell(p: float | None) -> str:

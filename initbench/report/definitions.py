@@ -34,14 +34,13 @@ DEFINITIONS = {
     "p (Holm)": "p adjusted for the number of schemes compared with the baseline in this table: the probability of any "
     "false difference among them, in who learned or by how much, is at most 5 %. Accuracy and steps are separate "
     "families.",
-    "bootstrap-t": "interval of the same mean, at the same level, from 4,999 studentized resamples of the pairs; its "
-    "coverage is better on skewed values. None with fewer than 5 pairs.",
     "better in a pair": "share of pairs in which the scheme is above the baseline, ties counted half, with its exact "
     "interval.",
     "correlation": "Pearson correlation between the two sides of the pairs, with Fisher's 95 % interval: the higher it "
     "is, the more pairing gains.",
-    "times as fast": "geometric mean of baseline steps over scheme steps, if both trials of every pair reached the "
-    "target.",
+    "times as fast": "mean of baseline steps over that of scheme steps, if both trials of every pair reached the "
+    "target; its interval is of the same exact test, at the same level: the factors f for which it does not reject "
+    "equal means of f × scheme steps and baseline steps.",
     "restricted mean": "mean of the steps to the target, where a trial that did not reach it counts as the whole "
     "budget: the area under the Kaplan-Meier curve up to the budget.",
     "log-rank p, first p": "log-rank compares two Kaplan-Meier curves; it ignores pairing and is asymptotic. First: "

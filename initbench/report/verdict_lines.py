@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from initbench.analysis.judgements import Judgement
-from initbench.analysis.verdicts import Kind, Verdict, measured_points, measured_steps
+from initbench.analysis.verdicts import Kind, Verdict, measured_points, measured_steps, p_value
 from initbench.core.text import printable
-from initbench.core.words import listed, quoted
-from initbench.report.cells import p_value
+from initbench.core.words import quoted
 
 # The kinds whose word follows from a test: their p is said beside them.
 TESTED = frozenset(
@@ -84,7 +83,14 @@ def _grouped(verdicts: Sequence[tuple[str, Verdict]], ambiguous: str = "") -> It
             p = "" if kind == "no difference" or kind not in TESTED else largest
             p = p if len(found) == 1 else p.replace(" = ", " ≤ ")
             said = f"{ambiguous if kind in _AMBIGUOUS else ''}{words}{f' ({p})' if p else ''}"
-            yield f"{said}: {listed(scheme for scheme, _ in here)}"
+            yield f"{said}: {', '.join(_named(*each) for each in here)}"
+
+
+def _named(scheme: str, verdict: Verdict) -> str:
+    """Return a scheme with what its kind of verdict leaves unsaid: why it is undecided, and what most pairs show."""
+    why = verdict.text.partition(" (")[0].removeprefix("undecided: ") if verdict.kind == "undecided" else ""
+    said = "; ".join(filter(None, (why, verdict.beside)))
+    return quoted(scheme) + (f" ({said})" if said else "")
 
 
 def _line(judgement: Judgement) -> str:

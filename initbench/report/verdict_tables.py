@@ -7,16 +7,15 @@ from initbench.analysis.judgements import Judgement
 from initbench.analysis.statistics.aggregate import LEAST_SEEDS, simulated_coverage
 from initbench.analysis.statistics.paired import Paired
 from initbench.analysis.statistics.survival import Survival
-from initbench.analysis.verdicts import confidence
+from initbench.analysis.verdicts import confidence, p_value
 from initbench.core.text import printable
-from initbench.report.cells import NOTHING, Table, estimate_cell, interval, measure_cell, p_cell, p_value
+from initbench.report.cells import NOTHING, Table, estimate_cell, measure_cell, p_cell
 
 _ACCURACY_HEADERS = (
     "scheme",
     "pairs",
     "difference (points)",
     "level",
-    "bootstrap-t",
     "p",
     "p (Holm)",
     "better in a pair",
@@ -27,7 +26,6 @@ _STEPS_HEADERS = (
     "pairs",
     "difference (steps)",
     "level",
-    "bootstrap-t",
     "times as fast",
     "p",
     "p (Holm)",
@@ -97,9 +95,8 @@ def _accuracy_row(judgement: Judgement) -> tuple[str, ...]:
         _count(pairs),
         measure_cell(pairs.difference, 1, scale=100),
         confidence(pairs.alpha),
-        _bootstrap(pairs, 100, 1),
         p_cell(pairs.p),
-        p_cell(judgement.accuracy.p),
+        p_cell(judgement.tests("test_accuracy").values_p),
         measure_cell(pairs.improvement, 2),
         measure_cell(pairs.correlation, 2),
     )
@@ -112,10 +109,9 @@ def _steps_row(judgement: Judgement) -> tuple[str, ...]:
         _count(speed.restricted),
         measure_cell(speed.restricted.difference, 0),
         confidence(speed.restricted.alpha),
-        _bootstrap(speed.restricted, 1, 0),
         measure_cell(speed.factor, 2),
         p_cell(speed.restricted.p),
-        p_cell(judgement.speed.p),
+        p_cell(judgement.tests("steps_to_target").values_p),
         p_cell(speed.logrank_p),
         p_cell(speed.first_p),
     )
@@ -153,9 +149,3 @@ def _across_row(across: Across, scheme: str) -> tuple[str, ...]:
 
 def _count(pairs: Paired) -> str:
     return f"{pairs.n}/{pairs.n + pairs.dropped}" if pairs.dropped else str(pairs.n)
-
-
-def _bootstrap(pairs: Paired, scale: int, decimals: int) -> str:
-    if pairs.bootstrap is None or pairs.bootstrap.high is None:
-        return NOTHING
-    return interval(scale * pairs.bootstrap.low, scale * pairs.bootstrap.high, decimals)

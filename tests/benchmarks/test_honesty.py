@@ -11,12 +11,11 @@ import pytest
 from scipy import stats
 
 from initbench.analysis.comparing import Sides, compare_accuracies, compare_speeds
-from initbench.analysis.statistics import paired
 from initbench.analysis.statistics.aggregate import interquartile_mean, performance_profile, probability_of_improvement
 from initbench.analysis.statistics.families import adjust, least_seeds
 from initbench.analysis.statistics.flips import ChoiceTest, sign_flip
 from initbench.analysis.statistics.intervals import mean_band
-from initbench.analysis.statistics.paired import bootstrap_t, compare_pairs
+from initbench.analysis.statistics.paired import compare_pairs, seeds_needed
 from initbench.analysis.statistics.survival import estimate_survival
 from initbench.analysis.verdicts import judge_accuracy, judge_speed
 from tests import whole_verdicts
@@ -54,15 +53,12 @@ def test_intervals_of_a_mean(law, n):
     many = DRAWS[law](rng, size=(n, 20_000))
     mean, half = mean_band(many)
     student = float((np.abs(mean - MEANS[law]) <= half).mean())
-    studentized = rate(held(bootstrap_t(values, rng), MEANS[law]) for values in many.T[: 600 * SCALE])
-    told("mean", law, f"n = {n}", "Student t", student, "bootstrap-t", studentized)
+    told("mean", law, f"n = {n}", "Student t", student)
     if law == "normal":
         assert student == pytest.approx(0.95, abs=0.005)
-        assert studentized == pytest.approx(0.95, abs=0.035)
     else:
         # Known and said in the report: with few and skewed values Student's interval holds less than it says.
         assert student >= {5: 0.81, 10: 0.83, 20: 0.85}[n]
-        assert studentized >= max(0.86, student)
 
 
 @pytest.mark.parametrize("n", [long(5), 10, long(20)])
@@ -179,8 +175,7 @@ def test_the_same_scheme_twice_is_rarely_called_different(schemes, n, kind):
 
 @pytest.mark.parametrize(("schemes", "n", "families"), [(1, 8, 2000), (1, 20, 100), (4, 10, 500)])
 @pytest.mark.parametrize("name", [*whole_verdicts.WORLDS, *whole_verdicts.UNLIKE])
-def test_the_whole_verdict_is_rarely_wrong_whatever_learns(name, schemes, n, families, monkeypatch):
-    monkeypatch.setattr(paired, "bootstrap_t", lambda *_: None)  # no verdict reads it, and it takes most of the time
+def test_the_whole_verdict_is_rarely_wrong_whatever_learns(name, schemes, n, families):
     families *= SCALE
     world = (whole_verdicts.WORLDS | whole_verdicts.UNLIKE)[name]
     found = whole_verdicts.errors(world, n, schemes, families, np.random.default_rng((schemes, n)))
@@ -237,7 +232,7 @@ def test_power_for_a_shift_of_one_standard_deviation_grows_with_the_correlation_
 def test_seeds_needed_give_the_power_they_promise():
     rng = np.random.default_rng(0)
     for effect in (0.5, 1.0):
-        n = compare_pairs(np.array([0.0, sqrt(2)]), np.zeros(2), smallest_interesting=effect).seeds_needed
+        n = seeds_needed(1.0, effect)
         n = max(n, least_seeds(1))
         p = [sign_flip(row) for row in rng.normal(effect, size=(400, min(n, 20)))] if n <= 20 else [
             stats.ttest_1samp(row, 0).pvalue for row in rng.normal(effect, size=(2000, n))]  # fmt: skip

@@ -266,7 +266,7 @@ def test_on_paper_controls_are_gone_and_every_section_is_there(visit, report):
                    control.evaluate("node => node.tagName") != "BUTTON")  # fmt: skip
     assert heads(page) == HEADS
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert page.get_by_text("bootstrap-t").first.is_visible()  # from a part that is folded on a screen
+    assert page.get_by_text("log-rank p").first.is_visible()  # from a part that is folded on a screen
     pdf = page.pdf(format="A4")
     assert pdf.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 3

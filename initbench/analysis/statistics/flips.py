@@ -43,8 +43,10 @@ class ChoiceTest:
         if self.tail is None or len(self.tail) <= (within := _within(alpha, self.vectors)):
             return alpha
         refused = self.tail[within]
-        accepted = self.tail[: np.searchsorted(self.tail, refused - ROUNDING)]
-        return alpha if refused > alpha else float(accepted[-1]) if len(accepted) else 0.0
+        if refused > alpha:
+            return alpha
+        # Between two p: below what is refused, above any that is not, also one that is never the smaller of both.
+        return float(refused) - 0.5 / self.vectors if self.tail[0] < refused - ROUNDING else 0.0
 
 
 def sign_flip(differences: Floats, seed: int = 0) -> float | None:
@@ -65,26 +67,38 @@ def least_p(n: int) -> float | None:
 def sign_flip_interval(differences: Floats, alpha: float, seed: int = 0) -> tuple[float, float] | None:
     """Return the shifts of `differences` (n,) whose sign-flip p is above `alpha`; None where that is every shift.
 
-    So 0 is outside exactly where the test rejects. A flipped sum is as large as the observed one where the mean of the
-    flipped differences is beyond the shift, so the ends are order statistics of the means of subsets (Hartigan, JASA
-    64, 1969).
+    So 0 is outside exactly where the test rejects.
     """
-    n = len(differences)
-    if n == 0:
+    found = sign_flip_factors(differences, np.ones(len(differences)), alpha, seed)
+    if found is None:
         return None
-    total, sums, counts = differences.sum(), signed_sums(differences, seed), signed_sums(np.ones(n), seed)
-    # Each sign vector splits the pairs in two: the means of both halves. An empty half is as large at any shift.
-    totals, sizes = np.concatenate((total + sums, total - sums)), np.concatenate((n + counts, n - counts))
+    # Halves that sum to 0 in exact arithmetic: their end is 0, or it would exclude a 0 that the test does not.
+    rounding = ROUNDING * float(np.abs(differences).sum())
+    low, high = (0.0 if abs(end) <= rounding else end for end in found)
+    return low, high
+
+
+def sign_flip_factors(larger: Floats, smaller: Floats, alpha: float, seed: int = 0) -> tuple[float, float] | None:
+    """Return the factors f whose sign-flip p of `larger` - f `smaller`, both (n,), is above `alpha`; None if all are.
+
+    `smaller` is positive; with ones, the factors are shifts. A flipped sum is as large as the observed one where f is
+    between the ratios of sums of the flipped pairs and of the others, so the ends are order statistics of the ratios
+    of subsets (of means: Hartigan, JASA 64, 1969).
+    """
+    if len(larger) == 0:
+        return None
+    sums, weights = signed_sums(larger, seed), signed_sums(smaller, seed)
+    total, weight = sums[0], weights[0]
+    # Each sign vector splits the pairs in two: the ratios of both halves. An empty half is as large at any factor.
+    totals, sizes = np.concatenate((total + sums, total - sums)), np.concatenate((weight + weights, weight - weights))
     full = sizes > 0
     outside = _within(alpha, len(sums)) - int(len(full) - full.sum())
     if outside < 0:
         return None
-    means = totals[full] / sizes[full]
-    ends = outside, len(means) - 1 - outside
-    low, high = np.partition(means, ends)[list(ends)]
-    # Halves that sum to 0 in exact arithmetic: their end is 0, or it would exclude a 0 that the test does not.
-    rounding = ROUNDING * float(np.abs(differences).sum())
-    return (0.0 if abs(low) <= rounding else float(low)), (0.0 if abs(high) <= rounding else float(high))
+    ratios = totals[full] / sizes[full]
+    ends = outside, len(ratios) - 1 - outside
+    low, high = np.partition(ratios, ends)[list(ends)]
+    return float(low), float(high)
 
 
 def choice_test(shares: Floats, values: Floats, seed: int = 0) -> ChoiceTest:

@@ -14,10 +14,6 @@ from initbench.analysis.statistics.flips import ROUNDING, least_p, sign_flip, si
 from initbench.analysis.statistics.intervals import ALPHA, CONFIDENCE, Bools, Floats
 
 POWER = 0.80
-RESAMPLES = 4999
-NUMBERS_AT_ONCE = 20_000  # which fit into a processor's cache
-# Below, resamples of so few values are too often constant for studentized ends to mean anything.
-BOOTSTRAP_PAIRS = 5
 
 
 @dataclass(frozen=True)
@@ -94,29 +90,28 @@ class Paired:
     """Scheme minus baseline over `n` pairs, in the units of the values; `dropped` pairs had one side without a value.
 
     The intervals of a comparison have the level 1 - `alpha`. That of `difference` holds the shifts that the sign-flip
-    test does not reject at `alpha`, None with too few pairs to reject any; `bootstrap` is the bootstrap-t interval of
-    the mean. `extremes` are the least and the largest difference. `identical`: all differences are equal, so an
-    interval of width zero means only that there is no spread.
+    test does not reject at `alpha`, None with too few pairs to reject any. `extremes` are the least and the largest
+    difference. `identical`: all differences are equal, so an interval of width zero means only that there is no spread.
     `p` is that of the exact sign-flip test of the mean, `p_least` the smallest possible with `n` pairs.
     `improvement` is the chance that a scheme's value is the larger of its pair, ties counted half; `correlation` is
-    Pearson's, between the sides of a pair. `deviation` is the standard deviation of the differences (n - 1), and
-    `seeds_needed` the pairs that detect a difference of `smallest_interesting` with 80 % power.
+    Pearson's, between the sides of a pair; the scheme's value is larger in `wins` pairs and smaller in `losses`.
+    `deviation` is the standard deviation of the differences (n - 1).
     """
 
     n: int
     dropped: int
     alpha: float
     difference: Measure
-    bootstrap: Interval | None
     extremes: tuple[float, float]
     identical: bool
     p: float | None
     p_least: float | None
     improvement: Measure
     correlation: Measure
+    wins: int
+    losses: int
     deviation: float | None
     smallest_interesting: float
-    seeds_needed: int | None
 
     @property
     def lead(self) -> Lead:
@@ -146,30 +141,29 @@ def compare_pairs(
     """Return how `scheme` (n,) differs from `baseline` (n,), entry i of both being of one seed.
 
     Values and `smallest_interesting` (positive) are in the same units. `alpha` is the level at which the family's
-    adjusted test rejects, 0 where none can; `seed` governs the bootstrap and, beyond 20
-    pairs, the drawn sign vectors. NaN is an error of the caller: AssertionError.
+    adjusted test rejects, 0 where none can; beyond 20 pairs, `seed` governs the drawn sign vectors. NaN is an error of
+    the caller: AssertionError.
     """
     assert scheme.shape == baseline.shape == (len(scheme),)
     assert np.isfinite([scheme, baseline]).all()
     assert smallest_interesting > 0
     differences = exact_differences(scheme, baseline)
-    n = len(differences)
-    deviation = _deviation(differences)
+    n, wins, losses = len(differences), int((differences > 0).sum()), int((differences < 0).sum())
     return Paired(
         n=n,
         dropped=dropped,
         alpha=alpha,
         difference=_difference(differences, alpha, seed),
-        bootstrap=bootstrap_t(differences, np.random.default_rng((seed, n, 1)), alpha),
         extremes=(float(differences.min(initial=np.inf)), float(differences.max(initial=-np.inf))),
         identical=n > 0 and bool(np.ptp(differences) == 0),
         p=sign_flip(differences, seed),
         p_least=least_p(n),
-        improvement=_improvement(int((differences > 0).sum()), int((differences < 0).sum()), n, alpha),
+        improvement=_improvement(wins, losses, n, alpha),
         correlation=_correlation(scheme, baseline),
-        deviation=deviation,
+        wins=wins,
+        losses=losses,
+        deviation=_deviation(differences),
         smallest_interesting=smallest_interesting,
-        seeds_needed=seeds_needed(deviation, smallest_interesting),
     )
 
 
@@ -208,38 +202,6 @@ def clopper_pearson(count: int, n: int, alpha: float = ALPHA) -> Interval:
 def sign_test(wins: int, losses: int) -> float:
     """Return the exact two-sided p of `wins` against `losses` of a fair coin, 1 without either."""
     return float(scipy.stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
-
-
-def bootstrap_t(values: Floats, generator: np.random.Generator, alpha: float = ALPHA) -> Interval | None:
-    """Return the bootstrap-t interval of the mean of (n,) values, of level 1 - `alpha`, from 4,999 resamples.
-
-    Studentized (Efron and Tibshirani 1993, chapter 12): on skewed values it keeps more of its coverage than Student's
-    t. None below 5 values, without spread, and where so many resamples are constant, with an infinite studentized
-    mean, that they reach an end.
-    """
-    n = len(values)
-    if n < BOOTSTRAP_PAIRS or np.ptp(values) == 0:
-        return None
-    # A few rows at a time: 4,999 resamples of 1,000 values are 40 MB.
-    rows = max(1, NUMBERS_AT_ONCE // n)
-    sizes = [min(rows, RESAMPLES - start) for start in range(0, RESAMPLES, rows)]
-    mean = float(values.mean())
-    t = np.concatenate([studentized(values.take(generator.integers(n, size=(k, n))), mean) for k in sizes])
-    low, high = np.quantile(t, [alpha / 2, 1 - alpha / 2], method="inverted_cdf")
-    if not np.isfinite([low, high]).all():
-        return None
-    error = values.std(ddof=1) / math.sqrt(n)
-    return Interval(float(values.mean() - high * error), float(values.mean() - low * error))
-
-
-def studentized(resamples: Floats, mean: float) -> Floats:
-    """Return (mean of row - `mean`) / its standard error for rows of (b, n), infinite where a row has no spread."""
-    excess = resamples.mean(axis=1) - mean
-    spread = resamples.std(axis=1, ddof=1) / math.sqrt(resamples.shape[1])
-    flat = np.ptp(resamples, axis=1) == 0
-    # 0 * inf would be NaN: a constant row exactly at the mean counts for neither end.
-    infinite = np.where(excess == 0, 0.0, np.copysign(np.inf, excess))
-    return np.where(flat, infinite, excess / np.where(flat, 1.0, spread))
 
 
 def seeds_needed(deviation: float | None, difference: float, alpha: float = ALPHA) -> int | None:

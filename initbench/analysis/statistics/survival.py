@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy  # its parts load when they are first used: scipy.stats takes half a second
 
-from initbench.analysis.statistics.flips import sign_flip_interval
+from initbench.analysis.statistics.flips import sign_flip_factors
 from initbench.analysis.statistics.intervals import (
     ALPHA,
     CONFIDENCE,
@@ -56,10 +56,11 @@ class SpeedComparison:
 
     `restricted` holds scheme minus baseline of min(steps, budget), negative where the scheme is faster; its p is exact.
     Where no trial of either side reached the target it has neither difference nor intervals: budgets are not steps.
-    `factor` is the geometric mean of baseline steps over scheme steps, its interval that of the sign-flip test of the
-    logarithms; None unless both of every pair reached it after
-    step 0. The scheme was first in `first` pairs, the baseline in `second`, the others are ties; `first_p` is the exact
-    sign test of that. `logrank_p` ignores the pairing and is asymptotic: read it with the exact tests, not instead.
+    `factor` is the mean of baseline steps over that of scheme steps, None unless both of every pair reached it after
+    step 0. Its interval holds the factors that the sign-flip test of baseline - factor * scheme does not reject: at 1
+    it is the test of `restricted`, so 1 is outside exactly where that rejects. The scheme was first in `first` pairs,
+    the baseline in `second`, the others are ties; `first_p` is the exact sign test of that. `logrank_p` ignores the
+    pairing and is asymptotic: read it with the exact tests, not instead.
     """
 
     budget: float
@@ -142,7 +143,7 @@ def compare_steps(
     )
     if not np.isfinite([scheme, baseline]).any():
         unknown = Measure(None, None, restricted.n)
-        restricted = replace(restricted, difference=unknown, bootstrap=None, improvement=unknown)
+        restricted = replace(restricted, difference=unknown, improvement=unknown)
     return SpeedComparison(
         budget=budget,
         reached=compare_shares(reached, baseline_reached, shares_alpha),
@@ -217,9 +218,8 @@ def _factor(scheme: Floats, baseline: Floats, alpha: float) -> Measure:
     both = np.concatenate((scheme, baseline))
     if n == 0 or not np.isfinite(both).all() or (both <= 0).any():
         return Measure(None, None, n)
-    ratios = np.log(baseline) - np.log(scheme)
-    ends = sign_flip_interval(ratios, alpha)
-    return Measure(math.exp(ratios.mean()), None if ends is None else Interval(math.exp(ends[0]), math.exp(ends[1])), n)
+    ends = sign_flip_factors(baseline, scheme, alpha)
+    return Measure(float(baseline.sum() / scheme.sum()), None if ends is None else Interval(*ends), n)
 
 
 def _fieller(top: Floats, bottom: Floats) -> Interval | None:
