@@ -1,7 +1,7 @@
 """The answer of a comparison, a sentence per panel: which schemes may be the best, with numbers and certainty.
 
 The rule is `analysis.best`, the words follow from it: one best scheme, several that are not told apart, a baseline that
-nothing beats, nothing told apart, nothing that learns, or data that cannot decide.
+nothing beats, nothing told apart, nothing that learns, or seeds or images that cannot decide.
 """
 
 from collections import Counter
@@ -16,19 +16,22 @@ from initbench.analysis.judgements import Judgement
 from initbench.analysis.panels import Panel
 from initbench.analysis.results import Results
 from initbench.analysis.statistics.intervals import CONFIDENCE
+from initbench.analysis.verdicts import confidence, p_value, points
 from initbench.core.text import printable
 from initbench.core.words import counted, joined, quoted
 from initbench.report.cells import percent
 
 _CONFIDENCE = f"{CONFIDENCE:.0%} confidence".replace("%", " %")
 _FEW = 3  # names in a sentence; of more, the number
+_ROOM = 90  # characters for those names, so that a sentence is read at a glance
 
 
 @dataclass(frozen=True)
 class _Facts:
     """What the sentence of a panel is made of: `rows` are those of its summary by scheme, `target` the share to reach.
 
-    `small`: no score on the validation split would show that a trial learned.
+    `small`: no score on the `val_size` validation images would show that a trial learned; `guess` is the share of the
+    most frequent class.
     """
 
     rows: dict[str, dict[str, Any]]
@@ -37,19 +40,24 @@ class _Facts:
     baseline: str
     target: float
     small: bool
+    val_size: int
+    guess: float
 
     @property
     def runs(self) -> int:
         """The number of trials."""
         return sum(row["n"] for row in self.rows.values())
 
+    def total(self, column: str) -> int:
+        """Return the sum of a column over the schemes."""
+        return sum(row[column] for row in self.rows.values())
+
 
 def answers(results: Results) -> tuple[str, ...]:
     """Return the answer in sentences, the first for the whole: of claims, of all settings, of each panel."""
     if not results.records:
         return ("No trial is stored yet.",)
-    by_panel = {panel: _answer(_facts(results, panel)) for panel in results.panels}
-    told = [f"{_place(panel, results.panels)}{answer}" for panel, answer in by_panel.items()]
+    told = [_placed(_place(panel, results.panels), _answer(_facts(results, panel))) for panel in results.panels]
     return tuple(map(printable, (*_of_claims(results), *_of_settings(results), *told)))
 
 
@@ -63,18 +71,20 @@ def _facts(results: Results, panel: Panel) -> _Facts:
         baseline=results.baseline,
         target=results.target_of(record),
         small=panel.dataset in results.too_small,
+        val_size=record.data.val_size,
+        guess=record.data.guess,
     )
 
 
 def _answer(facts: _Facts) -> str:
     """Return the sentence of a panel: that of the first rule which applies."""
-    rules = (_failed, _alone, _apart, _none_learns, _too_few_seeds, _nothing_beats)
+    rules = (_failed, _alone, _apart, _none_learns, _too_few_seeds, _too_few_images, _none_differs, _nothing_beats)
     return next((said for rule in rules if (said := rule(facts))), "") or _best(facts)
 
 
 def _failed(facts: _Facts) -> str:
-    failed = all(row["failed"] == row["n"] for row in facts.rows.values())
-    return f"Nothing was measured: {counted(facts.runs, 'run')} failed." if failed else ""
+    failed = facts.total("failed") == facts.runs
+    return f"Nothing was measured: {_all(facts.runs)} failed." if failed else ""
 
 
 def _alone(facts: _Facts) -> str:
@@ -88,10 +98,14 @@ def _apart(facts: _Facts) -> str:
 
 
 def _none_learns(facts: _Facts) -> str:
-    if facts.small or any(row["learned"] for row in facts.rows.values()):
+    if facts.small or facts.total("learned"):
         return ""
-    runs = counted(facts.runs, "run")
-    return f"No scheme learns: none of {runs} is better than always guessing the most frequent class."
+    lost = {"diverged": facts.total("diverged"), "failed": facts.total("failed")}
+    if lost["diverged"] == facts.runs:
+        return f"No scheme learns: {_all(facts.runs)} diverged."
+    ended = "".join(f"; {count} {how}" for how, count in lost.items() if count)
+    beat = f"0 of {facts.runs} runs beat always answering the most frequent class ({percent(facts.guess)})"
+    return f"No scheme learns: {beat}{ended}."
 
 
 def _too_few_seeds(facts: _Facts) -> str:
@@ -104,29 +118,81 @@ def _too_few_seeds(facts: _Facts) -> str:
     return f"{seeds} cannot tell {len(schemes)} schemes apart (at least {least} are needed): {_measured(facts)}."
 
 
-def _best(facts: _Facts) -> str:
-    candidates, schemes = facts.best.candidates, facts.best.ranked
-    rest = f"; {_of_baseline(facts)}" if facts.baseline in facts.rows else ""
-    if len(candidates) == 1:
-        told = f"{quoted(candidates[0])} is the best of {len(schemes)} schemes ({_CONFIDENCE})"
-        return f"{told}: it {_did(facts, candidates)}{rest}."
-    few = len(candidates) <= _FEW
-    every = joined(map(quoted, candidates)) if few else f"{len(candidates)} of {len(schemes)} schemes"
-    return f"{every} are best, not told apart ({_CONFIDENCE}): they {_did(facts, candidates)}{rest}."
+def _too_few_images(facts: _Facts) -> str:
+    """Say what was measured where validation cannot show who learns, so that accuracies are not compared."""
+    if not facts.small or any(judgement.accuracy.ahead for judgement in facts.judged):
+        return ""
+    images = counted(facts.val_size, "validation image")
+    return f"{images} cannot show which of {len(facts.best.ranked)} schemes learn: {_measured(facts)}."
+
+
+def _none_differs(facts: _Facts) -> str:
+    """Say how large a difference may still hide where no scheme is told from any other."""
+    schemes = facts.best.ranked
+    if len(facts.best.candidates) < len(schemes):
+        return ""
+    undecided = [judgement.scheme for judgement in facts.judged if judgement.accuracy.kind == "undecided"]
+    hides = _hidden(facts)
+    rest = f"; undecided: {_names(undecided)}" if undecided else f"; {hides}" if hides else ""
+    did = f"they {_did(facts, schemes)}{rest}{_faster(facts)}"
+    return f"The {len(schemes)} schemes are not told apart in test accuracy: {did}."
+
+
+def _hidden(facts: _Facts) -> str:
+    """Return how far from the baseline a scheme may be, where every scheme has an interval."""
+    ranges = [judgement.accuracy_comparison.pairs for judgement in facts.judged if not judgement.absent]
+    ends = [
+        (found.low, found.high) for pairs in ranges if (found := pairs.difference.interval) and found.high is not None
+    ]
+    if not ends or len(ends) < len(ranges):
+        return ""
+    farthest = max(abs(end) for both in ends for end in both)
+    return f"a difference of up to {points(farthest)} from {quoted(facts.baseline)} may hide ({_CONFIDENCE})"
 
 
 def _nothing_beats(facts: _Facts) -> str:
-    """Say that the baseline may be the best, alone or among others."""
-    candidates, schemes, baseline = facts.best.candidates, facts.best.ranked, facts.baseline
+    """Say that the baseline is the best, or may be among others."""
+    candidates, baseline = facts.best.candidates, facts.baseline
     if baseline not in candidates:
         return ""
-    if len(candidates) == len(schemes):
-        told = f"The {len(schemes)} schemes are not told apart in test accuracy: they {_did(facts, schemes)}"
-        return f"{told}{_faster(facts)}."
     others = [scheme for scheme in candidates if scheme != baseline]
-    also = f"; not told apart from it: {_names(others)}" if others else ""
-    told = f"No scheme is shown to beat the baseline {quoted(baseline)}: it {_did(facts, [baseline])}"
-    return f"{told}{also}{_faster(facts)}."
+    if not others:
+        told = f"The baseline {quoted(baseline)} is the best of {len(facts.best.ranked)} schemes ({_CONFIDENCE})"
+        return f"{told}: it {_did(facts, [baseline])}{_faster(facts)}."
+    told = f"No scheme is shown to beat the baseline {quoted(baseline)}, which {_did(facts, [baseline])}"
+    return f"{told}; not told apart from it: {_names(others)}{_faster(facts)}."
+
+
+def _best(facts: _Facts) -> str:
+    candidates, schemes = facts.best.candidates, facts.best.ranked
+    if len(candidates) == 1:
+        told = f"{quoted(candidates[0])} is the best of {len(schemes)} schemes ({_CONFIDENCE})"
+        return f"{told}: it {_did(facts, candidates)}{_against_baseline(facts, candidates[0])}."
+    names = joined(map(quoted, candidates))
+    every = names if len(candidates) <= _FEW and len(names) <= _ROOM else f"{len(candidates)} of {len(schemes)} schemes"
+    told = f"{every} are best, not told apart ({_CONFIDENCE})"
+    return f"{told}: they {_did(facts, candidates)}{_of_baseline(facts)}."
+
+
+def _against_baseline(facts: _Facts, best: str) -> str:
+    """Return by how much the best scheme is better than the baseline or, where learning decides, who learns."""
+    judgement = next((judgement for judgement in facts.judged if judgement.scheme == best), None)
+    if judgement is None or judgement.accuracy.kind != "better":
+        return _of_baseline(facts)
+    pairs = judgement.accuracy_comparison.pairs
+    found, mean = pairs.difference.interval, pairs.difference.value or 0.0
+    assert found is not None  # the test rejects, so there is one
+    assert found.high is not None
+    ends = f"{confidence(pairs.alpha)} interval {points(found.low, unit='')} to {points(found.high, unit='')}"
+    return f", {points(mean)} above the baseline {quoted(facts.baseline)} ({ends})"
+
+
+def _of_baseline(facts: _Facts) -> str:
+    if facts.baseline not in facts.rows:
+        return ""
+    parts = [*_learned(facts, [facts.baseline]), *_ended(facts, [facts.baseline], steps=False)]
+    guesses = not facts.small and not facts.rows[facts.baseline]["learned"]
+    return f"; the baseline {quoted(facts.baseline)} {' and '.join(parts[:1] if guesses else parts)}"
 
 
 def _faster(facts: _Facts) -> str:
@@ -136,21 +202,13 @@ def _faster(facts: _Facts) -> str:
     if not faster:
         return ""
     verb = "reaches" if len(faster) == 1 else "reach"
-    return (
-        f"; {_names(faster)} {verb} {percent(facts.target)} validation accuracy earlier than {quoted(facts.baseline)}"
-    )
-
-
-def _of_baseline(facts: _Facts) -> str:
-    parts = [*_learned(facts, [facts.baseline]), *_ended(facts, [facts.baseline])]
-    guesses = not facts.small and not facts.rows[facts.baseline]["learned"]
-    return f"{quoted(facts.baseline)} {' and '.join(parts[:1] if guesses else parts)}"
+    return f"; {_names(faster)} {verb} {percent(facts.target)} on validation earlier than {quoted(facts.baseline)}"
 
 
 def _did(facts: _Facts, schemes: Sequence[str]) -> str:
-    """Return `learns in every run (10 of 10) and ends at 95.3 % test accuracy (25 steps to 55 % on validation)`."""
+    """Return `learns in all 10 runs and ends at 95.3 % test accuracy (25 steps to 55 % on validation)`."""
     one = len(schemes) == 1
-    parts = [*_learned(facts, schemes), *_ended(facts, schemes)]
+    parts = [*_learned(facts, schemes), *_ended(facts, schemes, steps=one)]
     return " and ".join(parts if one else [part.replace("learns", "learn").replace("ends", "end") for part in parts])
 
 
@@ -158,27 +216,26 @@ def _learned(facts: _Facts, schemes: Sequence[str]) -> Iterator[str]:
     counts, runs = zip(*((facts.rows[scheme]["learned"], facts.rows[scheme]["n"]) for scheme in schemes), strict=True)
     if facts.small:
         return
-    if not any(counts):
-        yield f"never learns (0 of {_span(runs)} runs)"
-    elif counts == runs:
-        yield (
-            f"learns in every run ({_span(counts)} of {_span(runs)})" if len(set(runs)) == 1 else "learns in every run"
-        )
+    if counts == runs:
+        yield f"learns in {_all(runs[0])}" if len(set(runs)) == 1 else "learns in every run"
+    elif not any(counts):
+        yield f"never learns (0 of {_span(runs)})"
     else:
         yield f"learns in {_span(counts)} of {_span(runs)} runs"
 
 
-def _ended(facts: _Facts, schemes: Sequence[str]) -> Iterator[str]:
+def _ended(facts: _Facts, schemes: Sequence[str], *, steps: bool) -> Iterator[str]:
     rows = [facts.rows[scheme] for scheme in schemes]
     accuracies = [row["test_accuracy"] for row in rows if pd.notna(row["test_accuracy"])]
-    steps = [int(row["steps_to_target"]) for row in rows if pd.notna(row["steps_to_target"])]
     if not accuracies:
         return
     survivors = " where it finishes" if any(row["test_n"] < row["n"] for row in rows) else ""
     low, high = (f"{100 * end:.1f} %" for end in (min(accuracies), max(accuracies)))
     accuracy = high if low == high else f"{low.removesuffix(' %')} to {high}"
-    reached = len(steps) == len(rows)
-    speed = f" ({_span(steps)} steps to {percent(facts.target)} on validation)" if reached else ""
+    reached = [row["steps_to_target"] for row in rows if steps and pd.notna(row["steps_to_target"])]
+    speed = "".join(
+        f" ({counted(int(median), 'step')} to {percent(facts.target)} on validation)" for median in reached
+    )
     yield f"ends at {accuracy} test accuracy{survivors}{speed}"
 
 
@@ -194,11 +251,16 @@ def _measured(facts: _Facts) -> str:
 
 
 def _of_claims(results: Results) -> Iterator[str]:
-    if not results.claims:
-        return
-    counts = Counter(verdict.status for verdict in results.claims_judged)
-    parts = [f"{counts[status]} {status}" for status in ("supported", "refuted", "undecided") if counts[status]]
-    yield f"Of {counted(sum(counts.values()), 'claim')}: {joined(parts)}."
+    judged = results.claims_judged if results.claims else ()
+    if len(judged) == 1:
+        (only,) = judged
+        p = f" ({p_value(only.p)})" if only.p is not None else ""
+        yield f"The claim “{only.claim.text.rstrip('.')}” is {only.status}{p}."
+    elif judged:
+        counts = Counter[str](verdict.status for verdict in judged)
+        statuses = [status for status in ("supported", "refuted", "undecided") if counts[status]]
+        parts = [f"{counts[status]} {'is' if counts[status] == 1 else 'are'} {status}" for status in statuses]
+        yield f"Of {len(judged)} claims, {joined(parts)}."
 
 
 def _of_settings(results: Results) -> Iterator[str]:
@@ -208,7 +270,19 @@ def _of_settings(results: Results) -> Iterator[str]:
         return
     counts = Counter(scheme for panel in panels for scheme in results.best[panel].candidates)
     said = [f"{quoted(scheme)} in {count}" for scheme, count in counts.most_common(_FEW)]
-    yield f"May be the best, of {len(panels)} settings: {joined(said)}."
+    more = f" and {len(counts) - _FEW} more" if len(counts) > _FEW else ""
+    yield f"Of {len(panels)} settings, may be the best ({_CONFIDENCE} in each): {', '.join(said)}{more}."
+
+
+def _all(runs: int) -> str:
+    """Return `all 10 runs`, `the only run`."""
+    return "the only run" if runs == 1 else "both runs" if runs == 2 else f"all {runs} runs"
+
+
+def _placed(place: str, answer: str) -> str:
+    """Return an answer behind what tells its panel; a name keeps its first letter."""
+    sentence = answer.startswith(("The ", "No ", "Nothing ", "There "))
+    return place + (answer[0].lower() + answer[1:] if place and sentence else answer)
 
 
 def _place(panel: Panel, panels: Sequence[Panel]) -> str:
