@@ -233,9 +233,7 @@ def _ended(facts: _Facts, schemes: Sequence[str], *, steps: bool) -> Iterator[st
     low, high = (f"{100 * end:.1f} %" for end in (min(accuracies), max(accuracies)))
     accuracy = high if low == high else f"{low.removesuffix(' %')} to {high}"
     reached = [row["steps_to_target"] for row in rows if steps and pd.notna(row["steps_to_target"])]
-    speed = "".join(
-        f" ({counted(int(median), 'step')} to {percent(facts.target)} on validation)" for median in reached
-    )
+    speed = "".join(f" ({counted(int(median), 'step')} to {percent(facts.target)} on validation)" for median in reached)
     yield f"ends at {accuracy} test accuracy{survivors}{speed}"
 
 
