@@ -108,7 +108,7 @@ def test_a_worker_maps_a_cached_dataset_without_torch_and_without_sklearn(tmp_pa
 def test_every_named_dataset_has_a_one_sentence_summary_and_a_stamp():
     assert list(ds.DATASETS) == ["digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100"]
     assert set(ds.STAMPS) == set(ds.DATASETS)
-    assert all(entry.summary.endswith(".") and not entry.parameters for entry in ds.DATASETS.values())
+    assert all(entry.summary.endswith(".") and [*entry.parameters] == [*entry.common] for entry in ds.DATASETS.values())
 
 
 @pytest.mark.parametrize("text", ["data/mine", "./digits", "mine.npz", "MINE.NPZ", "~/x.npz"])

@@ -53,6 +53,9 @@ class What(StrEnum):
 
 
 NOTES = {
+    What.DATASETS: "\nEach also takes subset=None (training images, or below 1 a share of them), noise=0.0 (share of"
+    " wrong training labels) and augment='' (moves of training images: flip, crop(4), shift(2)):"
+    '\n"mnist(subset=1000, noise=0.1, augment=\'shift(2)\')". So do files and folders: "my_images.npz(subset=0.1)".',
     What.OPTIMIZERS: "\nEach also takes schedule='constant' (`initbench list schedules`), warmup=0 (steps, or below 1 a"
     " share of them) and clip=None (the most that the gradient's norm over all parameters may be):"
     "\n\"sgd(momentum=0.9, schedule='cosine', warmup=0.1, clip=1.0)\". --lr is the rate after the warmup.",

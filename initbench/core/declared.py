@@ -11,8 +11,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
-# The function whose parameters every entry of a kind has after its own, in the file of the entries.
-COMMON = {"optimizer": "regime"}
+# The function whose parameters every entry of a kind has after its own.
+COMMON = {"optimizer": "regime", "dataset": "changed"}
 # Where the functions of a kind are defined, and the registry that their decorator names.
 HOMES = {
     "scheme": ("schemes", "SCHEMES"),
@@ -27,13 +27,14 @@ HOMES = {
 class Named:
     """A registered function: `parameters` maps each settable one to its default as source, None if it has none.
 
-    `summary` is the first line of its docstring.
+    `summary` is the first line of its docstring, `common` names the parameters that every entry of its kind has.
     """
 
     name: str
     aliases: tuple[str, ...]
     parameters: Mapping[str, str | None]
     summary: str
+    common: tuple[str, ...] = ()
 
 
 def registered(kind: str) -> list[Named]:
@@ -41,7 +42,10 @@ def registered(kind: str) -> list[Named]:
     home, registry = HOMES[kind]
     path = PACKAGE / home
     files = sorted(path.glob("*.py")) if path.is_dir() else [path]
-    return [named for file in files for named in _in_file(file, f"{registry}.register", COMMON.get(kind))]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
+    common = next((_parameters(node.args) for node in functions if node.name == COMMON.get(kind)), {})
+    return list(_decorated(functions, f"{registry}.register", common))
 
 
 def installed(kind: str) -> list[str]:
@@ -49,15 +53,13 @@ def installed(kind: str) -> list[str]:
     return [point.name for point in entry_points(group=f"initbench.{kind}s")]
 
 
-def _in_file(file: Path, register: str, common: str | None) -> Iterator[Named]:
-    functions = [node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
-    shared = {key: value for node in functions if node.name == common for key, value in _parameters(node.args).items()}
+def _decorated(functions: list[ast.FunctionDef], register: str, common: Mapping[str, str | None]) -> Iterator[Named]:
     for node in functions:
         for decorator in node.decorator_list:
             if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == register:
                 aliases = tuple(ast.literal_eval(alias) for alias in decorator.args)
                 summary = (ast.get_docstring(node) or "").partition("\n")[0]
-                yield Named(node.name, aliases, _parameters(node.args) | shared, summary)
+                yield Named(node.name, aliases, {**_parameters(node.args), **common}, summary, tuple(common))
 
 
 def _parameters(arguments: ast.arguments) -> dict[str, str | None]:

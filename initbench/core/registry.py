@@ -35,7 +35,7 @@ Adopt = Callable[[str, Any], Factory[T]]  # (name, object of the user's) -> fact
 class Entry(Generic[T]):
     """One registered factory: its kind, name, aliases, and the parameters that a user may set.
 
-    `common` names those that every entry of its kind has.
+    `common` names those that every entry of its kind has; they are given by name.
     """
 
     kind: str
@@ -191,13 +191,13 @@ def bind(entry: Entry[Any], spec: Spec) -> dict[str, Any]:
     Raises:
         UsageError: unknown parameter, one that is given twice, too many values, or a required one that is missing.
     """
-    names = list(entry.parameters)
+    names = [name for name in entry.parameters if name not in entry.common]
     if len(spec.args) > len(names):
         raise UsageError(f"'{spec}' has {len(spec.args)} values, but {entry.signature} takes {len(names)}.")
     values = dict(zip(names, spec.args, strict=False))
     for key, value in spec.kwargs.items():
         if key not in entry.parameters:
-            near, takes = did_you_mean(key, names), ", ".join(names) or "none"
+            near, takes = did_you_mean(key, list(entry.parameters)), ", ".join(entry.parameters) or "none"
             raise UsageError(f"Unknown parameter '{key}' of {entry.kind} '{entry.name}'{near} (it takes {takes}).")
         if key in values:
             raise UsageError(f"'{spec}' gives the parameter '{key}' twice.")

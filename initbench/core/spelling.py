@@ -18,7 +18,7 @@ def declared(kind: str) -> Registry[Any]:
     """Return a registry of what the package's source declares: names, parameters and defaults, no types."""
     registry = Registry[Any](kind, spelled_out=kind in SPELLED_OUT)
     for named in registered(kind):
-        registry.add(Entry(kind, named.name, _not_loaded, named.aliases, _parameters(named)))
+        registry.add(Entry(kind, named.name, _not_loaded, named.aliases, _parameters(named), named.common))
     return registry
 
 

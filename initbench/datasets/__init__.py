@@ -13,9 +13,11 @@ from typing import Literal
 import platformdirs
 
 from initbench.core.paths import expand
+from initbench.core.registry import Registry
+from initbench.core.spec import Spec, outside_brackets, parse
 from initbench.core.text import printable
 from initbench.datasets import digits, files, torchvision_sets
-from initbench.datasets.arrays import DATASETS, Arrays
+from initbench.datasets.arrays import DATASETS, Arrays, changed
 from initbench.datasets.cache import Dataset, Split, build, lookup, open_split
 from initbench.datasets.downloads import Progress, fetch_source
 from initbench.datasets.published import SOURCES, AbsentError, confirm
@@ -67,6 +69,9 @@ def resolve(text: str) -> str:
     Raises:
         UsageError: neither; the message suggests the nearest name.
     """
+    if (own := _with_changes(text)) is not None:
+        path, change = own
+        return f"{path}{str(change).removeprefix(change.name)}"
     if text not in DATASETS and _is_path(text):
         return text
     if "(" not in text:
@@ -91,16 +96,40 @@ def prepare(text: str, data_dir: Path | None = None) -> Dataset:
 
 
 def _prepare(text: str, root: Path) -> Dataset:
+    if (changed_own := _with_changes(text)) is not None:
+        return _prepare_own(text, *changed_own)
     if text not in DATASETS and _is_path(text):
-        own = files.find(expand(text), ", ".join(DATASETS))
-        dataset = lookup(own.name, own.stamp) or build(own.name, own.stamp, own.read(), text)
-        return replace(dataset, notices=(*own.notices, *dataset.notices))
-    if text in STAMPS:
-        stamp = STAMPS[text](root)
+        return _prepare_own(text, text, Spec("own"))
+    if (name := parse(text).name) in STAMPS:
+        stamp = STAMPS[name](root)
         return lookup(text, stamp) or build(text, stamp, DATASETS.build(text, root), text, published=True)
     arrays = DATASETS.build(text, root)
     stamp = fingerprint((arrays.train_images, arrays.train_labels, arrays.test_images, arrays.test_labels))
     return lookup(text, stamp) or build(text, stamp, arrays, text)
+
+
+def _prepare_own(text: str, path: str, change: Spec) -> Dataset:
+    own = files.find(expand(path), ", ".join(DATASETS))
+    name = f"{own.name}{text[len(path) :]}"
+    dataset = lookup(name, own.stamp) or build(name, own.stamp, changed(own.read(), **change.kwargs), text)
+    return replace(dataset, notices=(*own.notices, *dataset.notices))
+
+
+def _with_changes(text: str) -> tuple[str, Spec] | None:
+    """Split `my.npz(noise=0.1)` into the path of the user's own data and its changes, resolved; else None."""
+    opened = next((place for place, char in outside_brackets(text) if char == "("), None)
+    if not text.endswith(")") or opened is None or not _is_path(text[:opened]) or expand(text).exists():
+        return None
+    return text[:opened], _OWN.resolve(f"own{text[opened:]}")
+
+
+_OWN: Registry[Arrays] = Registry("dataset", common=changed)
+
+
+@_OWN.register()
+def own(arrays: Arrays, /) -> Arrays:
+    """Stand for the user's own data, which has the parameters that every dataset has."""
+    return arrays
 
 
 def locate(name: str, data_dir: Path | None = None) -> Location:

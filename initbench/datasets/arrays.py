@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
 
 from initbench.core.registry import Registry
 from initbench.core.usercode import user_errors
+from initbench.datasets import augmentation
 from initbench.datasets import labels as labelling
 from initbench.errors import DataError
 
@@ -29,6 +31,19 @@ BLOCK_BYTES = 4 << 20  # images are processed in blocks, so that no step doubles
 
 
 @dataclass(frozen=True)
+class Change:
+    """What a recipe changes in the training split; validation and test stay as they are, so that results compare.
+
+    `subset` is a number of images or a share of them, stratified by class; `noise` the share of wrong labels; `augment`
+    the moves of images (`augmentation`).
+    """
+
+    subset: float | None = None
+    noise: float = 0.0
+    augment: str = ""
+
+
+@dataclass(frozen=True)
 class Arrays:
     """A parsed dataset: images (n, channels, height, width) uint8 or float32, labels (n,) of any integers or text.
 
@@ -43,6 +58,7 @@ class Arrays:
     val_images: Array | None = None
     val_labels: Array | None = None
     notices: tuple[str, ...] = ()
+    change: Change = Change()
 
     @property
     def held_out(self) -> tuple[tuple[str, Array, Array], ...]:
@@ -53,7 +69,18 @@ class Arrays:
         return ("validation", self.val_images, self.val_labels), test
 
 
-DATASETS: Registry[Arrays] = Registry("dataset")
+def changed(
+    arrays: Arrays,
+    /,
+    subset: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = None,
+    noise: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    augment: Annotated[str, AfterValidator(augmentation.canonical)] = "",
+) -> Arrays:
+    """Return a dataset whose training split will be changed: every dataset has these parameters."""
+    return replace(arrays, change=Change(subset, noise, augment))
+
+
+DATASETS: Registry[Arrays] = Registry("dataset", common=changed)
 
 
 @DATASETS.adopter
@@ -90,6 +117,8 @@ def check(arrays: Arrays, where: object) -> Arrays:
                 f"The train images of {where} are {_kind(train)} and its {split} images {_kind(images)}: make them the "
                 f"same."
             )
+    if arrays.change.augment:
+        augmentation.table(arrays.change.augment, *train.shape[2:])
     others = [(split, labels) for split, _, labels in arrays.held_out]
     train_labels, mapped = labelling.consecutive(arrays.train_labels, others, where)
     return replace(

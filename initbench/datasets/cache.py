@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from initbench.core.paths import cache_dir
 from initbench.datasets.arrays import Array, Arrays, Labels, blocks, check, moments
 from initbench.datasets.class_means import nearest_mean_accuracy
 from initbench.datasets.findings import findings
-from initbench.datasets.splits import fingerprint, stratified
+from initbench.datasets.splits import fingerprint, mislabelled, stratified
 from initbench.errors import ConfigurationError, DataError
 
 # Increased when the same source files give other cached files.
@@ -40,7 +40,7 @@ class Dataset:
     have one value per channel over the training split, in the units of the stored images (0..255 for bytes); `std` is
     never 0. `guess` is the validation accuracy of always answering validation's most frequent class, `nearest_mean`
     that of answering the class whose mean training image is nearest. `notices` are sentences on what a user should know
-    of these images.
+    of these images. `augment` is what moves training images as they are gathered.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Dataset:
     guess: float
     nearest_mean: float
     notices: tuple[str, ...] = ()
+    augment: str = ""
 
 
 def lookup(name: str, stamp: str) -> Dataset | None:
@@ -74,14 +75,15 @@ def build(name: str, stamp: str, arrays: Arrays, where: object, *, published: bo
     place = _place(name, stamp)
     with _writing(place) as part:
         drawn = _validation(arrays, where)
-        _write(part, "train", arrays.train_images, arrays.train_labels, ~drawn)
+        kept, labels = _training(arrays, ~drawn, where)
+        _write(part, "train", arrays.train_images, labels, kept)
         if arrays.val_images is not None and arrays.val_labels is not None:
             _write(part, "val", arrays.val_images, arrays.val_labels)
         else:
             _write(part, "val", arrays.train_images, arrays.train_labels, drawn)
         _write(part, "test", arrays.test_images, arrays.test_labels)
         found = () if published else findings(arrays, np.unique(given.train_labels), drawn)
-        described = _describe(part, name, int(arrays.train_labels.max()) + 1)
+        described = _describe(part, name, int(arrays.train_labels.max()) + 1, arrays.change.augment)
         _write_meta(part, replace(described, notices=(*arrays.notices, *found)))
         _publish(part, place)
     dataset = _load(place)
@@ -160,6 +162,30 @@ def _validation(arrays: Arrays, where: object) -> Any:  # noqa: ANN401 - a NumPy
     return mask
 
 
+def _training(arrays: Arrays, mask: Any, where: object) -> tuple[Any, Labels]:  # noqa: ANN401 - NumPy masks
+    """Return which training images are kept of those in a mask, and the labels, some of them wrong.
+
+    Raises:
+        DataError: fewer images than classes, or more than there are, are asked for.
+    """
+    labels = arrays.train_labels.astype(np.int64, copy=False)
+    change, rows = arrays.change, np.flatnonzero(mask)
+    if change.subset is None and not change.noise:
+        return mask, labels
+    key = fingerprint((arrays.train_images, labels))
+    if change.subset is not None:
+        classes = len(np.unique(labels[rows]))
+        count = change.subset if isinstance(change.subset, int) else max(classes, round(change.subset * len(rows)))
+        if not classes <= count <= len(rows):
+            raise DataError(
+                f"subset={change.subset} of {where} is not possible: its training split has {len(rows)} images of "
+                f"{classes} classes."
+            )
+        rows = rows[~stratified(labels[rows], len(rows) - int(count), f"subset {key}")]
+    mask = np.isin(np.arange(len(labels)), rows)
+    return mask, mislabelled(labels, rows, change.noise, f"noise {key}")
+
+
 @contextmanager
 def _writing(place: Path) -> Iterator[Path]:
     """Provide a folder in a temporary one in the same file system, which is always removed."""
@@ -194,7 +220,7 @@ def _write(folder: Path, split: Split, images: Array, labels: Array, mask: Any =
             file.write(block.data)
 
 
-def _describe(folder: Path, name: str, classes: int) -> Dataset:
+def _describe(folder: Path, name: str, classes: int, augment: str) -> Dataset:
     """Describe what was written, from the files on disk."""
     splits = [_map(folder, split) for split in SPLITS]
     train, val, _ = splits
@@ -203,7 +229,7 @@ def _describe(folder: Path, name: str, classes: int) -> Dataset:
     sizes = [len(labels) for _, labels in splits]
     return Dataset(
         name=name,
-        fingerprint=fingerprint(array for split in splits for array in split),
+        fingerprint=_fingerprint(splits, augment),
         folder=folder,
         shape=train_images.shape[1:],
         classes=classes,
@@ -214,7 +240,14 @@ def _describe(folder: Path, name: str, classes: int) -> Dataset:
         std=std,
         guess=float(np.bincount(val_labels).max() / len(val_labels)),
         nearest_mean=nearest_mean_accuracy(train, val, mean, std),
+        augment=augment,
     )
+
+
+def _fingerprint(splits: Iterable[tuple[Array, Labels]], augment: str) -> str:
+    """Return the fingerprint of all arrays, and of what moves the training images."""
+    found = fingerprint(array for split in splits for array in split)
+    return found if not augment else hashlib.sha256(f"{found} {augment}".encode()).hexdigest()[:16]
 
 
 def _write_meta(folder: Path, dataset: Dataset) -> None:
@@ -234,7 +267,7 @@ def _load_whole(folder: Path) -> Dataset | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged headers make NumPy warn before it fails
-            found = fingerprint(array for split in SPLITS for array in _map(folder, split))
+            found = _fingerprint((_map(folder, split) for split in SPLITS), dataset.augment)
     except Exception:  # noqa: BLE001 - and then raise a dozen kinds
         return None
     return dataset if found == dataset.fingerprint else None

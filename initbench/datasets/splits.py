@@ -35,6 +35,19 @@ def stratified(labels: Labels, count: int, key: str) -> NDArray[np.bool_]:
     return mask
 
 
+def mislabelled(labels: Labels, rows: NDArray[np.intp], share: float, key: str) -> Labels:
+    """Return labels 0..K-1 of which a share of those in `rows` is wrong, each other class being as likely."""
+    classes, count = int(labels.max()) + 1, round(share * len(rows))
+    if not count or classes == 1:
+        return labels
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "little")
+    drawn = np.random.PCG64(seed).random_raw(2 * len(rows)).reshape(2, -1)
+    chosen = np.argsort(drawn[0], kind="stable")[:count]
+    wrong = labels.copy()
+    wrong[rows[chosen]] += 1 + (drawn[1][chosen] % (classes - 1)).astype(np.int64)
+    return np.where(wrong >= classes, wrong - classes, wrong)
+
+
 def _quota(sizes: Labels, count: int) -> Labels:
     """Share `count` out by largest remainder, the lower class first in a tie, one of each class kept back."""
     room = np.maximum(sizes - 1, 0)

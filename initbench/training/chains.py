@@ -118,7 +118,8 @@ class Chain:
         run = kernels.function("chain.train", 8)
         for begin in range(start, stop, self.stretch):
             end = min(stop, begin + self.stretch)
-            order = self._order(begin, end)
+            order, chosen = self._order(begin, end)
+            self.task[layout.CHOSEN] = 0 if chosen is None else chosen.data_ptr()
             given = self.layers.ctypes.data, len(self.layers), self.task.ctypes.data, order.data_ptr(), begin, end
             run(*given, self.losses.data_ptr(), self.norms.data_ptr())
             yield end
@@ -138,20 +139,27 @@ class Chain:
         good = np.isfinite(self._seen[:steps])
         return [steps if good.all() else int(good.argmin())]
 
-    def _order(self, start: int, stop: int) -> Tensor:
-        """Return the image indices of the steps start … stop - 1, (steps, batch): whole batches only in each epoch."""
-        batch = self.trial.batch_size
-        per_epoch = len(self.split) // batch
+    def _order(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
+        """Return the image indices of the steps start … stop - 1, (steps, batch), and how each image is moved, if any.
+
+        Whole batches only in each epoch.
+        """
+        per_epoch = len(self.split) // self.trial.batch_size
         parts = []
         for epoch in range(start // per_epoch, (stop - 1) // per_epoch + 1):
             if self._epoch[0] != epoch:
-                self._epoch = (
-                    epoch,
-                    self.split.order(self.trial.data_seed, epoch)[: per_epoch * batch].view(per_epoch, batch),
-                )
+                self._epoch = epoch, self._of_epoch(epoch)
             first = epoch * per_epoch
-            parts.append(self._epoch[1][max(0, start - first) : stop - first])
-        return torch.cat(parts)
+            parts.append(self._epoch[1][:, max(0, start - first) : stop - first])
+        order, *chosen = torch.cat(parts, dim=1)
+        return order, chosen[0] if chosen else None
+
+    def _of_epoch(self, epoch: int) -> Tensor:
+        """Return the order of an epoch's batches, and below it the choice of moves of each image, if any."""
+        batch, seed = self.trial.batch_size, self.trial.data_seed
+        order = self.split.order(seed, epoch)[: len(self.split) // batch * batch]
+        rows = [order] if self.split.moves is None else [order, self.split.chosen(seed, epoch)[order]]
+        return torch.stack(rows).view(len(rows), -1, batch)
 
     def _lay_out(self, i: int, layer: nn.Linear, activation: Activation | None) -> None:
         """Copy a layer's weights, allocate its training buffers, and write its row of the table."""
@@ -177,11 +185,12 @@ class Chain:
 
     def _task(self, widths: Sequence[int]) -> npt.NDArray[np.int64]:
         trial, split, arrays = self.trial, self.split, self.arrays
-        arrays.held += [split.images, split.labels]
+        arrays.held += [split.images, split.labels, *([] if split.moves is None else [split.moves])]
         rule, widest = self.rule, max(self.columns)
         channels = split.images.shape[1]
         rates = self.regime.rates(trial.lr, trial.steps) if self.regime.moves else ()
         kind = {torch.uint8: "bytes", torch.float32: "floats"}[split.images.dtype]
+        gathering = f"gather_{kind}" if split.moves is None else f"gather_moved_{kind}"
         values = {
             layout.BATCH: trial.batch_size,
             layout.CHANNELS: channels,
@@ -202,7 +211,9 @@ class Chain:
             layout.SETTINGS: arrays.place([trial.lr, *rule.settings], np.float64),
             layout.RATES: arrays.place(rates, np.float64) if rates else 0,
             layout.CLIP: arrays.place([self.regime.clip], np.float64) if self.regime.clip is not None else 0,
-            layout.GATHER: kernels.address(f"products.gather_{kind}"),
+            layout.MOVES: 0 if split.moves is None else split.moves.data_ptr(),
+            layout.CHOSEN: 0,
+            layout.GATHER: kernels.address(f"products.{gathering}"),
             layout.PRODUCT: kernels.address("products.product"),
             layout.ADD_PRODUCT: kernels.address("products.add_product"),
             layout.TRANSPOSE: kernels.address("products.transpose"),

@@ -22,6 +22,7 @@ from initbench.training.compiled.layout import (
     BACKWARD,
     BATCH,
     CHANNELS,
+    CHOSEN,
     CLASSES,
     CLIP,
     COLUMNS,
@@ -37,6 +38,7 @@ from initbench.training.compiled.layout import (
     LABELS,
     LAYER,
     MEAN,
+    MOVES,
     OUTPUTS,
     PAD,
     PLANE,
@@ -199,6 +201,16 @@ def update(task: Any, layer: Any, step: int) -> None:
 
 
 @part
+def gather(task: Any, index: int, offset: int) -> None:
+    """Fill X with the images at an index, augmented as chosen for them, `offset` bytes after the first."""
+    given = task[IMAGES], index, task[X], task[MEAN], task[STD], task[BATCH], task[CHANNELS], task[PLANE]
+    if task[MOVES]:
+        call(task[GATHER], (*given, task[MOVES], task[CHOSEN] + offset))
+    else:
+        call(task[GATHER], given)
+
+
+@part
 def take_rate(task: Any, step: int) -> None:
     """Set the learning rate of a step, where it moves."""
     if task[RATES]:
@@ -283,7 +295,7 @@ def train(layers: int, depth: int, job: int, order: int, start: int, stop: int, 
     last = integers_at(layers + (depth - 1) * LAYER * WORD)
     for step in range(start, stop):
         index = order + (step - start) * rows * WORD
-        call(task[GATHER], (task[IMAGES], index, task[X], task[MEAN], task[STD], rows, task[CHANNELS], task[PLANE]))
+        gather(task, index, (step - start) * rows * WORD)
         for i in range(rows):
             labels[i] = all_labels[integers_at(index)[i]]
         take_rate(task, step)

@@ -16,9 +16,10 @@ LAYER = 12
 # STD by channel, into X and Y; HERE and THERE, two buffers for ∂h; a row of ZEROS; room for 16 SUMS in float64; the
 # kernels of products. UPDATE is 0 for plain SGD, whose negative rate is at FACTOR; otherwise SETTINGS are the
 # optimizer's. RATES has the rate of each step, 0 if it is constant; CLIP the most that the gradient's norm may be, 0 if
-# there is no limit. The gradient norms of the first EARLY steps are recorded.
+# there is no limit. MOVES are the maps of augmentation, 0 without; CHOSEN has the map of each image, in the order of
+# the batches. The gradient norms of the first EARLY steps are recorded.
 (
     BATCH, CHANNELS, PLANE, CLASSES, EARLY, IMAGES, LABELS, MEAN, STD, X, Y, HERE, THERE, ZEROS, SUMS, FACTOR, SETTINGS,
-    RATES, CLIP, GATHER, PRODUCT, ADD_PRODUCT, TRANSPOSE, UPDATE,
-) = range(24)  # fmt: skip
-TASK = 24
+    RATES, CLIP, MOVES, CHOSEN, GATHER, PRODUCT, ADD_PRODUCT, TRANSPOSE, UPDATE,
+) = range(26)  # fmt: skip
+TASK = 26

@@ -15,6 +15,7 @@ from initbench.training.compiled.vectors import (
     SQUARE,
     bytes_at,
     floats_at,
+    int32_at,
     integers_at,
     part,
     product_of,
@@ -89,6 +90,47 @@ def gather(source: Any, index: int, x: int, mean: int, std: int, rows: int, chan
             m, s = means[c], stds[c]
             for j in range(plane):
                 target[there + j] = (F(source[here + j]) - m) / s
+
+
+@part
+def gather_moved(
+    source: Any,
+    index: int,
+    x: int,
+    mean: int,
+    std: int,
+    rows: int,
+    channels: int,
+    plane: int,
+    moves: int,
+    chosen: int,
+) -> None:
+    """Gather images through the maps of augmentation: a pixel from outside is black before it is standardized."""
+    target, places, means, stds = floats_at(x), integers_at(index), floats_at(mean), floats_at(std)
+    maps, choices = int32_at(moves), integers_at(chosen)
+    for i in range(rows):
+        first = choices[i] * plane
+        for c in range(channels):
+            here, there = (places[i] * channels + c) * plane, (i * channels + c) * plane
+            m, s = means[c], stds[c]
+            for j in range(plane):
+                place = maps[first + j]
+                value = F(0) if place < 0 else F(source[here + place])
+                target[there + j] = (value - m) / s
+
+
+def gather_moved_bytes(
+    images: int, index: int, x: int, mean: int, std: int, rows: int, channels: int, plane: int, moves: int, chosen: int
+) -> None:
+    """Gather a batch of augmented images stored as bytes."""
+    gather_moved(bytes_at(images), index, x, mean, std, rows, channels, plane, moves, chosen)
+
+
+def gather_moved_floats(
+    images: int, index: int, x: int, mean: int, std: int, rows: int, channels: int, plane: int, moves: int, chosen: int
+) -> None:
+    """Gather a batch of augmented images stored as float32."""
+    gather_moved(floats_at(images), index, x, mean, std, rows, channels, plane, moves, chosen)
 
 
 def gather_bytes(images: int, index: int, x: int, mean: int, std: int, rows: int, channels: int, plane: int) -> None:

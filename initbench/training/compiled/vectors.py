@@ -91,7 +91,7 @@ def pointer_to(kind: Any) -> Callable[[int], Any]:
 
 
 floats_at, doubles_at = pointer_to(types.float32), pointer_to(types.float64)
-integers_at, bytes_at = pointer_to(types.int64), pointer_to(types.uint8)
+integers_at, int32_at, bytes_at = pointer_to(types.int64), pointer_to(types.int32), pointer_to(types.uint8)
 
 
 @intrinsic
