@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 import initbench
 from initbench.conformance import conformance
+from initbench.core import usercode
 from initbench.core.usercode import entry_points, source_hash
 from initbench.errors import ConfigurationError, UsageError
 from initbench.networks.models import build_model
@@ -199,6 +201,20 @@ def test_a_function_of_this_process_is_inspected_and_what_others_cannot_find_is_
         initbench.compare([init])
     with pytest.raises(UsageError, match="give its parameters by name"):
         initbench.initialize(model, partial(torch.nn.init.normal_, 0.1))
+
+
+def test_a_script_inspects_with_its_own_function_and_runs_once(tmp_path, capsys):
+    (tmp_path / "script.py").write_text(
+        "import initbench, torch\n"
+        "def init_(m): pass\n"
+        "print('ran')\n"
+        "found = initbench.inspect(torch.nn.Linear(4, 3), torch.ones(16, 4), schemes=[init_], seeds=1)\n"
+        "print(*found.schemes)\n"
+    )
+    usercode._module.cache_clear()  # a process has one __main__, and here there are two
+    runpy.run_path(str(tmp_path / "script.py"), run_name="__main__")
+    usercode._module.cache_clear()
+    assert capsys.readouterr().out.split() == ["ran", "__main__:init_"]
 
 
 def test_a_rule_may_return_its_values(tmp_path):

@@ -33,9 +33,10 @@ def scheme_text(scheme: object, *, here: bool = False) -> str:
         if isinstance(scheme, partial) and scheme.args:
             raise UsageError(f"partial({function.__name__}, …): give its parameters by name, as in std=0.02.")
         return str(Spec(name, kwargs=values))
+    own = getattr(scheme, "__name__", "")
+    if here and own and getattr(sys.modules["__main__"], own, None) is scheme:
+        return f"__main__:{own}"  # its file would run once more, and come here again
     reference = reference_to(scheme)
-    if reference is None and here and name and getattr(sys.modules["__main__"], name, None) is scheme:
-        return f"__main__:{name}"
     if reference is None:
         raise UsageError(
             f"{getattr(scheme, '__name__', repr(scheme))} is no scheme that can be found by name: give a name such as "
