@@ -12,7 +12,8 @@ from initbench.errors import InitbenchWarning
 from initbench.records.recipe import Trial
 from initbench.records.record import Record
 from initbench.running.observer import Observer, Silent
-from initbench.running.pace import Pace, StepCounter, clock
+from initbench.running.pace import StepCounter, clock
+from initbench.running.time_left import TimeLeft, in_words
 
 REFRESH_EVERY = 0.25  # seconds
 Draw = Callable[[float | None, str], object]  # the share that is done, None at the end, and a line of text
@@ -30,14 +31,14 @@ class Bar(Warner):
     """Also draws how far the trials are."""
 
     def __init__(self, draw: Draw) -> None:
-        self._draw, self._counter, self._pace = draw, StepCounter(), Pace()
+        self._draw, self._counter, self._time_left = draw, StepCounter(), TimeLeft(())
         self._began = self._drawn = 0.0
         self._said = 0, ""
 
     def started(self, todo: Sequence[Trial], stored: int) -> None:  # noqa: ARG002 - as an Observer
         """Begin at 0; nothing is drawn where there is nothing to train."""
         self._counter.start(todo)
-        self._pace = Pace()
+        self._time_left = TimeLeft(todo)
         self._began = time.monotonic()
         if todo:
             self._show()
@@ -45,21 +46,22 @@ class Bar(Warner):
     def progressed(self, steps: Mapping[str, int]) -> None:
         """Draw a few times per second."""
         self._counter.progress(steps)
-        self._pace.note(self._counter.steps_done)
+        self._time_left.progress(steps)
         if time.monotonic() - self._drawn >= REFRESH_EVERY:
             self._show()
 
     def finished(self, record: Record) -> None:
         """Count a trial that has ended; after the last, say how long all took."""
         self._counter.finish(record.trial.id)
+        self._time_left.finish(record)
         if self._counter.ended == self._counter.trials:
             self._draw(None, f"{self._counter.trials} trials trained in {clock(time.monotonic() - self._began)}")
 
     def _show(self) -> None:
         self._drawn = time.monotonic()
         done, total = self._counter.steps_done, self._counter.total
-        left = self._pace.left(done, total)
-        more = "" if left is None or left < 1 else f", about {clock(left)} left"
+        left = self._time_left.seconds()
+        more = "" if left is None else f", {in_words(left)} left"
         said = f"{'training' if done else 'starting'}, {self._counter.ended}/{self._counter.trials} trials{more}"
         if (done, said) != self._said:
             self._said = done, said

@@ -15,7 +15,9 @@ from rich.console import Console
 from initbench.cli import console
 from initbench.cli.console import SPARKS, picked, spark
 from initbench.cli.live import Board
-from initbench.running.pace import Pace, StepCounter
+from initbench.records.record import Timings
+from initbench.running.pace import StepCounter
+from initbench.running.time_left import TimeLeft, in_words
 
 ROOT = Path(__file__).parents[1]
 COMPARE = ("compare", "-s", "kaiming", "-s", "torch_default", "-m", "mlp(depth=2, width=16)", "--steps", "9000",
@@ -128,17 +130,53 @@ def test_a_spark_line_is_as_high_as_the_share_and_no_wider_than_its_room():
     assert picked(100, 10)[-1] == 99
 
 
-def test_the_guess_of_the_time_left_begins_with_the_first_steps(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr("initbench.running.pace.time.monotonic", lambda: now[0])
-    pace = Pace()
-    pace.note(0)
-    now[0] += 50  # workers start
-    pace.note(10)
-    assert pace.left(10, 100) is None
-    now[0] += 4
-    pace.note(30)
-    assert pace.left(30, 100) == pytest.approx(4 * 70 / 20)
+def simulated(costs, workers, monkeypatch, *, start=5.0):
+    """Train trials of these seconds, in order, on a simulated clock; yield (seconds to the end, estimate) at each tick.
+
+    Workers take `start` seconds to begin and report every half second.
+    """
+    now, time_left = [0.0], TimeLeft([trial for trial, _ in costs])
+    monkeypatch.setattr("initbench.running.time_left.time.monotonic", lambda: now[0])
+    free, open_ = [start] * workers, []
+    for trial, seconds in costs:
+        begin = min(free)
+        free[free.index(begin)] = begin + seconds
+        open_.append((trial, begin, begin + seconds))
+    end = max(free)
+    while open_:
+        now[0] += 0.5
+        for trial, begin, until in [each for each in open_ if each[2] <= now[0]]:
+            time_left.finish(finished(trial, timings=Timings(seconds_init=0.0, seconds_train=until - begin)))
+            open_.remove((trial, begin, until))
+        time_left.progress({t.id: int(t.steps * (now[0] - a) / (b - a)) for t, a, b in open_ if a < now[0]})
+        yield end - now[0], time_left.seconds()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_the_time_left_is_right_where_trials_of_a_kind_cost_alike(workers, monkeypatch):
+    small = [(a_trial(seed=seed), 3.0) for seed in range(20)]
+    large = [(a_trial(seed=seed, model="cnn", steps=1000), 40.0) for seed in range(8)]
+    mixed = [pair for pairs in zip(small[:8], large, strict=True) for pair in pairs] + small[8:]
+    seen = list(simulated(mixed, workers, monkeypatch))
+    told = [(true, guess) for true, guess in seen if guess is not None]
+    assert len(told) > len(seen) / 2
+    assert all(guess <= 1.5 * true + 2 and true <= 1.5 * guess + 5 for true, guess in told)
+
+
+def test_nothing_is_said_before_every_kind_that_is_left_has_ended_once(monkeypatch):
+    ordered = [(a_trial(seed=seed), 1.0) for seed in range(9)]
+    ordered += [(a_trial(seed=seed, model="cnn"), 500.0) for seed in range(3)]
+    seen = list(simulated(ordered, 1, monkeypatch))
+    assert {guess for true, guess in seen if true > 1000} == {None}
+    assert all(guess == pytest.approx(true, rel=0.1, abs=5) for true, guess in seen if 0 < true < 990)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "under 10 s"), (31, "about 40 s"), (53, "about 1 min"), (130, "about 2 min"), (9000, "about 2 h")],
+)
+def test_the_time_left_is_round(seconds, said):
+    assert in_words(seconds) == said
 
 
 def test_a_counter_of_none_has_nothing_to_do():

@@ -17,7 +17,8 @@ from initbench.core.text import printable
 from initbench.records.recipe import Trial
 from initbench.records.record import Record
 from initbench.running.observer import Observer
-from initbench.running.pace import Pace, StepCounter, clock
+from initbench.running.pace import StepCounter, clock
+from initbench.running.time_left import TimeLeft, in_words
 
 REFRESH_EVERY = 0.25  # seconds
 AXES = ("dataset", "model", "optimizer", "lr")
@@ -67,7 +68,7 @@ class Board(Observer):
         self.row_of: dict[str, Row] = {}
         self.stored = 0
         self.began = self.shown = time.monotonic()
-        self.pace = Pace()
+        self.time_left = TimeLeft(())
 
     def damaged(self, path: Path, reason: str) -> None:
         """Report a damaged file."""
@@ -85,7 +86,7 @@ class Board(Observer):
             grouped.setdefault((trial.scheme, _setting(trial, varied)), []).append(trial)
         self.rows = [Row(*names, trials) for names, trials in grouped.items()]
         self.row_of = {trial_id: row for row in self.rows for trial_id in row.counter.steps}
-        self.stored, self.began, self.pace = stored, time.monotonic(), Pace()
+        self.stored, self.began, self.time_left = stored, time.monotonic(), TimeLeft(todo)
         if not todo:
             console.say(f"0 trials to train, {stored} stored")
         self._show()
@@ -94,13 +95,14 @@ class Board(Observer):
         """Note how far running trials are."""
         for row in self.rows:
             row.counter.progress(steps)
-        self.pace.note(self.steps_done)
+        self.time_left.progress(steps)
         if time.monotonic() - self.shown >= REFRESH_EVERY:
             self._show()
 
     def finished(self, record: Record) -> None:
         """Count a finished trial; print a line after the last."""
         self.row_of[record.trial.id].finish(record)
+        self.time_left.finish(record)
         if self.ended == self.trials:
             console.say(f"{self.trials} trials trained in {time.monotonic() - self.began:.0f} s, {self.stored} stored")
 
@@ -145,14 +147,14 @@ class Board(Observer):
 
     def _head(self) -> Text:
         done, total = self.steps_done, sum(row.counter.total for row in self.rows)
-        left = self.pace.left(done, total)
+        left = self.time_left.seconds()
         parts = [
             f"{self.ended}/{self.trials} trials, {done / total:.0%}",
             clock(time.monotonic() - self.began) + " elapsed",
-            *([] if left is None else [f"about {clock(left)} left"]),
+            *([] if left is None else [f"{in_words(left)} left"]),
             *([f"{self.stored} were stored"] if self.stored else []),
         ]
-        return Text.assemble(("starting " if self.pace.since is None else "training ", "bold"), ", ".join(parts))
+        return Text.assemble(("starting " if self.time_left.since is None else "training ", "bold"), ", ".join(parts))
 
 
 def _setting(trial: Trial, varied: Sequence[str]) -> str:

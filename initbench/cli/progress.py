@@ -13,6 +13,7 @@ from initbench.records.recipe import Trial
 from initbench.records.record import Record
 from initbench.running.observer import Observer, Silent
 from initbench.running.pace import StepCounter
+from initbench.running.time_left import TimeLeft, in_words
 
 LINE_EVERY = 10.0  # seconds between lines if stderr is not a terminal
 
@@ -21,7 +22,7 @@ class Lines(Observer):
     """A plain progress line every few seconds, for logs."""
 
     def __init__(self) -> None:
-        self.counter = StepCounter()
+        self.counter, self.time_left = StepCounter(), TimeLeft(())
         self.began = self.last = time.monotonic()
         self.steps_before = 0
 
@@ -36,6 +37,7 @@ class Lines(Observer):
     def started(self, todo: Sequence[Trial], stored: int) -> None:
         """Print how many trials there are to train."""
         self.counter.start(todo)
+        self.time_left = TimeLeft(todo)
         self.began = self.last = time.monotonic()
         self.steps_before = 0
         console.say(f"{len(todo)} trials to train, {stored} stored")
@@ -43,17 +45,20 @@ class Lines(Observer):
     def progressed(self, steps: Mapping[str, int]) -> None:
         """Print how far the run is, if the last line is old."""
         self.counter.progress(steps)
+        self.time_left.progress(steps)
         now, done = time.monotonic(), self.counter.steps_done
         if now - self.last >= LINE_EVERY and done > self.steps_before:
-            # The pace since the last line, since starting workers takes seconds.
-            remaining = (now - self.last) * (self.counter.total - done) / (done - self.steps_before)
             self.last, self.steps_before = now, done
-            share = done / self.counter.total
-            console.say(f"{self.counter.ended}/{self.counter.trials} trials, {share:.0%}, about {remaining:.0f} s left")
+            left = self.time_left.seconds()
+            remaining = "" if left is None else f", {in_words(left)} left"
+            console.say(
+                f"{self.counter.ended}/{self.counter.trials} trials, {done / self.counter.total:.0%}{remaining}"
+            )
 
     def finished(self, record: Record) -> None:
         """Count a finished trial; print a line after the last."""
         self.counter.finish(record.trial.id)
+        self.time_left.finish(record)
         if self.counter.ended == self.counter.trials:
             console.say(f"{self.counter.ended} trials trained in {time.monotonic() - self.began:.0f} s")
 

@@ -1,6 +1,5 @@
-"""How far a run is: the steps of its trials counted, and the time left at its pace."""
+"""How far a run is: the steps of its trials counted."""
 
-import time
 from collections.abc import Mapping, Sequence
 
 from initbench.records.recipe import Trial
@@ -35,24 +34,10 @@ class StepCounter:
         """Steps of ended trials and of those still running."""
         return self.done + sum(self.running.values())
 
-
-class Pace:
-    """Estimates the remaining time, measured from the first steps, since starting workers takes seconds."""
-
-    def __init__(self) -> None:
-        self.since: float | None = None
-        self.steps = 0
-
-    def note(self, done: int) -> None:
-        """Start measuring at the first steps."""
-        if self.since is None and done:
-            self.since, self.steps = time.monotonic(), done
-
-    def left(self, done: int, total: int) -> float | None:
-        """Return the seconds for `total - done` steps, None before any pace is known."""
-        if self.since is None or done <= self.steps:
-            return None
-        return (time.monotonic() - self.since) * (total - done) / (done - self.steps)
+    @property
+    def longest_running(self) -> int:
+        """The most steps that a running trial has left."""
+        return max((self.steps[trial_id] - step for trial_id, step in self.running.items()), default=0)
 
 
 def clock(seconds: float) -> str:
