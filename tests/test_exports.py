@@ -20,7 +20,7 @@ from initbench.report.document import document_of
 from initbench.report.exports import DOCUMENTS, FORMATS, export
 from initbench.report.exports.latex import escaped, latex
 from initbench.report.markdown import summary_markdown
-from initbench.report.tables import panel_tables
+from initbench.report.tables import AGAINST, panel_tables
 from tests.analysis_data import a_comparison, a_trial, diverged, finished
 from tests.stored import a_folder
 
@@ -39,6 +39,7 @@ def unescaped(cell):
     cell = re.sub(r"\$\\pm\$", "±", cell)
     cell = cell.replace("$-$", "−").replace(r"$\infty$", "∞").replace(r"$\geq$", "≥").replace("--", "–")
     cell = cell.replace("{[}", "[").replace("{]}", "]").replace(r"\textquotesingle{}", "'")
+    cell = re.sub(r"^\\textbf\{(.*)\}$", r"\1", cell)
     return re.sub(r"\\([_%&#${}])", r"\1", cell)
 
 
@@ -47,11 +48,40 @@ def test_latex_holds_the_cells_of_the_terminal():
     text = latex(document_of(comparison))
     (table,) = panel_tables(comparison)
     lines = [line.removesuffix(r" \\") for line in text.splitlines() if line.endswith(r" \\")]
-    assert [tuple(map(unescaped, re.split(r" & ", line))) for line in lines] == [table.headers, *table.rows]
-    for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{l" + "r" * (len(table.headers) - 1)):
+    place = table.headers.index(AGAINST)
+    headers, *rows = [tuple(map(unescaped, re.split(r" & ", line))) for line in lines]
+    assert headers == (
+        *table.headers[:place],
+        "difference (points)",
+        "interval",
+        "p (Holm)",
+        *table.headers[place + 1 :],
+    )
+    for row, cells in zip(rows, table.rows, strict=True):
+        assert (*row[:place], *row[place + 3 :]) == (*cells[:place], *cells[place + 1 :])
+        difference, ends, p = row[place : place + 3]
+        assert cells[place] in {f"{difference} {ends}, p = {p}", f"{difference} ({ends}), p = {p}", difference}
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{l" + "r" * (len(headers) - 1)):
         assert rule in text
     assert text.count("{") == text.count("}")
     assert text.count("$") % 2 == 0
+
+
+def test_latex_has_the_best_in_bold_and_no_column_that_says_nothing():
+    runs = [
+        finished(a_trial(scheme, seed), test=end + seed / 1000)
+        for scheme, end in (("torch_default", 0.5), ("good", 0.9), ("poor", 0.3))
+        for seed in range(10)
+    ]
+    text = latex(document_of(a_comparison(runs)))
+    bold = [line.split(" & ")[0] for line in text.splitlines() if r"\textbf" in line]
+    assert bold == [r"\textbf{good}"]
+    assert "+40.0" in text
+    assert "diverged" not in text
+    assert r"99.8 \% interval" in text or r"97.5 \% interval" in text
+    alike = latex(document_of(a_comparison(RECORDS[:1])))
+    assert r"\textbf" not in alike
+    assert "difference" not in alike.casefold()
 
 
 def test_what_latex_would_read_is_escaped():
