@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
-from analysis_data import a_comparison, a_curve, a_layer, a_trial, diverged, failed, finished
+from analysis_data import LN_10, a_comparison, a_curve, a_layer, a_trial, diverged, failed, finished
 from long_form import one_in
 from matplotlib.figure import Figure
 
@@ -17,7 +17,7 @@ from initbench.records.recipe import DEFAULT_SCHEMES
 from initbench.report.document import document_of
 from initbench.report.figures import plots
 from initbench.report.figures.comparison import pictures
-from initbench.report.figures.style import PAPER, SCREEN, USUAL, Files, looks
+from initbench.report.figures.style import COLOURS, OWN, PAPER, SCREEN, USUAL, Files, looks
 from initbench.report.folder import write_folder
 from initbench.report.freshness import STAMP, begin, is_fresh
 from initbench.report.page.comparison import render_report
@@ -274,7 +274,8 @@ def test_the_mean_ends_where_the_first_seed_ends():
     comparison = a_comparison(records)
     ax = Figure().subplots()
     lost = frozenset({records[2].trial.id})
-    plots.curves(ax, comparison.curves, "val_loss", looks(("kaiming_uniform",), "torch_default"), lost)
+    curve = plots.Curve("val_loss", (0.0, np.inf))
+    plots.curves(ax, comparison.curves, curve, looks(("kaiming_uniform",), "torch_default"), lost)
     (mean,) = ax.lines
     together = comparison.curves.pivot_table(index="step", columns="trial", values="val_loss").dropna()
     assert list(mean.get_xdata()) == [0, 1, 2, 4]
@@ -288,15 +289,38 @@ def test_a_loss_beyond_the_axis_is_said():
         finished(a_trial(), curve=a_curve([0.1, 0.9])),
         diverged(a_trial(seed=1), curve=a_curve([0.1], start=1e6)),
     ]
-    loss = next(iter(pictures(a_comparison(records)))).svg.decode()
-    assert "validation loss (nats), axis cut: highest value 9.5e+05" in loss
+    losses = [picture for picture in pictures(a_comparison(records)) if picture.name.startswith("loss")]
+    drawn = {picture.name: picture.figure.axes[1] for picture in losses}
+    for name, times in (("loss", 10), ("loss_linear", 2)):
+        said = f"validation loss (nats)\naxis cut at {times} ln 10, values to 9.5e+05"
+        assert drawn[name].get_title(loc="left") == said
+        assert drawn[name].get_ylim()[1] < 1.5 * times * LN_10
 
 
 def test_a_scheme_looks_the_same_wherever_it_is_drawn():
     of_all = looks(DEFAULT_SCHEMES, "torch_default")
     assert of_all["torch_default"].colour == "#000000"
     assert len({look.colour for look in of_all.values()}) == len(DEFAULT_SCHEMES)
-    assert looks(DEFAULT_SCHEMES, "torch_default") == of_all
+    # No other order, baseline or company changes it, of inspect's, which has no baseline, too.
+    for some in ([*DEFAULT_SCHEMES][::-1], DEFAULT_SCHEMES[2:4], DEFAULT_SCHEMES[5:], [*OWN, "normal(std=1)"]):
+        for baseline in ("", some[0]):
+            for scheme, look in looks(some, baseline).items():
+                known = of_all.get(scheme)
+                same = known is None or (look.colour, look.dash, look.marker) == (
+                    known.colour,
+                    known.dash,
+                    known.marker,
+                )
+                assert same, (scheme, some)
+
+
+def test_schemes_that_want_one_colour_get_two_whatever_their_order():
+    names = [f"scheme_{i}" for i in range(len(COLOURS))]
+    one, other = looks(names, ""), looks(names[::-1], "")
+    assert len({look.colour for look in one.values()}) == len(COLOURS)
+    assert {name: one[name].colour for name in names} == {name: other[name].colour for name in names}
+    known = looks([*names, *OWN], "")
+    assert all(known[name].colour == COLOURS[place] for name, place in OWN.items())
 
 
 def test_twenty_schemes_are_told_apart():

@@ -118,12 +118,13 @@ def test_a_folder_holds_the_figures_asked_for_and_the_page_those_for_a_screen(tm
     page = (tmp_path / "report.html").read_bytes()
     screen = (tmp_path / "plots" / "signal.svg").read_bytes()
     write_inspection(tmp_path, inspection, Files(PAPER, ("pdf", "svg")))
-    assert {path.suffix for path in (tmp_path / "plots").iterdir()} == {".pdf", ".svg"}
-    assert (tmp_path / "plots" / "signal.svg").read_bytes() != screen
-    assert (tmp_path / "report.html").read_bytes() == page
-    write_inspection(tmp_path, inspection)
+    assert {path.suffix for path in (tmp_path / "paper").iterdir()} == {".pdf", ".svg"}
+    assert (tmp_path / "paper" / "signal.svg").read_bytes() != screen
     assert {path.suffix for path in (tmp_path / "plots").iterdir()} == {".png", ".svg"}
     assert (tmp_path / "plots" / "signal.svg").read_bytes() == screen
+    assert (tmp_path / "report.html").read_bytes() == page
+    write_inspection(tmp_path, an_inspection(seeds=1))
+    assert not any((tmp_path / "paper").iterdir())
 
 
 def test_the_command_writes_the_style_and_formats_asked_for(tmp_path, monkeypatch):

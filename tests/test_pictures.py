@@ -17,15 +17,17 @@ from analysis_data import LN_10, a_comparison, a_curve, a_layer, a_trial, diverg
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from typer.testing import CliRunner
 
 from initbench.analysis.statistics.survival import survival_curve
 from initbench.cli import app
-from initbench.report.figures.comparison import looks_of, pictures
+from initbench.report.figures.axes import fit_y, step_ticks
+from initbench.report.figures.comparison import drawings, looks_of, pictures
 from initbench.report.figures.labels import apart, ink
 from initbench.report.figures.picture import house_style
-from initbench.report.figures.style import COLOURS, PAPER, SCREEN, STYLES, Files
+from initbench.report.figures.style import COLOURS, IN_BLACK, PAPER, SCREEN, STYLES, Files
 from initbench.report.folder import write_folder
 from initbench.report.freshness import is_fresh
 
@@ -71,7 +73,9 @@ def test_everything_of_a_scheme_says_whose_it_is(drawn):
 
 def test_what_is_drawn_in_the_colour_of_a_scheme_is_its_own(drawn):
     comparison = a_grid(("a", "b", "torch_default"))
-    coloured = {look.colour.lower(): str(look.index) for look in looks_of(comparison).values() if look.index}
+    coloured = {
+        look.colour.lower(): str(look.index) for scheme, look in looks_of(comparison).items() if scheme != IN_BLACK
+    }
     for picture in drawn:
         parents = {child: parent for parent in ET.fromstring(picture.svg).iter() for child in parent}  # noqa: S314
         for node in parents:
@@ -283,21 +287,37 @@ def test_every_process_writes_the_same_bytes(count, seeds):
     assert all(digests_elsewhere(count, seed).strip() == here for seed in seeds)
 
 
-@pytest.mark.long
-def test_a_folder_holds_what_was_asked_for_and_knows_it(tmp_path):
-    comparison = a_grid(SHORT[:2])
+def suffixes_in(folder):
+    return {path.suffix for path in folder.glob("*")}
+
+
+def test_figures_for_a_paper_stand_beside_those_for_the_screen(tmp_path):
+    comparison, asked = a_comparison([finished(a_trial())]), Files(PAPER, ("pdf",))
     write_folder(tmp_path, comparison)
     assert is_fresh(tmp_path, comparison)
-    asked = Files(PAPER, ("pdf",))
     assert not is_fresh(tmp_path, comparison, asked)
-    page = (tmp_path / "report.html").read_bytes()
+    page, screen = ((tmp_path / name).read_bytes() for name in ("report.html", "plots/loss.png"))
     write_folder(tmp_path, comparison, asked=asked)
     assert is_fresh(tmp_path, comparison, asked)
-    assert not is_fresh(tmp_path, comparison)
-    assert {path.suffix for path in (tmp_path / "plots").iterdir()} == {".pdf"}
-    assert (tmp_path / "report.html").read_bytes() == page
+    assert is_fresh(tmp_path, comparison)
+    assert suffixes_in(tmp_path / "plots") == {".png", ".svg"}
+    assert suffixes_in(tmp_path / "paper") == {".pdf"}
+    assert [(tmp_path / name).read_bytes() for name in ("report.html", "plots/loss.png")] == [page, screen]
+
+
+@pytest.mark.long
+def test_figures_of_the_same_records_stay_and_those_of_others_go(tmp_path):
+    comparison = a_grid(SHORT[:2], seeds=2)
     write_folder(tmp_path, comparison)
-    assert {path.suffix for path in (tmp_path / "plots").iterdir()} == {".png", ".svg"}
+    write_folder(tmp_path, comparison, asked=Files(SCREEN, ("pdf",)))
+    write_folder(tmp_path, comparison, asked=Files(PAPER, ("svg",)))
+    assert suffixes_in(tmp_path / "plots") == {".png", ".svg", ".pdf"}
+    write_folder(tmp_path, comparison)
+    assert suffixes_in(tmp_path / "plots") == {".png", ".svg", ".pdf"}
+    assert suffixes_in(tmp_path / "paper") == {".svg"}
+    write_folder(tmp_path, a_grid(SHORT[:2], seeds=3))
+    assert suffixes_in(tmp_path / "plots") == {".png", ".svg"}
+    assert suffixes_in(tmp_path / "paper") == set()
 
 
 def test_the_command_writes_the_style_and_formats_asked_for(tmp_path, monkeypatch):
@@ -313,3 +333,108 @@ def test_the_command_writes_the_style_and_formats_asked_for(tmp_path, monkeypatc
         refused = runner.invoke(app, ["report", str(tmp_path), *wrong])
         assert refused.exit_code == 2
         assert wrong[1] in refused.stderr
+
+
+# ---- What shows the effect
+
+
+def of_kind(comparison, *names, style=SCREEN):
+    """Draw the figures of these functions alone: `_final` for `final`."""
+    draws = {draw.args[0].__name__: draw for draw in drawings(comparison, style) if hasattr(draw.args[0], "__name__")}
+    return [draws[f"_{name}"]().figure for name in names]
+
+
+def a_solved_task():
+    """Three schemes that end near together, far above chance, and reach the target early."""
+    records = [
+        finished(a_trial(scheme, seed), val=end, test=end + seed / 500, curve=a_curve([0.1, 0.5, 0.8, *[end] * 7]))
+        for scheme, end in (("a", 0.93), ("b", 0.932), ("torch_default", 0.91))
+        for seed in range(3)
+    ]
+    return a_comparison(records)
+
+
+def test_the_axis_of_final_accuracy_follows_the_data_and_says_where_chance_is():
+    (final,) = of_kind(a_solved_task(), "final")
+    low, high = final.axes[0].get_xlim()
+    assert 0.88 < low < 0.91
+    assert 0.936 < high < 0.96
+    assert "← chance 0.100" in [text.get_text() for text in final.axes[0].texts]
+    (at_chance,) = of_kind(
+        a_comparison([finished(a_trial(seed=s), test=0.1 + s / 50) for s in range(3)]), "final"
+    )
+    assert not any("←" in text.get_text() for text in at_chance.axes[0].texts)
+    assert any(list(line.get_xdata()) == [0.1, 0.1] for line in at_chance.axes[0].lines)
+
+
+def test_where_curves_end_near_together_the_second_half_has_a_panel_of_its_own():
+    (near,) = of_kind(a_solved_task(), "accuracy")
+    assert len(near.axes) == 2
+    assert near.axes[1].get_xlim()[0] > 90
+    assert np.ptp(near.axes[1].get_ylim()) < 0.05
+    (apart,) = of_kind(a_grid(SHORT[:3]), "accuracy")
+    assert len(apart.axes) == 1
+
+
+def test_steps_to_target_stand_on_the_axis_of_the_curves():
+    steps, curves = (figure.axes[0] for figure in of_kind(a_solved_task(), "steps", "loss"))
+    assert steps.get_xscale() == curves.get_xscale() == "symlog"
+    assert list(steps.get_xticks()) == list(curves.get_xticks())
+    assert steps.get_xlim()[0] == curves.get_xlim()[0]
+    lane = steps.patches[-1].get_extents().transformed(steps.transAxes.inverted())
+    whole = steps.transAxes + steps.transData.inverted()
+    assert whole.transform((lane.x0, 0))[0] == pytest.approx(curves.get_xlim()[1], rel=1e-3)
+
+
+def test_bands_and_intervals_of_accuracies_stay_between_0_and_1():
+    curves = [[0.0, 0.5, 1.0, 1.0], [0.3, 1.0, 0.4, 0.9]]
+    records = [finished(a_trial(seed=s), test=0.6 + 0.4 * s, curve=a_curve(curve)) for s, curve in enumerate(curves)]
+    accuracy, final = (figure.axes[0] for figure in of_kind(a_comparison(records), "accuracy", "final"))
+    (band,) = [drawn for drawn in accuracy.collections if ".band." in str(drawn.get_gid())]
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (0, 1)
+    (interval,) = [drawn for drawn in final.collections if drawn.get_segments()]
+    assert [x for x, _ in interval.get_segments()[0]] == pytest.approx([0, 1])
+    assert 1 < final.get_xlim()[1] < 1.1
+
+
+def test_lines_that_coincide_are_said_to():
+    same, other = [0.1] * 10, [0.1 + i / 11 for i in range(10)]
+    records = [finished(a_trial(s), curve=a_curve(c)) for s, c in (("a", same), ("b", other), ("c", same))]
+    for figure in of_kind(a_comparison(records), "accuracy", "survival"):
+        assert "\na and c coincide" in figure.legends[0].get_title().get_text()
+    layers = [(a_layer(0, 1.0, gradient), a_layer(1, 1.0, gradient)) for gradient in (1.0, 1e-3)]
+    apart = [finished(a_trial(scheme), layers=seen) for scheme, seen in zip("ab", layers, strict=True)]
+    (signal,) = of_kind(a_comparison(apart), "signal")
+    assert "\na and b coincide (left)" in signal.legends[0].get_title().get_text()
+
+
+def ticks_seen(axis):
+    low, high = sorted(axis.get_view_interval())
+    return [tick for tick in axis.get_majorticklocs() if low <= tick <= high]
+
+
+@pytest.mark.parametrize("count", [3, 8])
+def test_a_paper_has_ticks_enough_and_no_line_of_a_seed_among_eight_schemes(count):
+    for picture in pictures(a_grid(SHORT[:count]), PAPER):
+        ids = ids_of(picture)
+        if picture.name in ("loss", "accuracy"):
+            seeds = [name for name in ids if re.fullmatch(r"scheme\d+\.seed\d+\.(train|val)_\D+\d+", name)]
+            assert bool(seeds) == (count == 3), picture.name
+        scales = [axis for ax in picture.figure.axes for axis in (ax.xaxis, ax.yaxis)]
+        for axis in scales:
+            if not any(label.get_text()[:1].isalpha() for label in axis.get_ticklabels()):
+                assert len(ticks_seen(axis)) >= 4, (picture.name, axis.axis_name)
+
+
+@given(st.floats(1e-6, 1e6), st.floats(0, 40))
+def test_an_axis_has_ticks_enough_for_any_values(low, decades):
+    for log in (True, False):
+        ax = Figure().subplots()
+        fit_y(ax, np.array([low, low * 10.0**decades]), log=log)
+        assert 4 <= len(ticks_seen(ax.yaxis)) <= 12
+
+
+@pytest.mark.parametrize("last", [5, 8, 10, 15, 60, 100, 3_000, 10**6])
+def test_an_axis_of_steps_has_ticks_enough(last):
+    assert 4 <= len(step_ticks(last)) <= 9

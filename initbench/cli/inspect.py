@@ -91,7 +91,7 @@ def inspect(
 ) -> None:
     """Inspect signal and gradient before the first step: does this initialization fit this network, and if not, why?
 
-    Trains nothing. The figures in plots/ are replaced by those requested; the report shows them for the screen.
+    Trains nothing. Figures for a paper are written to paper/, those for the screen, which the report shows, to plots/.
     """
     with console.gc_frozen():
         from initbench.cli.inspected import recalled, remember
@@ -112,6 +112,8 @@ def inspect(
     else:
         found = _inspected(asked, out, name, options.figures(style, formats), json=json, quiet=quiet)
         remember(found, question)
+    if style == "paper" and not quiet:
+        console.show_path("paper", Path(found.folder) / "paper")
     _show_files(Path(found.folder), quiet=quiet, open_report=open_report)
 
 

@@ -21,8 +21,8 @@ def report(
 ) -> None:
     """Rebuild a comparison's tables, plots and report from stored results; trains nothing and needs no torch.
 
-    The figures in plots/ are replaced by those requested; the report shows them for the screen. Above 100,000 trials
-    only trials.csv and summary.csv are written, from records read one by one.
+    Figures for a paper are written to paper/, those for the screen, which the report shows, to plots/. Above 100,000
+    trials only trials.csv and summary.csv are written, from records read one by one.
     """
     with console.gc_frozen():
         import scipy.stats  # noqa: F401 - imported later, outside gc_frozen, it would take twice as long
@@ -49,6 +49,8 @@ def report(
         # Last: a folder of somebody else's can be read where it cannot be written.
         write_document(folder, document, drawn, asked)
     if not quiet:
+        if style == "paper":
+            console.show_path("paper", folder / "paper")
         console.show_path("report", folder / "report.html")
     if open_report:
         typer.launch((folder / "report.html").resolve().as_uri())

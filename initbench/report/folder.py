@@ -15,8 +15,17 @@ from initbench.report.figures.comparison import drawings
 from initbench.report.figures.drawing import Drawn, Wanted, drawn_meanwhile
 from initbench.report.figures.inspection import inspection_drawings
 from initbench.report.figures.picture import Picture
-from initbench.report.figures.style import SCREEN, USUAL, Files, Style
-from initbench.report.freshness import begin, remember, remember_content, remove_stale
+from initbench.report.figures.style import SCREEN, STYLES, USUAL, Files, Style
+from initbench.report.freshness import (
+    Seen,
+    begin,
+    earlier_look,
+    kinds_of,
+    remember,
+    remove_stale,
+    state_of,
+    state_of_files,
+)
 from initbench.report.page.comparison import render_report
 from initbench.report.page.inspection import render_inspection
 from initbench.report.table_files import Csv, csv_bytes, tables_of
@@ -42,9 +51,9 @@ def figures_meanwhile(comparison: Results, asked: Files = USUAL) -> AbstractCont
 def write_document(folder: Path, document: Document, drawn: Drawn | None, asked: Files = USUAL) -> None:
     """Write trials.csv, curves.csv, layers.csv, summary.csv, verdicts.csv, summary.md, plots/ and report.html.
 
-    With tuned learning rates also tuning.csv, the trials that they were chosen from, in the columns of trials.csv. The
-    figures of plots/ are those `asked` for, of the page always those for a screen; where `drawn` is None there are
-    none, and the folder does not count as whole.
+    With tuned learning rates also tuning.csv, the trials that they were chosen from, in the columns of trials.csv. Figures
+    for a paper that are `asked` for lie in paper/ beside plots/, and those of an earlier look at the same records stay.
+    Where `drawn` is None there are none, and the folder does not count as whole.
 
     Raises:
         ConfigurationError: the folder cannot be written.
@@ -52,13 +61,14 @@ def write_document(folder: Path, document: Document, drawn: Drawn | None, asked:
     files = tables_of(document)
     pictures = [] if drawn is None else drawn()
     on_page = [picture for picture in pictures if picture.style.name == SCREEN.name]
-    files["report.html"] = render_report(document, on_page, list(files), files, asked.formats).encode()
+    formats = asked.by_style
+    files["report.html"] = render_report(document, on_page, list(files), files, formats[SCREEN.name]).encode()
     for picture in pictures:
-        if picture.style.name == asked.style.name:
-            files |= picture.files(asked.formats)
-    write_files(folder, files)
-    if drawn is not None:
-        remember(folder, document.results, [folder / name for name in files], asked)
+        files |= picture.files(formats[picture.style.name])
+    if drawn is None:
+        write_files(folder, files)
+    else:
+        write_whole(folder, files, state_of(document.results), asked)
 
 
 def write_outline(folder: Path, outlined: Outline) -> None:
@@ -71,32 +81,46 @@ def write_outline(folder: Path, outlined: Outline) -> None:
 
 
 def _wanted(drawings: Callable[[Style], Iterable[Callable[[], Picture]]], asked: Files) -> list[Wanted]:
-    """Return the figures to draw: those of the page, and those of plots/ where they are of another style."""
-    if asked.style == SCREEN:
-        return [(draw, (*asked.formats, "svg")) for draw in drawings(SCREEN)]
-    screen = [(draw, ("svg",)) for draw in drawings(SCREEN)]
-    return [*screen, *((draw, asked.formats) for draw in drawings(asked.style))]
+    """Return the figures to draw: those for the screen, which the page shows, and those for a paper if asked for."""
+    return [
+        (draw, (*formats, *(("svg",) if style == SCREEN.name else ())))
+        for style, formats in asked.by_style.items()
+        for draw in drawings(STYLES[style])
+    ]
 
 
-def write_files(folder: Path, files: Mapping[str, bytes | Iterable[bytes]]) -> None:
-    """Write files by their names within the folder, and remove the figures of an earlier look that are not among them.
+def write_whole(folder: Path, files: Mapping[str, bytes | Iterable[bytes]], state: str, asked: Files) -> None:
+    """Write files, keep the figures of an earlier look at the same state, and stamp the folder as whole.
+
+    Raises:
+        ConfigurationError: the folder cannot be written.
+    """
+    earlier = earlier_look(folder, state)
+    write_files(folder, files, earlier.figures)
+    sizes = {name: (folder / name).stat().st_size for name in files}
+    remember(folder, state, Seen(earlier.kinds | kinds_of(asked), {**earlier.figures, **sizes}))
+
+
+def write_files(folder: Path, files: Mapping[str, bytes | Iterable[bytes]], kept: Iterable[str] = ()) -> None:
+    """Write files by their names within the folder, and remove figures of earlier looks that are not to be kept.
 
     Raises:
         ConfigurationError: the folder cannot be written.
     """
     for name in files:
         stay_inside(folder, folder / name)
-    sweep(folder, folder, folder / "plots")
+    sweep(folder, folder, *(folder / style.folder for style in STYLES.values()))
     begin(folder, files)
     for name, data in files.items():
         write_atomically(folder / name, data)
-    remove_stale(folder, files)
+    remove_stale(folder, {*files, *kept})
 
 
 def write_inspection(folder: Path, inspection: Inspection, asked: Files = USUAL) -> None:
     """Write layers.csv, networks.csv, checks.csv, plots/ and report.html.
 
-    The figures of plots/ are those `asked` for, of the page always those for a screen.
+    Figures for a paper that are `asked` for lie in paper/ beside plots/. Those of an earlier look at the same numbers
+    stay.
 
     Raises:
         ConfigurationError: the folder cannot be written.
@@ -109,9 +133,9 @@ def write_inspection(folder: Path, inspection: Inspection, asked: Files = USUAL)
         }
         pictures = drawn()
     on_page = [picture for picture in pictures if picture.style.name == SCREEN.name]
-    files["report.html"] = render_inspection(inspection, on_page, list(files), asked.formats).encode()
+    formats = asked.by_style
+    files["report.html"] = render_inspection(inspection, on_page, list(files), formats[SCREEN.name]).encode()
+    state = state_of_files(files)
     for picture in pictures:
-        if picture.style.name == asked.style.name:
-            files |= picture.files(asked.formats)
-    write_files(folder, files)
-    remember_content(folder, files)
+        files |= picture.files(formats[picture.style.name])
+    write_whole(folder, files, state, asked)

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
 from initbench.analysis.statistics.intervals import Floats
 from initbench.core.text import pieces, printable
@@ -21,6 +23,7 @@ from initbench.report.figures.style import REFERENCE_COLOUR, SCREEN, Look, Style
 
 Entry = tuple[Any, str]  # a legend's handle (any artist) and its label
 
+LEAST_TICKS = 4  # fewer leave the scale of an axis to be guessed
 WINDOW = (1e-20, 1e20)  # of moments on a log axis: beyond it lies nothing that trains
 
 # Plain numbers on log axes: matplotlib's own labels are math text, which is switched off for names' sake.
@@ -30,12 +33,28 @@ PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 def step_axis(ax: Axes, last: int) -> None:
     """Make x a logarithmic axis of steps on which step 0 has its place."""
     ax.set_xscale("symlog", linthresh=1, linscale=0.35)
-    ticks = [0, *(10**k for k in range(1 + int(math.log10(max(1, last)))))]
-    ax.set_xticks([*ticks, last] if last > 1.9 * ticks[-1] else ticks)
+    ax.set_xticks(step_ticks(last))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(PLAIN)
     ax.set_xlim(-0.12, max(1, last) * 1.12)
     ax.set_xlabel("step")
+
+
+def late_axis(ax: Axes, steps: "pd.Series[int]") -> None:
+    """Make x a linear axis of the last steps, on which their ends stand apart."""
+    first, last = int(steps.min()), int(steps.max())
+    ax.set_xscale("linear")
+    ax.set_xlim(first - 0.03 * (last - first), last + 0.03 * (last - first))
+    ax.xaxis.set_major_locator(even_ticks(6))
+    ax.xaxis.set_major_formatter(PLAIN)
+
+
+def step_ticks(last: int) -> list[int]:
+    """Return where an axis of steps has its ticks: powers of ten, others between them where those are few."""
+    decades = [10**k for k in range(1 + int(math.log10(max(1, last))))]
+    finer = [factor * decade for decade in decades for factor in (1, 2, 5) if factor * decade <= last]
+    ticks = [0, *(decades if len(decades) >= LEAST_TICKS - 1 else finer)]
+    return [*ticks, last] if last > 1.9 * ticks[-1] else ticks
 
 
 def log_pays(values: Floats) -> bool:
@@ -57,6 +76,12 @@ def fit_y(ax: Axes, values: Floats, *, log: bool | None = None) -> None:
         low, high = float(finite.min()), float(finite.max())
         pad = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
         ax.set_ylim(low - pad, high + pad)
+        ax.yaxis.set_major_locator(even_ticks(8))
+
+
+def even_ticks(most: int) -> MaxNLocator:
+    """Return a locator of round numbers at even distances, `LEAST_TICKS` of them or more."""
+    return MaxNLocator(max(most, LEAST_TICKS), steps=[1, 2, 2.5, 5, 10], min_n_ticks=LEAST_TICKS)
 
 
 def within_window(values: Floats) -> Floats:
@@ -80,6 +105,12 @@ def cut_note(values: Floats) -> str:
     return f"\naxis cut: {note}" if note else ""
 
 
+def cut_above(values: Floats, ceiling: float, said: str) -> str:
+    """Return a note on an axis that is cut at a ceiling and what it is said to be; empty where no value is above it."""
+    above = values[np.isfinite(values) & (values > ceiling)]
+    return f"axis cut at {said}, values to {above.max():.3g}" if len(above) else ""
+
+
 def _log_y(ax: Axes, low: float, high: float) -> None:
     # A model in float64 may span more than a float holds as a ratio, and padding must not reach 0 or infinity.
     low, high = max(low, 1e-290), min(high, 1e290)
@@ -88,9 +119,17 @@ def _log_y(ax: Axes, low: float, high: float) -> None:
     # The limits come first: to find its own, a new scale warns where all values are one.
     ax.set_ylim(low / 10**pad, high * 10**pad)
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,), numticks=9))
+    ax.yaxis.set_major_locator(_log_ticks(decades + 2 * pad))
     ax.yaxis.set_major_formatter(PLAIN)
     ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _log_ticks(decades: float) -> Locator:
+    """Return a locator that finds enough ticks on a log axis of so many decades and not too many."""
+    if decades < 1.2:
+        return even_ticks(6)
+    subs = (1.0, 2.0, 5.0) if decades < 3 else (1.0, 3.0) if decades < 5 else (1.0,)
+    return LogLocator(subs=subs, numticks=9)
 
 
 def scheme_axis(ax: Axes, looks: Sequence[Look], head: str, counts: Sequence[str], style: Style) -> None:
@@ -146,12 +185,9 @@ def legend(figure: Figure, entries: Sequence[Entry], title: str, style: Style = 
     The figure grows where the legend needs it to.
     """
     box = _legend(figure, entries, title, style, below=below, columns=1)
-    if below:
-        # Entries are as wide as the widest, with its handle and the space between two of them.
-        widest = max((text.get_window_extent(renderer(figure)).width for text in box.get_texts()), default=1.0)
-        every = widest + 6.5 * box._fontsize * figure.dpi / 72  # type: ignore[attr-defined]  # noqa: SLF001 - has no getter
+    columns = _columns(box, figure) if below else 1
+    if columns > 1:
         box.remove()
-        columns = max(1, min(len(entries), int(figure.bbox.width / every)))
         box = _legend(figure, entries, title, style, below=True, columns=columns)
     needed = box.get_window_extent(renderer(figure)).height / figure.dpi
     height = float(figure.get_figheight())
@@ -159,17 +195,33 @@ def legend(figure: Figure, entries: Sequence[Entry], title: str, style: Style = 
     return box
 
 
+def _columns(box: Legend, figure: Figure) -> int:
+    """Return how many columns of entries, each as wide as its widest, stand side by side below the axes."""
+    rc = mpl.rcParams
+    letters = figure.dpi / 72 * float(rc["legend.fontsize"])  # pixels of one, the unit of a legend's spaces
+    handle = letters * (rc["legend.handlelength"] + rc["legend.handletextpad"])
+    between = letters * rc["legend.columnspacing"]
+    widths = [text.get_window_extent(renderer(figure)).width + handle for text in box.get_texts()]
+    room = figure.bbox.width - 2 * letters * (rc["legend.borderpad"] + rc["legend.borderaxespad"])
+
+    def fits(columns: int) -> bool:
+        parts = np.array_split(widths, columns)
+        return bool(sum(part.max() for part in parts) + (columns - 1) * between <= room)
+
+    return next((columns for columns in range(len(widths), 1, -1) if fits(columns)), 1)
+
+
 def _legend(figure: Figure, entries: Sequence[Entry], title: str, style: Style, *, below: bool, columns: int) -> Legend:
     """Set labels afterwards, because matplotlib leaves out those that start with an underscore."""
-    room = int(figure.get_figwidth() * 17) if below else 60
+    room = int(figure.get_figwidth() * 15) if below else 50
+    lines = title.replace(";\n", "; ").split("\n") if below else title.split("\n")
     box = figure.legend(
         [handle for handle, _ in entries],
         [str(i) for i in range(len(entries))],
         loc="outside lower left" if below else "outside right upper",
         ncols=columns,
-        title="\n".join(wrapped(line, room) for line in title.split("\n")),
+        title="\n".join(wrapped(line, room) for line in lines),
         alignment="left",
-        handlelength=3.2,
     )
     for text, drawn, (handle, label) in zip(box.get_texts(), box.legend_handles, entries, strict=True):
         text.set_text(wrapped(label, style.wrap))
@@ -190,7 +242,7 @@ def scheme_entry(look: Look, label: str = "") -> Entry:
     return Line2D([], [], marker=look.marker, markersize=5, gid=f"{look.gid}.label", **how), label or look.label
 
 
-def mark_entry(marker: str, label: str, **how: Any) -> Entry:  # noqa: ANN401 - matplotlib's own keywords
+def mark_entry(marker: Any, label: str, **how: Any) -> Entry:  # noqa: ANN401 - matplotlib's own markers and keywords
     """Return the legend entry of a grey mark."""
     return Line2D([], [], linestyle="none", marker=marker, color=REFERENCE_COLOUR, **how), label
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETLEFT
 
 from initbench.analysis.across import Across
 from initbench.analysis.panels import Panel, suffixes, within
@@ -18,10 +19,12 @@ from initbench.analysis.results import Results
 from initbench.analysis.statistics.intervals import Floats
 from initbench.analysis.summary import SETTING
 from initbench.core.text import printable
-from initbench.report.figures import plots
+from initbench.report.figures import plots, rows
 from initbench.report.figures.axes import (
     Entry,
+    cut_above,
     fit_y,
+    late_axis,
     legend,
     log_pays,
     mark_entry,
@@ -29,13 +32,16 @@ from initbench.report.figures.axes import (
     reference_entry,
     scheme_entry,
 )
+from initbench.report.figures.coincide import coincidence
 from initbench.report.figures.labels import label_ends
 from initbench.report.figures.picture import Picture, explain, finished_picture, house_style, moments, panel_figure
 from initbench.report.figures.style import SCREEN, Look, Style, looks
 
-# A step of a bad start can cost 1e5 nats for once; beyond ten times the loss of a uniform guess the axis is cut, and
-# says so, to keep what happens later readable.
-CEILING = 10.0
+# A step of a bad start can cost 1e5 nats for once. So that no scheme flattens the others, an axis of loss is cut at so
+# many times the loss of a uniform guess, and says so.
+CEILING, LINEAR_CEILING = 10.0, 2.0
+# The second half of training has a panel of its own where accuracies there take less than this share of the axis.
+FLAT = 1 / 3
 
 
 Draw = Callable[["View"], tuple[str, str, Figure]]  # the kind of a figure, its caption and itself
@@ -79,6 +85,11 @@ class View:
     def layers(self) -> pd.DataFrame:
         """The layers of these trials."""
         return self._of(self.comparison.layers)
+
+    @property
+    def seeds_drawn(self) -> bool:
+        """Whether each seed has a line of its own."""
+        return len(self.present) <= self.style.seeds_up_to
 
     @property
     def diverged(self) -> frozenset[str]:
@@ -166,39 +177,55 @@ def _loss_linear(view: View) -> tuple[str, str, Figure]:
     return "loss_linear", "Loss against step, linear", _losses_drawn(view, log=False)
 
 
-def _losses(view: View) -> Floats:
-    """Return the losses that an axis must hold and that of a uniform guess, cut at `CEILING` times the latter."""
-    guess = math.log(_classes(view))
+def _losses(view: View, ceiling: float = CEILING) -> Floats:
+    """Return the losses that an axis must hold and that of a uniform guess, cut at `ceiling` times the latter."""
     losses = view.points[["train_loss", "val_loss"]].to_numpy(dtype=np.float64)
-    cut: Floats = np.minimum(np.append(losses, guess), CEILING * guess)
+    cut: Floats = np.minimum(np.append(losses, _guess_loss(view)), ceiling * _guess_loss(view))
     return cut
 
 
 def _losses_drawn(view: View, *, log: bool) -> Figure:
-    classes = _classes(view)
     figure, axes = panel_figure(2, view.style)
-    points = view.points
-    ceiling = CEILING * math.log(classes)
+    times, guess = CEILING if log else LINEAR_CEILING, _guess_loss(view)
+    ceiling, classes = times * guess, _classes(view)
     for ax, column, name in zip(axes, ("train_loss", "val_loss"), ("training", "validation"), strict=True):
-        plots.curves(ax, points, column, view.looks, view.diverged, ceiling)
-        ax.axhline(math.log(classes), **plots.REFERENCE, zorder=2.5)
-        fit_y(ax, _losses(view), log=log)
-        cut = f", axis cut: highest value {points[column].max():.3g}" if (points[column] > ceiling).any() else ""
-        ax.set_title(f"{name} loss (nats){cut}", loc="left")
+        curve = plots.Curve(column, (0.0, np.inf), ceiling, view.seeds_drawn)
+        plots.curves(ax, view.points, curve, view.looks, view.diverged)
+        ax.axhline(guess, **plots.REFERENCE, zorder=2.5)
+        fit_y(ax, _losses(view, times), log=log)
+        cut = cut_above(view.points[column].to_numpy(dtype=np.float64), ceiling, f"{times:g} ln {classes}")
+        ax.set_title(f"{name} loss (nats)\n{cut}".rstrip(), loc="left")
     axes[1].tick_params(labelleft=False)
-    _explain_curves(view, axes[1], [reference_entry(f"ln {classes} = {math.log(classes):.3f}, a uniform guess")])
+    _explain_curves(view, axes, [reference_entry(f"ln {classes} = {guess:.3f}, a uniform guess")])
     return figure
 
 
 def _accuracy(view: View) -> tuple[str, str, Figure]:
-    target = _target(view)
-    figure, (ax,) = panel_figure(1, view.style)
-    plots.curves(ax, view.points, "val_accuracy", view.looks, view.diverged)
-    ax.axhline(target, **plots.REFERENCE, zorder=2.5)
-    ax.set_ylim(-0.02, 1.02)
-    ax.set_ylabel("validation accuracy")
-    _explain_curves(view, ax, [reference_entry(f"target {target:g}")])
+    target, late = _target(view), _late(view)
+    figure, axes = panel_figure(1 if late is None else 2, view.style)
+    curve = plots.Curve("val_accuracy", (0.0, 1.0), seeds=view.seeds_drawn)
+    plots.curves(axes[0], view.points, curve, view.looks, view.diverged)
+    fit_y(axes[0], np.append(view.points["val_accuracy"].to_numpy(dtype=np.float64), target), log=False)
+    axes[0].axhline(target, **plots.REFERENCE, zorder=2.5)
+    axes[0].set_ylabel("validation accuracy")
+    if late is not None:
+        plots.curves(axes[1], late, replace(curve, mark=".late"), view.looks, view.diverged)
+        late_axis(axes[1], late["step"])
+        fit_y(axes[1], late["val_accuracy"].to_numpy(dtype=np.float64), log=False)
+        for ax, said in zip(axes, ("all steps", "second half, enlarged"), strict=True):
+            ax.set_title(said, loc="left")
+    _explain_curves(view, axes, [reference_entry(f"target {target:g}")], " in [0, 1]")
     return "accuracy", "Validation accuracy against step", figure
+
+
+def _late(view: View) -> pd.DataFrame | None:
+    """Return the points of the second half, where they lie too near together to be told apart among all."""
+    points = view.points
+    late = points[points["step"] >= points["step"].max() / 2]
+    if late["step"].nunique() < 2:
+        return None
+    whole, end = (np.ptp(part["val_accuracy"].to_numpy(dtype=np.float64)) for part in (points, late))
+    return late if 0 < end < FLAT * whole else None
 
 
 def _survival(view: View) -> tuple[str, str, Figure]:
@@ -206,37 +233,42 @@ def _survival(view: View) -> tuple[str, str, Figure]:
     figure, (ax,) = panel_figure(1, view.style)
     plots.survival(ax, view.trials, view.looks)
     n = _span(watched.groupby("scheme").size())
-    note = f"line: Kaplan-Meier; band, from first to last arrival:\npointwise 95 % (Clopper-Pearson), n = {n}"
+    note = f"line: Kaplan-Meier;\nband, from first to last arrival: pointwise 95 % (Clopper-Pearson), n = {n}"
     missed = watched["steps_to_target"].isna().any()
     marks = [mark_entry("|", "not reached by the end", markersize=10, markeredgewidth=1.6)] if missed else []
     here = set(watched["scheme"])
     labels = [(look, look.label) for scheme, look in view.looks.items() if scheme in here]
-    _explain(view, ax, labels, marks, note)
+    _explain(view, [ax], labels, marks, note)
     return "survival", f"Share of trials that have not reached validation accuracy {_target(view):g}", figure
 
 
 def _steps(view: View) -> tuple[str, str, Figure]:
-    entries = [
-        mark_entry("o", _one_seed(view), markersize=4),
-        mark_entry(">", "not reached by the end", markerfacecolor="none"),
-        mark_entry("x", "diverged before reaching it"),
-        mark_entry("|", "Kaplan-Meier median", markersize=12, markeredgewidth=3),
-    ]
-    figure, ax = _rows_sheet(view, entries)
-    plots.steps_to_target(ax, view.trials, view.looks, view.style)
+    missed = view.trials[view.trials["steps_to_target"].isna()]
+    median = mark_entry("|", "Kaplan-Meier median", markersize=12, markeredgewidth=3)
+    entries = [mark_entry("o", _one_seed(view), markersize=4), median]
+    if (missed["outcome"] == "finished").any():
+        entries.append(mark_entry(">", "not reached by the end", markerfacecolor="none"))
+    if (missed["outcome"] == "diverged").any():
+        entries.append(mark_entry("x", "diverged before reaching it"))
+    figure, ax = _rows_sheet(view)
+    rows.steps_to_target(ax, view.trials, view.looks, view.style)
+    legend(figure, entries, "", view.style, below=True)
     return "steps_to_target", f"Steps to validation accuracy {_target(view):g}", figure
 
 
 def _final(view: View) -> tuple[str, str, Figure]:
     here = set(view.trials["trial"])
     guess = next(record.data.guess for record in view.comparison.records if record.trial.id in here)
+    figure, ax = _rows_sheet(view)
+    rows.final_accuracy(ax, view.trials, view.looks, guess, view.style)
+    low, high = ax.get_xlim()
+    chance = f"chance: most frequent class, {guess:.3f}"
     entries = [
         mark_entry("o", _one_seed(view), markersize=4, alpha=0.5),
-        mark_entry("D", "mean with 95 % t interval", markersize=6),
-        reference_entry(f"most frequent class: {guess:.3f}"),
+        mark_entry("D", "mean, 95 % t interval in [0, 1]", markersize=6),
+        reference_entry(chance) if low <= guess <= high else mark_entry(CARETLEFT, f"{chance}, is off the axis"),
     ]
-    figure, ax = _rows_sheet(view, entries)
-    plots.final_accuracy(ax, view.trials, view.looks, guess, view.style)
+    legend(figure, entries, "", view.style, below=True)
     return "final_accuracy", "Test accuracy after training", figure
 
 
@@ -247,25 +279,26 @@ def _signal(view: View) -> tuple[str, str, Figure]:
 def _lr(view: View) -> tuple[str, str, Figure]:
     entries = [scheme_entry(look) for look in view.present.values()]
     entries.append(mark_entry("x", "some trials diverged at this lr"))
-    tuning = "\n(tuning seeds)" if set(view.trials["trial"]) - set(view.comparison.trials["trial"]) else ""
-    note = f"mean over finished trials with 95 % t\ninterval; schemes at one lr side by side{tuning}"
+    tuning = " (tuning seeds)" if set(view.trials["trial"]) - set(view.comparison.trials["trial"]) else ""
+    note = f"mean over finished trials with 95 % t interval; schemes at one lr side by side{tuning}"
     figure, (ax,) = panel_figure(1, view.style)
+    said = f"{CEILING:g} ln {_classes(view)}"
+    plots.lr_sensitivity(ax, view.trials, view.looks, CEILING * _guess_loss(view), said)
     explain(figure, entries, note, view.style)
-    plots.lr_sensitivity(ax, view.trials, view.looks)
     return "lr", "Final validation loss against lr", figure
 
 
 def _profile(view: View, aggregate: Across) -> tuple[str, str, Figure]:
     entries = [scheme_entry(look) for scheme, look in view.looks.items() if scheme in aggregate.scores]
     settings = f"seeds or more in each of {len(aggregate.panels)} settings"
-    band = f"band: pointwise 95 % bootstrap, n = {aggregate.seeds}\n{settings}"
+    band = f"band: pointwise 95 % bootstrap, n = {aggregate.seeds} {settings}"
     figure, (ax,) = panel_figure(1, view.style)
-    explain(figure, entries, band, view.style)
     plots.profile(ax, aggregate.profiles, view.looks)
+    explain(figure, entries, band + coincidence([ax], view.looks), view.style)
     return "profile", "Share of trials above each test accuracy", figure
 
 
-def _explain_curves(view: View, ax: Axes, references: Sequence[Entry]) -> None:
+def _explain_curves(view: View, axes: Sequence[Axes], references: Sequence[Entry], bounds: str = "") -> None:
     """Name the schemes, and how many of the trials of each diverged."""
     labels = []
     for scheme, look in view.present.items():
@@ -274,26 +307,33 @@ def _explain_curves(view: View, ax: Axes, references: Sequence[Entry]) -> None:
         labels.append((look, look.label + (f" ({lost} of {len(outcome)} diverged)" if lost else "")))
     lost = view.trials.loc[view.trials["outcome"] == "diverged", "scheme"].value_counts()
     crosses = [mark_entry("x", f"diverged: the curve ends{_first(lost)}")] if len(lost) else []
-    _explain(view, ax, labels, [*crosses, *references], _band_title(view))
+    _explain(view, axes, labels, [*crosses, *references], _band_title(view, bounds))
 
 
-def _explain(view: View, ax: Axes, labels: Sequence[tuple[Look, str]], marks: Sequence[Entry], title: str) -> None:
-    """Name the schemes at the ends of their lines where there is room, else in the legend, which explains the rest."""
-    assert isinstance(ax.figure, Figure), "panels are not nested"
-    if label_ends(ax, labels, view.style):
-        legend(ax.figure, marks, title, view.style, below=True)
+def _explain(
+    view: View, axes: Sequence[Axes], labels: Sequence[tuple[Look, str]], marks: Sequence[Entry], title: str
+) -> None:
+    """Name the schemes at the ends of the last panel's lines where there is room, else in the legend with the rest."""
+    figure = axes[-1].figure
+    assert isinstance(figure, Figure), "panels are not nested"
+    title += coincidence(axes, view.looks)
+    if label_ends(axes[-1], labels, view.style):
+        legend(figure, marks, title, view.style, below=True)
     else:
-        explain(ax.figure, [*(scheme_entry(look, label) for look, label in labels), *marks], title, view.style)
+        explain(figure, [*(scheme_entry(look, label) for look, label in labels), *marks], title, view.style)
 
 
-def _band_title(view: View) -> str:
+def _band_title(view: View, bounds: str) -> str:
     sizes = view.points.groupby("scheme")["trial"].nunique()
     high = int(sizes.max()) if len(sizes) else 0
     if high < 2:
         return "line: a single seed"
+    band = f"band: 95 % t interval of the mean{bounds}, n = {_span(sizes)}"
+    if not view.seeds_drawn:
+        return f"line: mean, while all seeds last;\n{band}"
     thin = "seeds" if high <= plots.SEEDS_DRAWN else f"{plots.SEEDS_DRAWN} seeds"
     mean = "their mean" if high <= plots.SEEDS_DRAWN else "mean of all"
-    return f"thin: {thin}; thick: {mean}, while all last;\nband: 95 % t interval of the mean, n = {_span(sizes)}"
+    return f"thin: {thin}; thick: {mean}, while all last;\n{band}"
 
 
 def _one_seed(view: View) -> str:
@@ -316,18 +356,21 @@ def _classes(view: View) -> int:
     return next(record.data.classes for record in view.comparison.records if record.trial.dataset in datasets)
 
 
+def _guess_loss(view: View) -> float:
+    return math.log(_classes(view))
+
+
 def _target(view: View) -> float:
     here = set(view.trials["trial"])
     return next(view.comparison.target_of(r) for r in view.comparison.records if r.trial.id in here)
 
 
-def _rows_sheet(view: View, entries: Sequence[Entry]) -> tuple[Figure, Axes]:
-    """Return a figure with a row per scheme and its legend below."""
+def _rows_sheet(view: View) -> tuple[Figure, Axes]:
+    """Return a figure with a row per scheme."""
     style = view.style
     labels = [look.label for look in view.present.values()]
     line = 1.4 * mpl.rcParams["font.size"] / 72
     row = max(0.4 if style.titled else 0.25, line * most_lines(labels, style.row_wrap) + 0.06)
     height = (1.1 if style.titled else 0.6) + row * len(labels)
     figure = Figure(figsize=(style.rows_width, height), dpi=style.dpi, layout="constrained")
-    legend(figure, entries, "", style, below=True)
     return figure, figure.subplots()

@@ -13,6 +13,7 @@ from initbench.analysis.step_zero.propagation import in_order
 from initbench.core.text import printable
 from initbench.report.figures import inspection_plots, plots
 from initbench.report.figures.axes import most_lines
+from initbench.report.figures.coincide import coincidence
 from initbench.report.figures.inspection_plots import Ridge, ridge_of
 from initbench.report.figures.picture import (
     MOMENTS,
@@ -92,7 +93,6 @@ def _looks(inspection: Inspection) -> plots.Looks:
 def _cosine(inspection: Inspection, frame: pd.DataFrame, style: Style) -> Figure:
     of_all = _looks(inspection)
     figure, axes = panel_figure(2, style)
-    explain(figure, line_entries(frame, ("cosine",), of_all), band_note(frame, "mean (of ranks: geometric)"), style)
     heads = {"cosine": "mean cosine between inputs", "effective_rank": "effective rank"}
     for ax, (column, said) in zip(axes, heads.items(), strict=True):
         if inspection.axis:
@@ -101,17 +101,20 @@ def _cosine(inspection: Inspection, frame: pd.DataFrame, style: Style) -> Figure
             inspection_plots.by_layer(ax, frame, column, of_all, log=column != "cosine")
         ax.set_title(said, loc="left")
     inspection_plots.cosine_axis(axes[0], frame[["cosine", "cosine_predicted"]].to_numpy(dtype=np.float64))
+    note = band_note(frame, "mean (of ranks: geometric)") + coincidence(axes, of_all)
+    explain(figure, line_entries(frame, ("cosine",), of_all), note, style)
     return figure
 
 
 def _scan(inspection: Inspection, places: pd.DataFrame, style: Style) -> Figure:
     of_all = _looks(inspection)
     figure, axes = panel_figure(2, style)
-    explain(figure, line_entries(places, tuple(MOMENTS), of_all), band_note(places, "geometric mean"), style)
     heads = ("forward moment {}, last hidden layer", "gradient moment {}, first layer")
     for ax, (column, symbol), said in zip(axes, MOMENTS.items(), heads, strict=True):
         inspection_plots.by_place(ax, places, column, of_all, inspection.axis)
         moment_title(ax, said.format(symbol), places[column])
+    note = band_note(places, "geometric mean") + coincidence(axes, of_all)
+    explain(figure, line_entries(places, tuple(MOMENTS), of_all), note, style)
     return figure
 
 
@@ -119,10 +122,11 @@ def _coordinates(inspection: Inspection, places: pd.DataFrame, style: Style) -> 
     of_all = _looks(inspection)
     heads = {"first": "first layer", "hidden": "last hidden layer", "output": "output"}
     figure, axes = panel_figure(3, style)
-    explain(figure, line_entries(places, tuple(heads), of_all), band_note(places, "geometric mean"), style)
     for ax, (column, said) in zip(axes, heads.items(), strict=True):
         inspection_plots.by_place(ax, places, column, of_all, inspection.axis)
         moment_title(ax, said, places[column])
+    note = band_note(places, "geometric mean") + coincidence(axes, of_all)
+    explain(figure, line_entries(places, tuple(heads), of_all), note, style)
     return figure
 
 

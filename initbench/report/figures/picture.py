@@ -30,6 +30,7 @@ from initbench.report.figures.axes import (
     scheme_entry,
     wrapped,
 )
+from initbench.report.figures.coincide import coincidence
 from initbench.report.figures.labels import arrange_ends
 from initbench.report.figures.style import RC, SCREEN, Style
 
@@ -69,12 +70,12 @@ class Picture:
     def files(self, formats: Sequence[str]) -> dict[str, bytes]:
         """Return the figure in these formats by its files' names in a folder."""
         drawn = {"png": lambda: self.png, "svg": lambda: self.svg, "pdf": lambda: self.pdf}
-        return {file_of(self.name, format_): drawn[format_]() for format_ in formats}
+        return {file_of(self.name, format_, self.style): drawn[format_]() for format_ in formats}
 
 
-def file_of(name: str, format_: str) -> str:
+def file_of(name: str, format_: str, style: Style = SCREEN) -> str:
     """Return where a figure lies in a folder."""
-    return f"plots/{name}.{format_}"
+    return f"{style.folder}/{name}.{format_}"
 
 
 def finished_picture(name: str, caption: str, title: str, figure: Figure, style: Style = SCREEN) -> Picture:
@@ -105,10 +106,11 @@ def explain(figure: Figure, entries: Sequence[Entry], title: str, style: Style =
 def moments(layers: pd.DataFrame, looks: plots.Looks, style: Style = SCREEN) -> Figure:
     """Draw forward and gradient moment by layer, a line per scheme."""
     figure, axes = panel_figure(2, style)
-    explain(figure, line_entries(layers, tuple(MOMENTS), looks), band_note(layers, "geometric mean"), style)
     for ax, (column, symbol) in zip(axes, MOMENTS.items(), strict=True):
         plots.signal(ax, layers, column, looks)
         moment_title(ax, f"{column.replace('_', ' ')} {symbol}", layers[column])
+    note = band_note(layers, "geometric mean") + coincidence(axes, looks)
+    explain(figure, line_entries(layers, tuple(MOMENTS), looks), note, style)
     return figure
 
 

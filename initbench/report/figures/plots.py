@@ -5,6 +5,7 @@ Everything drawn of one scheme has an id that says whose it is, `scheme<index>.<
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,48 +13,61 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.container import ErrorbarContainer
-from matplotlib.font_manager import FontProperties
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from initbench.analysis.statistics.aggregate import Profile
-from initbench.analysis.statistics.intervals import Floats, censored_median, geometric_band, mean_band, mean_interval
+from initbench.analysis.statistics.intervals import Floats, geometric_band, mean_band, mean_interval
 from initbench.analysis.statistics.survival import survival_curve
 from initbench.report.figures.axes import (
     PLAIN,
+    cut_above,
+    even_ticks,
     fit_y,
     layer_axis,
-    scheme_axis,
-    spread,
     step_axis,
     within_window,
     write_note,
 )
-from initbench.report.figures.style import BAND_ALPHA, REFERENCE_COLOUR, SCREEN, SEED_ALPHA, Look, Style
+from initbench.report.figures.style import BAND_ALPHA, REFERENCE_COLOUR, SEED_ALPHA, Look
 
 SEEDS_DRAWN = 20  # of a scheme, as lines, dots and crosses of their own; means, medians and bands are of all
 
 Looks = Mapping[str, Look]
+Bounds = tuple[float, float]  # of what a column can be: a band is cut there
 Places = Mapping[Any, float]  # where on x each layer, depth or width stands
 REFERENCE: dict[str, Any] = {"color": REFERENCE_COLOUR, "linestyle": (0, (4, 3)), "linewidth": 1.1}
 
 
-def curves(
-    ax: Axes, points: pd.DataFrame, column: str, looks: Looks, diverged: frozenset[str], ceiling: float = np.inf
-) -> Axes:
+@dataclass(frozen=True)
+class Curve:
+    """How a column of the curves is drawn.
+
+    `bounds` cut its bands. `ceiling` is where the caller cuts the axis: a × above it stands there. `seeds` says whether
+    seeds are drawn; `mark` tells the ids of one panel from those of another with the same column.
+    """
+
+    column: str
+    bounds: Bounds
+    ceiling: float = np.inf
+    seeds: bool = True
+    mark: str = ""
+
+
+def curves(ax: Axes, points: pd.DataFrame, curve: Curve, looks: Looks, diverged: frozenset[str]) -> Axes:
     """Draw a column of the curves against step: seeds thin, their mean with its 95 % band, × where one diverged.
 
-    The mean is over all the seeds of a scheme: where the first of them ends, so does the mean. `ceiling` is where the
-    caller cuts the axis: a × above it stands there.
+    The mean is over all the seeds of a scheme: where the first of them ends, so does the mean.
     """
     if points.empty:
         return write_note(ax, "no trial has a curve")
-    for look, of_scheme in _by_scheme(points, looks):
-        by_trial = of_scheme.pivot_table(index="step", columns="trial", values=column, sort=False).sort_index()
-        names = _names(of_scheme, look, column)
-        _seeds(ax, by_trial, look, names)
-        _mean(ax, by_trial.dropna(), look, column)
-        _ends(ax, by_trial[[trial for trial in by_trial.columns if trial in diverged]], look, names, ceiling)
+    for look, of_scheme in by_scheme(points, looks):
+        by_trial = of_scheme.pivot_table(index="step", columns="trial", values=curve.column, sort=False).sort_index()
+        names = seed_names(of_scheme, look, curve.column + curve.mark)
+        if curve.seeds:
+            _seeds(ax, by_trial, look, names)
+        _mean(ax, by_trial.dropna(), look, curve)
+        lost = by_trial[[trial for trial in by_trial.columns if trial in diverged]]
+        _ends(ax, lost, look, names, curve.ceiling)
     step_axis(ax, int(points["step"].max()))
     return ax
 
@@ -68,7 +82,7 @@ def survival(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
     watched = trials[trials["outcome"] != "failed"]
     if watched.empty:
         return write_note(ax, "all trials failed")
-    for look, of_scheme in _by_scheme(watched, looks):
+    for look, of_scheme in by_scheme(watched, looks):
         arrived = of_scheme["steps_to_target"].notna().to_numpy(dtype=bool)
         steps = of_scheme["steps_to_target"].astype("float64").fillna(0.0).to_numpy()
         survival = survival_curve(steps, arrived, budget=budget)
@@ -84,49 +98,6 @@ def survival(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
     step_axis(ax, budget)
     ax.set_ylim(-0.02, 1.02)
     ax.set_ylabel("share not yet at the target")
-    return ax
-
-
-def steps_to_target(ax: Axes, trials: pd.DataFrame, looks: Looks, style: Style = SCREEN) -> Axes:
-    """Draw when each seed reached the target: a dot per seed, at the right if it did not; a bar at the median.
-
-    Failed trials are not drawn: when they would have reached the target is unknown.
-    """
-    budget = int(trials["steps"].max())
-    shown, counts = [], []
-    for row, (look, of_scheme) in enumerate(_by_scheme(trials, looks)):
-        watched = of_scheme[of_scheme["outcome"] != "failed"]
-        shown.append(look)
-        counts.append(f"{watched['steps_to_target'].notna().sum()}/{len(watched)}")
-        _arrivals(ax, watched, row, look, budget)
-    ax.axvspan(1.03 * budget, 1.15 * budget, color="#EFEFEF", linewidth=0, zorder=0)
-    ax.set_xlim(-0.02 * budget, 1.15 * budget)
-    ax.xaxis.set_major_locator(MaxNLocator(style.row_ticks, steps=[1, 2, 5, 10]))
-    ticks = [*(tick for tick in ax.get_xticks() if 0 <= tick <= 0.8 * budget), budget]
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.set_xlabel("steps to target", loc="left")
-    below = -11 - 1.2 * FontProperties(size=ax.xaxis.label.get_fontsize()).get_size_in_points()  # beside that label
-    ax.annotate(
-        "not reached", (1, 0), (0, below), xycoords="axes fraction", textcoords="offset points", ha="right", va="top"
-    )
-    scheme_axis(ax, shown, "reached", counts, style)
-    return ax
-
-
-def final_accuracy(ax: Axes, trials: pd.DataFrame, looks: Looks, guess: float, style: Style = SCREEN) -> Axes:
-    """Draw the test accuracy of each finished seed, the mean and its 95 % interval; `guess` is a reference line."""
-    shown, counts = [], []
-    for row, (look, of_scheme) in enumerate(_by_scheme(trials, looks)):
-        values = of_scheme.dropna(subset="test_accuracy")
-        shown.append(look)
-        counts.append(f"{len(values)}/{len(of_scheme)}")
-        _accuracies(ax, values, row, look)
-    ax.axvline(guess, **REFERENCE, zorder=1)
-    if trials["test_accuracy"].isna().all():
-        ax.set_xlim(0, 1)
-    ax.set_xlabel("test accuracy")
-    ax.xaxis.set_major_locator(MaxNLocator(style.row_ticks, steps=[1, 2, 5, 10]))
-    scheme_axis(ax, shown, "finished", counts, style)
     return ax
 
 
@@ -146,14 +117,16 @@ def lines(ax: Axes, frame: pd.DataFrame, column: str, looks: Looks, places: Plac
 
     On a log axis the mean is geometric. `places` says where on x each layer stands.
     """
-    drawn = [_line(ax, of_scheme, column, places, look, log=log) for look, of_scheme in _by_scheme(frame, looks)]
+    drawn = [_line(ax, of_scheme, column, places, look, log=log) for look, of_scheme in by_scheme(frame, looks)]
     if drawn and log:
         fit_y(ax, within_window(np.concatenate(drawn)), log=True)
     return ax
 
 
-def lr_sensitivity(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
+def lr_sensitivity(ax: Axes, trials: pd.DataFrame, looks: Looks, ceiling: float, said: str) -> Axes:
     """Draw the final validation loss against lr: mean over finished trials and its 95 % interval.
+
+    The axis is cut at `ceiling`, and says so in these words.
 
     × at the top: some of the scheme's trials diverged at that rate, so the mean below it is over survivors.
     """
@@ -162,14 +135,16 @@ def lr_sensitivity(ax: Axes, trials: pd.DataFrame, looks: Looks) -> Axes:
     step = np.diff(np.log(rates)).min() / (5 * len(looks))
     drawn = [
         _rate_line(ax, of_scheme, look, float(np.exp(step * (look.index - (len(looks) - 1) / 2))))
-        for look, of_scheme in _by_scheme(trials, looks)
+        for look, of_scheme in by_scheme(trials, looks)
     ]
     ax.set_xscale("log")
     ax.set_xticks(rates)
     ax.minorticks_off()
     ax.xaxis.set_major_formatter(PLAIN)
     ax.set_xlim(rates[0] / 1.4, rates[-1] * 1.4)
-    fit_y(ax, np.concatenate(drawn))
+    losses = np.concatenate(drawn)
+    fit_y(ax, np.minimum(losses, ceiling))
+    ax.set_title(cut_above(losses, ceiling, said), loc="left")
     ax.set_xlabel("lr")
     ax.set_ylabel("final validation loss (nats)")
     return ax
@@ -184,26 +159,38 @@ def profile(ax: Axes, profiles: Mapping[str, Profile], looks: Looks) -> Axes:
         how: dict[str, Any] = {"drawstyle": "steps-post", "linestyle": look.dash, "linewidth": look.width}
         # Elsewhere the marks of all schemes would make one row.
         falls = np.flatnonzero((profile.share > 0) & (profile.share < 1))
-        how |= _markers(look) | {"markevery": falls[look.index % 3 :: 6].tolist()}
+        how |= _markers(look, len(falls)) | {"markevery": falls[look.index % 3 :: 6].tolist()}
         ax.plot(profile.thresholds, profile.share, color=look.colour, gid=f"{look.gid}.line", **how)
         if profile.low is not None and profile.high is not None:
             band: dict[str, Any] = {"step": "post", "alpha": BAND_ALPHA, "linewidth": 0}
             ax.fill_between(
                 profile.thresholds, profile.low, profile.high, color=look.colour, gid=f"{look.gid}.band", **band
             )
-    ax.set_xlim(0, 1)
+    ax.set_xlim(*_where_shares_change(profiles))
     ax.set_ylim(-0.02, 1.02)
+    ax.xaxis.set_major_locator(even_ticks(8))
     ax.set_xlabel("test accuracy")
     ax.set_ylabel("share of trials above it")
     return ax
 
 
-def _by_scheme(frame: pd.DataFrame, looks: Looks) -> Iterator[tuple[Look, pd.DataFrame]]:
+def _where_shares_change(profiles: Mapping[str, Profile]) -> Bounds:
+    """Return the accuracies between the worst trial of all schemes and the best."""
+    between = [profile.thresholds[(profile.share < 1) & (profile.share > 0)] for profile in profiles.values()]
+    changes = np.concatenate(between) if between else np.array([])
+    if not len(changes):
+        return 0.0, 1.0
+    pad = 0.06 * float(np.ptp(changes)) or 0.01
+    return max(0.0, float(changes.min()) - pad), min(1.0, float(changes.max()) + pad)
+
+
+def by_scheme(frame: pd.DataFrame, looks: Looks) -> Iterator[tuple[Look, pd.DataFrame]]:
+    """Yield the rows of each scheme with its look, in the order of the looks."""
     groups = dict(list(frame.groupby("scheme", sort=False)))
     return ((look, groups[scheme]) for scheme, look in looks.items() if scheme in groups)
 
 
-def _names(trials: pd.DataFrame, look: Look, what: str) -> dict[Any, str]:
+def seed_names(trials: pd.DataFrame, look: Look, what: str) -> dict[Any, str]:
     """Return an id for what is drawn of each trial; trials may share a seed, hence the number at the end."""
     seeds = trials.drop_duplicates("trial").set_index("trial")["seed"]
     return {trial: f"{look.gid}.seed{seed}.{what}{number}" for number, (trial, seed) in enumerate(seeds.items())}
@@ -218,21 +205,23 @@ def _seeds(ax: Axes, by_trial: pd.DataFrame, look: Look, names: Mapping[Any, str
         ax.add_collection(LineCollection([segment], gid=names[trial], **how), autolim=False)
 
 
-def _mean(ax: Axes, complete: pd.DataFrame, look: Look, column: str) -> None:
+def _mean(ax: Axes, complete: pd.DataFrame, look: Look, curve: Curve) -> None:
     if complete.empty:
         return
     steps = complete.index.to_numpy()
     mean, half = mean_band(complete.to_numpy(dtype=np.float64).T)
-    how: dict[str, Any] = {"linestyle": look.dash, "linewidth": look.width, "zorder": 3, **_markers(look)}
-    ax.plot(steps, mean, color=look.colour, gid=f"{look.gid}.line.{column}", **how)
+    name = curve.column + curve.mark
+    how: dict[str, Any] = {"linestyle": look.dash, "linewidth": look.width, "zorder": 3, **_markers(look, len(steps))}
+    ax.plot(steps, mean, color=look.colour, gid=f"{look.gid}.line.{name}", **how)
     if half is not None:
-        band: dict[str, Any] = {"alpha": BAND_ALPHA, "linewidth": 0, "gid": f"{look.gid}.band.{column}"}
-        ax.fill_between(steps, mean - half, mean + half, color=look.colour, **band)
+        band: dict[str, Any] = {"alpha": BAND_ALPHA, "linewidth": 0, "gid": f"{look.gid}.band.{name}"}
+        ax.fill_between(steps, *np.clip([mean - half, mean + half], *curve.bounds), color=look.colour, **band)
 
 
-def _markers(look: Look) -> dict[str, Any]:
+def _markers(look: Look, points: int) -> dict[str, Any]:
     """Put each scheme's markers on points of their own, so that lines that coincide show the markers of both."""
-    return {"marker": look.marker, "markersize": 5, "markevery": (look.index % 6, 6), "markeredgewidth": 0}
+    every = max(1, min(6, points // 3))
+    return {"marker": look.marker, "markersize": 5, "markevery": (look.index % every, every), "markeredgewidth": 0}
 
 
 def _ends(ax: Axes, by_trial: pd.DataFrame, look: Look, names: Mapping[Any, str], ceiling: float) -> None:
@@ -242,42 +231,7 @@ def _ends(ax: Axes, by_trial: pd.DataFrame, look: Look, names: Mapping[Any, str]
         ax.scatter(last.index, last.clip(upper=ceiling), color=look.colour, gid=f"{names[trial]}.end", **how)
 
 
-def _arrivals(ax: Axes, trials: pd.DataFrame, row: int, look: Look, budget: int) -> None:
-    reached = trials["steps_to_target"].notna().to_numpy(dtype=bool)
-    diverged = ~reached & (trials["outcome"] == "diverged").to_numpy(dtype=bool)
-    steps = trials["steps_to_target"].fillna(trials["steps"]).to_numpy(dtype=np.float64)
-    zone = budget * np.where(np.arange(len(trials)) % 2, 1.115, 1.065)
-    drawn = trials.iloc[:SEEDS_DRAWN]
-    x, y = np.where(reached, steps, zone), row + spread(len(drawn))
-    dot: dict[str, Any] = {"marker": "o", "markersize": 4.1, "markeredgecolor": "white", "markeredgewidth": 0.4}
-    kept: dict[str, Any] = {"marker": ">", "markersize": 4.5, "markerfacecolor": "none", "markeredgewidth": 1.0}
-    lost: dict[str, Any] = {"marker": "x", "markersize": 4.5, "markeredgewidth": 1.0}
-    names = _names(drawn, look, "arrival").values()
-    for place, name in enumerate(names):
-        how = dot if reached[place] else lost if diverged[place] else kept
-        ax.plot(x[place], y[place], color=look.colour, zorder=3, gid=name, **how)
-    median = censored_median(steps, reached)
-    if median is not None:
-        ends = ([median, median], [row - 0.4, row + 0.4])
-        bar: dict[str, Any] = {"linewidth": 5, "alpha": 0.45, "solid_capstyle": "butt", "zorder": 2}
-        ax.plot(*ends, color=look.colour, gid=f"{look.gid}.median", **bar)
-
-
-def _accuracies(ax: Axes, trials: pd.DataFrame, row: int, look: Look) -> None:
-    values = trials["test_accuracy"].to_numpy(dtype=np.float64)
-    drawn = trials.iloc[:SEEDS_DRAWN]
-    heights = row + 0.12 + 0.75 * spread(len(drawn))
-    dot: dict[str, Any] = {"marker": "o", "markersize": 3.7, "alpha": 0.45, "markeredgewidth": 0}
-    for x, y, name in zip(drawn["test_accuracy"], heights, _names(drawn, look, "accuracy").values(), strict=True):
-        ax.plot(x, y, color=look.colour, gid=name, **dot)
-    estimate = mean_interval(values)
-    if estimate.mean is None:
-        return
-    how: dict[str, Any] = {"color": look.colour, "markersize": 5, "elinewidth": 1.8, "capsize": 4}
-    _named(ax.errorbar([estimate.mean], [row - 0.24], xerr=estimate.half, fmt="D", zorder=4, **how), look)
-
-
-def _named(bars: ErrorbarContainer, look: Look) -> None:
+def named(bars: ErrorbarContainer, look: Look) -> None:
     """Give ids to the parts of error bars, to which matplotlib hands none on."""
     for number, part in enumerate(bars.get_children()):
         part.set_gid(f"{look.gid}.mean{number}")
@@ -307,7 +261,8 @@ def _band(values: Floats, *, log: bool) -> tuple[Floats, Floats | None, Floats |
     if log:
         return geometric_band(values)
     mean, half = mean_band(values)
-    return (mean, None, None) if half is None else (mean, mean - half, mean + half)
+    # What is drawn on a linear axis by layer is a cosine.
+    return (mean, None, None) if half is None else (mean, np.maximum(mean - half, -1.0), np.minimum(mean + half, 1.0))
 
 
 def _some(look: Look, count: int) -> tuple[int, int]:
@@ -345,7 +300,7 @@ def _rate_line(ax: Axes, trials: pd.DataFrame, look: Look, aside: float) -> Floa
     means = np.array([np.nan if e.mean is None else e.mean for e in estimates])
     halves = np.array([np.nan if e.half is None else e.half for e in estimates])
     how: dict[str, Any] = {"color": look.colour, "marker": look.marker, "markersize": 5, "capsize": 3, "elinewidth": 1}
-    _named(ax.errorbar(rates, means, yerr=halves, linestyle=look.dash, linewidth=look.width, **how), look)
+    named(ax.errorbar(rates, means, yerr=halves, linestyle=look.dash, linewidth=look.width, **how), look)
     lost = rates[[bool((of_rate["outcome"] == "diverged").any()) for _, of_rate in by_rate]]
     top: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False}
     ax.scatter(lost, np.ones(len(lost)), marker="x", s=24, color=look.colour, gid=f"{look.gid}.diverged", **top)

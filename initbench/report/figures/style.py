@@ -1,18 +1,22 @@
 """How figures look: one colour, dash and marker per scheme, the same in every figure; sizes and fonts."""
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from typing import Any, Literal
 
 from initbench.core.text import printable
 
-# Okabe & Ito (2008), told apart under all common colour blindness; without its black, which is the baseline's, and its
-# yellow, too pale on white, for which Tol's wine stands in.
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255")
-BASELINE_COLOUR = "#000000"
+# Okabe & Ito (2008), without its yellow, too pale on white, and with Tol's wine, indigo and brown. Under simulated
+# protan-, deuteran- and tritanopia no two are nearer than Okabe & Ito's own nearest (16 in CIELAB).
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#882255", "#332288", "#661100")
+# What is compared most has a colour of its own in every company; others begin to look among the last four.
+OWN = {"kaiming_uniform": 0, "xavier_uniform": 1, "orthogonal": 2, "kaiming_normal": 3, "xavier_normal": 4}
+BLACK, IN_BLACK = "#000000", "torch_default"
 REFERENCE_COLOUR = "#6E6E6E"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-# Their number shares no factor with that of the colours: colour and marker repeat together only after 56 schemes.
+# Their number shares no factor with that of the colours: colour and marker repeat together only after 72 schemes.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 
 BAND_ALPHA = 0.14
@@ -32,6 +36,7 @@ RC: dict[Any, Any] = {
     "grid.color": "#E4E4E4",
     "grid.linewidth": 0.6,
     "legend.frameon": False,
+    "legend.handlelength": 3.2,
     "legend.fontsize": 8.5,
     "legend.title_fontsize": 8.0,
     "text.parse_math": False,
@@ -49,7 +54,8 @@ class Style:
     `widths` are those of one, two and three panels, `rows_width` that of a figure with a row per scheme; `height`
     is without what a legend below needs. `strokes` multiplies lines and marks. `wrap`, `row_wrap` and `end_wrap` are
     the characters to a line in legends, at rows and at the ends of lines; there are at most `row_ticks` ticks below
-    rows. Where it is not `titled`, a caption says the rest.
+    rows. Where it is not `titled`, a caption says the rest. Seeds are drawn as lines up to `seeds_up_to` schemes. Its
+    files lie in `folder`.
     """
 
     name: Literal["screen", "paper"]
@@ -63,6 +69,8 @@ class Style:
     row_ticks: int
     titled: bool
     legend_below: bool
+    seeds_up_to: int
+    folder: str
     dpi: int
     rc: dict[Any, Any] = field(default_factory=dict, hash=False)
 
@@ -87,6 +95,8 @@ SCREEN = Style(
     row_ticks=8,
     titled=True,
     legend_below=False,
+    seeds_up_to=20,
+    folder="plots",
     dpi=150,
 )
 # A column of a two-column page, and its full width for two panels.
@@ -96,12 +106,14 @@ PAPER = Style(
     rows_width=3.25,
     height=2.3,
     strokes=0.6,
-    wrap=36,
+    wrap=31,
     row_wrap=18,
     end_wrap=18,
-    row_ticks=3,
+    row_ticks=4,
     titled=False,
     legend_below=True,
+    seeds_up_to=4,
+    folder="paper",
     dpi=300,
     rc={
         "font.size": 7.5,
@@ -115,9 +127,13 @@ PAPER = Style(
         "xtick.major.size": 2.5,
         "ytick.major.size": 2.5,
         "legend.borderaxespad": 0.2,
+        "legend.handlelength": 2.0,
+        "legend.handletextpad": 0.5,
+        "legend.columnspacing": 1.0,
+        "legend.labelspacing": 0.25,
     },
 )
-STYLES = {style.name: style for style in (SCREEN, PAPER)}
+STYLES: dict[str, Style] = {style.name: style for style in (SCREEN, PAPER)}
 FORMATS = ("png", "svg", "pdf")
 
 
@@ -127,6 +143,12 @@ class Files:
 
     style: Style = SCREEN
     formats: tuple[str, ...] = ("png", "svg")
+
+    @property
+    def by_style(self) -> dict[str, tuple[str, ...]]:
+        """The formats of each style's files: those for a paper stand beside the usual ones for the screen."""
+        asked: dict[str, tuple[str, ...]] = {self.style.name: self.formats}
+        return asked if self.style == SCREEN else {SCREEN.name: USUAL.formats} | asked
 
 
 USUAL = Files()
@@ -160,18 +182,36 @@ def luminance(parts: Sequence[float]) -> float:
 
 
 def looks(schemes: Sequence[str], baseline: str) -> dict[str, Look]:
-    """Return a look for every scheme; the baseline is black, the others take colours, then dashes, in order."""
-    others = [scheme for scheme in schemes if scheme != baseline]
+    """Return a look for every scheme: its colour, dash and marker come from its name, not from its place.
+
+    Of two that want the same colour the first by name has it, and the other takes the next that is free: so a scheme
+    outside of `OWN` may change its colour with the company, never with the order. From the tenth on dashes tell them.
+    """
+    slots = _slots(schemes)
     return {
-        scheme: _baseline(scheme, index) if scheme == baseline else _look(scheme, index, others.index(scheme))
+        scheme: _look(f"{printable(scheme)}{' (baseline)' * (scheme == baseline)}", index, slots.get(scheme))
         for index, scheme in enumerate(schemes)
     }
 
 
-def _baseline(scheme: str, index: int) -> Look:
-    return Look(f"{printable(scheme)} (baseline)", index, BASELINE_COLOUR, "-", MARKERS[0])
+def _slots(schemes: Sequence[str]) -> dict[str, int]:
+    taken = {scheme: OWN[scheme] for scheme in schemes if scheme in OWN}
+    for scheme in sorted({*schemes} - {*taken, IN_BLACK}):
+        used = {*taken.values()}
+        taken[scheme] = next(slot for slot in _wishes(scheme) if slot not in used)
+    return taken
 
 
-def _look(scheme: str, index: int, turn: int) -> Look:
-    dash = DASHES[turn // len(COLOURS) % len(DASHES)]
-    return Look(printable(scheme), index, COLOURS[turn % len(COLOURS)], dash, MARKERS[(turn + 1) % len(MARKERS)])
+def _wishes(scheme: str) -> Iterator[int]:
+    """Yield the places that a scheme would take, the dearest first: colours that are nobody's own, then all others."""
+    shared = range(len(OWN), len(COLOURS))
+    first = zlib.crc32(scheme.encode()) % len(shared)
+    turn = [*shared[first:], *shared[:first], *range(len(OWN))]
+    return chain.from_iterable((len(COLOURS) * dash + slot for slot in turn) for dash in count())
+
+
+def _look(label: str, index: int, slot: int | None) -> Look:
+    if slot is None:
+        return Look(label, index, BLACK, "-", MARKERS[0])
+    dash = DASHES[slot // len(COLOURS) % len(DASHES)]
+    return Look(label, index, COLOURS[slot % len(COLOURS)], dash, MARKERS[(slot + 1) % len(MARKERS)])
