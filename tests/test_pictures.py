@@ -360,9 +360,7 @@ def test_the_axis_of_final_accuracy_follows_the_data_and_says_where_chance_is():
     assert 0.88 < low < 0.91
     assert 0.936 < high < 0.96
     assert "← chance 0.100" in [text.get_text() for text in final.axes[0].texts]
-    (at_chance,) = of_kind(
-        a_comparison([finished(a_trial(seed=s), test=0.1 + s / 50) for s in range(3)]), "final"
-    )
+    (at_chance,) = of_kind(a_comparison([finished(a_trial(seed=s), test=0.1 + s / 50) for s in range(3)]), "final")
     assert not any("←" in text.get_text() for text in at_chance.axes[0].texts)
     assert any(list(line.get_xdata()) == [0.1, 0.1] for line in at_chance.axes[0].lines)
 
