@@ -51,9 +51,9 @@ def figures_meanwhile(comparison: Results, asked: Files = USUAL) -> AbstractCont
 def write_document(folder: Path, document: Document, drawn: Drawn | None, asked: Files = USUAL) -> None:
     """Write trials.csv, curves.csv, layers.csv, summary.csv, verdicts.csv, summary.md, plots/ and report.html.
 
-    With tuned learning rates also tuning.csv, the trials that they were chosen from, in the columns of trials.csv. Figures
-    for a paper that are `asked` for lie in paper/ beside plots/, and those of an earlier look at the same records stay.
-    Where `drawn` is None there are none, and the folder does not count as whole.
+    With tuned learning rates also tuning.csv, the trials that they were chosen from, in the columns of trials.csv.
+    Figures for a paper that are `asked` for lie in paper/ beside plots/. Those of an earlier look at the same records
+    stay. Where `drawn` is None there are none, and the folder does not count as whole.
 
     Raises:
         ConfigurationError: the folder cannot be written.
