@@ -3,10 +3,12 @@
 
 Commands as multiples of importing the libraries in the same round: the default comparison and inspection from nothing,
 then with everything stored, a dry run, a misspelt scheme. Then 4,000 short trials; 10,000 stored ones read, summarized
-and drawn; what a trial takes outside its training, at 1,000 trials. Commands run in fresh processes, files in the cache
-of the system; each line says the processor time too, which a busy machine changes less.
+and drawn; what a trial takes outside its training, at 1,000 trials; a whole trial beside JAX's loop (`trials`).
+Commands run in fresh processes, files in the cache of the system; each line says the processor time too, which a busy
+machine changes less. `--page results/reference/bench/ends.md` also writes what was, what is and what the floor is.
 """
 
+import argparse
 import os
 import random
 import shutil
@@ -17,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ from initbench.report.table_files import csv_bytes
 from initbench.running import pool, runner
 from initbench.running.plan import draft_of, plan_study
 from initbench.running.worker import train_group
+from tests.benchmarks import machine, trials
 
 REPEATS = 7
 INITBENCH = (sys.executable, "-m", "initbench")
@@ -50,18 +53,85 @@ MEASURED = ("weight_std", "forward_moment", "gradient_moment", "cosine", "activa
 
 
 def main() -> None:
-    """Measure all of them and print them."""
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    """Measure all of them, print them, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--page", type=Path, help="also write the ratios to this file, in Markdown")
+    options = parser.parse_args()
+    conditions = f"load {os.getloadavg()[0]:.1f} at the start"
+    print(f"{os.cpu_count()} cores, {conditions}")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        _untrained(out)
-        _cold(out / "cold")
-        _short(out / "short")
+        found = {**_whole(), **_untrained(out), **_cold(out / "cold"), **_short(out / "short")}
         _many(out)
         _overhead(out / "overhead")
+    if options.page is not None:
+        options.page.write_text("\n".join(_page(found, conditions)) + "\n", encoding="utf-8")
+        print(f"written to {options.page}")
 
 
-def _untrained(out: Path) -> None:
+@dataclass(frozen=True)
+class End:
+    """A measured end: what it was before, its mark, and under which name the floor is measured, if it is."""
+
+    name: str
+    was: str
+    mark: float | None
+    floor: str = ""
+    unit: str = "×"
+
+
+ENDS = (
+    End("a whole trial, of JAX's loop alone", "2.4 ×", 1.25, "its training alone, of JAX's loop"),
+    End("around a trial's loop, of the loop", "0.91 ×", 0.5),
+    End("compare from nothing, answer", "", 1.8, "import torch"),
+    End("compare from nothing, done", "5.9 ×", 2.4, "import torch"),
+    End("compare, all stored", "0.95 ×", 0.3, "a bare interpreter"),
+    End("compare --dry-run", "1.14 ×", 0.15, "a bare interpreter"),
+    End("compare, a scheme mistyped", "1.14 ×", 0.15, "a bare interpreter"),
+    End("inspect from nothing, answer", "", None, "import torch"),
+    End("inspect from nothing, done", "1.6 ×", 0.8, "import torch"),
+    End("inspect again", "1.6 ×", None, "a bare interpreter"),
+    End("4,000 trials of 20 steps, whole", "142 s", None, unit="s"),
+    End("4,000 trials of 20 steps, memory", "1.06 GB", None, unit="GB"),
+)
+
+
+def _page(found: dict[str, float], conditions: str) -> Iterator[str]:
+    yield "# What stands around the training"
+    yield ""
+    yield "Written by `python -m tests.benchmarks.ends --page`. Of a command, × are multiples of the time of `python -c"
+    yield '"import torch, pandas, scipy.stats, matplotlib.pyplot"` in the same round. Of a trial, they are of a'
+    yield "training loop: 200 steps of 8 × 64 on digits at batch 64, one process with one thread. *Was* is what was"
+    yield "measured before the work on these ends began, *floor* a part that the line cannot do without."
+    yield ""
+    yield " ".join([*machine.describe(), f"{conditions[0].upper()}{conditions[1:]}."])
+    yield ""
+    yield "| what | was | is | mark | | floor |"
+    yield "|---|---:|---:|---:|---|---|"
+    for end in ENDS:
+        value = found.get(end.name)
+        now = "not measured" if value is None else f"{value:.2f} {end.unit}"
+        mark = "" if end.mark is None else f"{end.mark:g} {end.unit}"
+        state = "" if end.mark is None or value is None else "met" if value <= end.mark else "**missed**"
+        floor = f"{end.floor}: {found[end.floor]:.2f} ×" if end.floor in found else ""
+        yield f"| {end.name} | {end.was} | {now} | {mark} | {state} | {floor} |"
+
+
+def _whole() -> dict[str, float]:
+    """Time whole trials in rounds with JAX's loop."""
+    whole = trials.measure()
+    named = {
+        "a whole trial, of JAX's loop alone": whole.of_jax,
+        "its training alone, of JAX's loop": whole.loop_of_jax,
+        "around a trial's loop, of the loop": whole.around,
+    }
+    found = {name: value for name, value in named.items() if value is not None}
+    ratios = "; ".join(f"{name} {value:.2f}" for name, value in found.items())
+    print(f"a whole trial {whole.milliseconds:.1f} ms; {ratios}", flush=True)
+    return found
+
+
+def _untrained(out: Path) -> dict[str, float]:
     """Time commands that train nothing and that were run before, in interleaved rounds with the imports."""
     compare, inspect = ("compare", "--out", str(out), "--name", "base", "--quiet"), ("inspect", "--out", str(out))
     known = {
@@ -72,15 +142,21 @@ def _untrained(out: Path) -> None:
     }
     for command in known.values():
         _command(*command)
-    programs = {"imports": IMPORTS} | {name: (*INITBENCH, *command) for name, command in known.items()}
+    bare = {
+        "a bare interpreter": (sys.executable, "-c", "pass"),
+        "import torch": (sys.executable, "-c", "import torch"),
+    }
+    programs = {"imports": IMPORTS} | bare | {name: (*INITBENCH, *command) for name, command in known.items()}
     rounds = [{name: _run(*program) for name, program in programs.items()} for _ in range(REPEATS)]
+    ratios = {}
     for name in programs:
         walls, processors = zip(*(took[name] for took in rounds), strict=True)
-        of_imports = statistics.median(took[name][1] / took["imports"][1] for took in rounds)
-        _say(f"{name}, median of {REPEATS}", walls, processors, more=f", {of_imports:.2f} of the imports'")
+        ratios[name] = statistics.median(took[name][0] / took["imports"][0] for took in rounds)
+        _say(f"{name}, median of {REPEATS}", walls, processors, more=f", {ratios[name]:.2f} of the imports'")
+    return ratios
 
 
-def _cold(out: Path) -> None:
+def _cold(out: Path) -> dict[str, float]:
     """Time commands with nothing stored but compiled loops, data and facts of networks, beside the imports."""
     rounds = []
     for number in range(COLD):
@@ -90,12 +166,15 @@ def _cold(out: Path) -> None:
         for name, command in commands.items():
             took[name] = _first_line(*INITBENCH, *command, "--out", str(out / f"{name}{number}"))
         rounds.append(took)
+    ratios = {}
     for name in ("compare", "inspect"):
         for what, place in (("answer", 0), ("done", 1)):
             seconds = [took[name][place] for took in rounds]
             of_imports = statistics.median(took[name][place] / took["imports"][1] for took in rounds)
             ends = f"({min(seconds):.2f} to {max(seconds):.2f}), {of_imports:.2f} of the imports'"
+            ratios[f"{name} from nothing, {what}"] = of_imports
             print(f"{name} from nothing, {what:26s} {statistics.median(seconds):7.2f} s {ends}", flush=True)
+    return ratios
 
 
 def _first_line(*program: str) -> tuple[float, float]:
@@ -110,7 +189,7 @@ def _first_line(*program: str) -> tuple[float, float]:
     return answered, time.perf_counter() - begun
 
 
-def _short(out: Path) -> None:
+def _short(out: Path) -> dict[str, float]:
     """Train 4,000 trials of 20 steps, with their report."""
     command = ("compare", "-q", "--steps", "20", "--seeds", str(SHORT // 8), "--out", str(out))
     begun = time.perf_counter()
@@ -121,6 +200,7 @@ def _short(out: Path) -> None:
     whole = time.perf_counter() - begun
     each, most = 1000 * whole / SHORT, used.ru_maxrss / 1e6
     print(f"{SHORT} trials of 20 steps: {whole:.1f} s, {each:.1f} ms a trial; {most:.2f} GB in the parent", flush=True)
+    return {"4,000 trials of 20 steps, whole": whole, "4,000 trials of 20 steps, memory": most}
 
 
 def _many(out: Path) -> None:
