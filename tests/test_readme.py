@@ -3,6 +3,7 @@
 `[…]` stands for any number of lines. Numbers may differ a little, since the last bits of a sum depend on the processor.
 """
 
+import itertools
 import math
 import re
 import shlex
@@ -14,6 +15,7 @@ import pytest
 import typer
 from typer.main import get_command
 
+from initbench.analysis.statistics.families import least_seeds
 from initbench.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,6 +129,17 @@ def test_every_command_and_option_of_a_page_exists(page, words):
         _, command, words = command.resolve_command(typer.Context(command), words)
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if re.match(r"--?[a-z]", word)} <= known
+
+
+def test_examples_use_seeds_enough_to_decide():
+    few = []
+    for page, words in commands():
+        seeds = [int(word) for flag, word in itertools.pairwise(words) if flag == "--seeds"]
+        schemes = sum(word.count(",") + 1 for flag, word in itertools.pairwise(words) if flag == "-s") or 8
+        if words[0] == "compare" and any(count < least_seeds(schemes - 1) for count in seeds):
+            few.append((page, words[words.index("--seeds") + 1], "--fail-if" in words))
+    # One shows what too few seeds are; the other guards a build by means, not by a verdict.
+    assert few == [("initbench/EXAMPLES.md", "3", True), ("initbench/EXAMPLES.md", "3", False)]
 
 
 def test_every_target_of_make_and_every_marker_of_a_page_exists():
