@@ -4,6 +4,7 @@ A fork is safe from a process of one thread, and only then is one made: no lock 
 lacks, and OpenMP has not started its own (`machine.is_single_threaded`).
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -48,4 +49,5 @@ def leave_stopping_to_parent() -> None:
 
 def _begin(begin: Callable[..., object], args: tuple[Any, ...]) -> None:
     leave_stopping_to_parent()
+    gc.freeze()  # a collection would go through all that the parent holds, and copy its pages
     begin(*args)

@@ -11,11 +11,11 @@ from initbench.analysis.step_zero.inspection import Inspection, checks_table, la
 from initbench.core.paths import stay_inside
 from initbench.records.store import sweep, write_atomically
 from initbench.report.document import Document, document_of
-from initbench.report.figures.comparison import drawings
+from initbench.report.figures.comparison import drawings, leading_drawing
 from initbench.report.figures.drawing import Drawn, Wanted, drawn_meanwhile
 from initbench.report.figures.inspection import inspection_drawings
 from initbench.report.figures.picture import Picture
-from initbench.report.figures.style import SCREEN, STYLES, USUAL, Files, Style
+from initbench.report.figures.style import PAPER, SCREEN, STYLES, USUAL, Files, Style
 from initbench.report.freshness import (
     Seen,
     begin,
@@ -59,10 +59,11 @@ def write_document(folder: Path, document: Document, drawn: Drawn | None, asked:
         ConfigurationError: the folder cannot be written.
     """
     files = tables_of(document)
+    narrow = [] if drawn is None else _narrow(document.results, asked)
     pictures = [] if drawn is None else drawn()
-    on_page = [picture for picture in pictures if picture.style.name == SCREEN.name]
     formats = asked.by_style
-    files["report.html"] = render_report(document, on_page, list(files), files, formats[SCREEN.name]).encode()
+    every = [*pictures, *narrow]
+    files["report.html"] = render_report(document, every, list(files), files, formats[SCREEN.name]).encode()
     for picture in pictures:
         files |= picture.files(formats[picture.style.name])
     if drawn is None:
@@ -78,6 +79,12 @@ def write_outline(folder: Path, outlined: Outline) -> None:
         ConfigurationError: the folder cannot be written.
     """
     write_files(folder, {"trials.csv": Csv(outlined.trials), "summary.csv": Csv(outlined.summary)})
+
+
+def _narrow(comparison: Results, asked: Files) -> list[Picture]:
+    """Draw the first figure of the page as narrow as a phone, if it is not among those `asked` for."""
+    draw = None if PAPER.name in asked.by_style else leading_drawing(comparison, PAPER)
+    return [draw()] if draw else []
 
 
 def _wanted(drawings: Callable[[Style], Iterable[Callable[[], Picture]]], asked: Files) -> list[Wanted]:

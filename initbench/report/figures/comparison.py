@@ -34,6 +34,7 @@ from initbench.report.figures.axes import (
 )
 from initbench.report.figures.coincide import coincidence
 from initbench.report.figures.labels import label_ends
+from initbench.report.figures.leading import leading_kind
 from initbench.report.figures.picture import Picture, explain, finished_picture, house_style, moments, panel_figure
 from initbench.report.figures.style import SCREEN, Look, Style, looks
 
@@ -107,20 +108,30 @@ def pictures(comparison: Results, style: Style = SCREEN) -> Iterator[Picture]:
 
 def drawings(comparison: Results, style: Style = SCREEN) -> Iterator[Callable[[], Picture]]:
     """Yield what draws each figure, in the order of `pictures`."""
-    style = style.for_labels([look.label for look in looks_of(comparison).values()])
-    panels = comparison.panels
-    for panel, suffix in zip(panels, suffixes([panel.key for panel in panels]), strict=True):
-        view = View(comparison, printable(str(panel)), panel.rows(comparison.trials), panel, style)
+    style = _fitting(comparison, style)
+    for view, suffix in _settings(comparison, style):
         kinds = (_loss, *[_loss_linear] * log_pays(_losses(view)), _accuracy, _survival, _steps, _final)
         yield from (partial(_drawn, draw, view, suffix) for draw in kinds)
     for draw, view, suffix in chain(_profiles(comparison), _signals(comparison), _rates(comparison)):
         yield partial(_drawn, draw, replace(view, style=style), suffix)
 
 
-def first_picture(comparison: Results, style: Style = SCREEN) -> Picture | None:
-    """Draw the one figure that stands beside a table, the validation accuracy of the first setting; None without it."""
-    drawn = (draw for draw in drawings(comparison, style) if isinstance(draw, partial) and draw.args[0] is _accuracy)
-    return next((draw() for draw in drawn), None)
+def leading_drawing(comparison: Results, style: Style = SCREEN) -> Callable[[], Picture] | None:
+    """Return what draws the figure that stands beside the answer: of the first setting, None where there is none."""
+    draw = {"accuracy": _accuracy, "final_accuracy": _final}[leading_kind(comparison)]
+    views = _settings(comparison, _fitting(comparison, style))
+    return next((partial(_drawn, draw, view, suffix) for view, suffix in views), None)
+
+
+def _fitting(comparison: Results, style: Style) -> Style:
+    return style.for_labels([look.label for look in looks_of(comparison).values()])
+
+
+def _settings(comparison: Results, style: Style) -> Iterator[tuple[View, str]]:
+    """Yield a view of each panel, and the suffix of its figures' names."""
+    panels = comparison.panels
+    for panel, suffix in zip(panels, suffixes([panel.key for panel in panels]), strict=True):
+        yield View(comparison, printable(str(panel)), panel.rows(comparison.trials), panel, style), suffix
 
 
 def looks_of(comparison: Results) -> dict[str, Look]:

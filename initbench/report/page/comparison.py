@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -12,10 +12,12 @@ from initbench.records.store import write_atomically
 from initbench.report.analysis_plan import analysis_plan
 from initbench.report.definitions import DEFINITIONS
 from initbench.report.document import Document, document_of
-from initbench.report.figures.comparison import looks_of, pictures
+from initbench.report.figures.comparison import leading_drawing, looks_of, pictures
+from initbench.report.figures.leading import leading_kind
 from initbench.report.figures.picture import Picture, file_of
+from initbench.report.figures.style import PAPER, SCREEN
 from initbench.report.page.downloads import downloads
-from initbench.report.page.inline_figures import LINKED, Inlined, kind_of, within_budget
+from initbench.report.page.inline_figures import LINKED, Inlined, kind_of, narrow_svg, within_budget
 from initbench.report.page.palette import swatches
 from initbench.report.page.template import page
 from initbench.report.step_zero import step_zero_section
@@ -55,7 +57,8 @@ def write_report(path: Path, comparison: Results) -> Path:
     document = document_of(comparison)
     tables = tables_of(document)
     beside = [name for name in tables if (path.parent / name).exists()]
-    drawn = list(pictures(comparison))
+    narrow = leading_drawing(comparison, PAPER)
+    drawn = [*pictures(comparison), *([narrow()] if narrow else [])]
     formats = [
         kind for kind in LINKED if all((path.parent / file_of(picture.name, kind)).exists() for picture in drawn)
     ]
@@ -72,21 +75,29 @@ def render_report(
 ) -> str:
     """Return the page; `beside` are the names of the tables in its folder, `tables` those to hold where they fit.
 
-    `formats` are those in which the folder holds the figures.
+    `formats` are those in which the folder holds the figures. Of those `drawn` as for a screen the page shows all, and
+    the first also as for paper, which is as narrow as a phone.
     """
     comparison = document.results
-    # The second drawing of a figure goes first when there are too many.
-    order = sorted(drawn, key=lambda picture: kind_of(picture.name) == "loss_linear")
+    kind, drawn = leading_kind(comparison), list(drawn)
+    on_screen = [picture for picture in drawn if picture.style.name == SCREEN.name]
+    # Where there are too many the second drawing of a figure is left out first, and the leading one last.
+    order = sorted(on_screen, key=lambda each: (kind_of(each.name) != kind, kind_of(each.name) == "loss_linear"))
     figures = tuple(within_budget(order, FIGURES_BUDGET, formats))
-    left = BUDGET - sum(len(figure.svg.encode()) for figure in figures)
+    leading = next((figure for figure in figures if figure.kind == kind), None)
+    on_paper = [picture for picture in drawn if picture.style.name == PAPER.name]
+    narrow = [narrow_svg(each) for each in on_paper if leading and each.name == leading.name]
+    left = BUDGET - sum(len(svg.encode()) for svg in (*(figure.svg for figure in figures), *narrow))
     return page(
         "report.html.j2",
-        figures,
+        [*(figure.svg for figure in figures), *narrow],
         swatches(looks_of(comparison).values()),
         name=document.title,
         document=document,
+        figures=figures,
         before=step_zero_section(("dataset", "model", "scheme"), comparison.step_zero_checks),
-        chapters=chapters(figures),
+        leading=leading and replace(leading, narrow=next(iter(narrow), "")),
+        chapters=chapters([figure for figure in figures if figure is not leading]),
         plan=analysis_plan(comparison),
         definitions=DEFINITIONS,
         data=_data(comparison),

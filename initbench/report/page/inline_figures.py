@@ -14,6 +14,7 @@ _PART = re.compile(r"(?:^|\.)scheme(\d+)(?:\.seed(\d+))?\.")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _LONG = re.compile(r"-?\d+\.\d{3,}")
 PIXELS = 1.4  # of the page for a point of a figure, where there is room
+NARROW = 360  # points of a figure that a phone can show whole in letters to be read
 LINKED = ("svg", "png", "pdf")  # formats of figures beside the page, the one that a browser shows best first
 _PLACES = frozenset({"d", "x", "y", "transform", "viewBox", "width", "height"})
 
@@ -41,13 +42,15 @@ DESCRIPTIONS["loss_linear"] = f"{DESCRIPTIONS['loss']} The axis of the loss is l
 class Inlined:
     """A figure as the page has it; `svg` is empty where the page would grow too large.
 
-    `beside` is the figure's file in the page's folder, empty where there is none.
+    `beside` is the figure's file in the page's folder, empty where there is none; `narrow` is its drawing for a phone,
+    empty where it has none of its own.
     """
 
     name: str
     caption: str
     svg: str
     beside: str = ""
+    narrow: str = ""
 
     @property
     def kind(self) -> str:
@@ -75,6 +78,16 @@ def within_budget(drawn: Iterable[Picture], budget: int, formats: Collection[str
 
 def inline_svg(picture: Picture) -> str:
     """Return a figure's SVG for use inside HTML: its ids its own, its colours variables of the page, no style."""
+    return ET.tostring(_inlined(picture, f"{picture.name}.", "plate"), encoding="unicode")
+
+
+def narrow_svg(picture: Picture) -> str:
+    """Return the same for a phone, which shows it in place of the wide one; "" where it cannot be read there."""
+    root = _inlined(picture, f"{picture.name}.narrow.", "plate narrow")
+    return ET.tostring(root, encoding="unicode") if float(root.attrib["width"]) <= PIXELS * NARROW else ""
+
+
+def _inlined(picture: Picture, prefix: str, kind: str) -> ET.Element:
     root = ET.fromstring(picture.svg)  # noqa: S314 - matplotlib's own output
     for definitions in root.iter(f"{_SVG}defs"):
         for style in definitions.findall(f"{_SVG}style"):
@@ -82,30 +95,30 @@ def inline_svg(picture: Picture) -> str:
     for element in root.iter():
         element.tag = str(element.tag).removeprefix(_SVG)
         use = "text" if element.tag == "text" else "line"
-        element.attrib = dict(_attributes(element.attrib.items(), f"{picture.name}.", use))
+        element.attrib = dict(_attributes(element.attrib.items(), prefix, use))
         if not (element.text or "").strip():
             element.text = None
         if not (element.tail or "").strip():
             element.tail = None
-    _describe(root, picture)
+    _describe(root, picture, prefix)
     lines = {"stroke-linejoin": "round", "stroke-linecap": "butt"}
-    root.attrib |= {"class": "plate", "fill": variable("text", "#000000")} | lines
+    root.attrib |= {"class": kind, "fill": variable("text", "#000000")} | lines
     # One scale for all, so that the text of a narrow figure is not larger than that of a wide one.
     root.attrib["width"] = f"{PIXELS * float(root.attrib['viewBox'].split()[2]):.0f}"
     del root.attrib["height"]
-    return ET.tostring(root, encoding="unicode")
+    return root
 
 
-def _describe(root: ET.Element, picture: Picture) -> None:
+def _describe(root: ET.Element, picture: Picture, prefix: str) -> None:
     """Give the figure a title and a description for screen readers."""
     texts = {"title": picture.caption, "desc": DESCRIPTIONS.get(kind_of(picture.name), "")}
     for place, (tag, text) in enumerate((tag, text) for tag, text in texts.items() if text):
-        element = ET.Element(tag, id=f"{picture.name}.{tag}")
+        element = ET.Element(tag, id=f"{prefix}{tag}")
         element.text = text
         root.insert(place, element)
-    root.attrib |= {"role": "img", "aria-labelledby": f"{picture.name}.title"}
+    root.attrib |= {"role": "img", "aria-labelledby": f"{prefix}title"}
     if texts["desc"]:
-        root.attrib["aria-describedby"] = f"{picture.name}.desc"
+        root.attrib["aria-describedby"] = f"{prefix}desc"
 
 
 def _attributes(attributes: Iterable[tuple[str, str]], prefix: str, use: str) -> Iterator[tuple[str, str]]:

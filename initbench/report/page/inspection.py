@@ -63,9 +63,11 @@ def render_inspection(
 ) -> str:
     """Return the page; `beside` are the names of the tables in its folder, `formats` those of the figures there."""
     ends = dict.fromkeys((*inspection.models[:1], *inspection.models[-1:]))
+    figures = tuple(within_budget(drawn, FIGURES_BUDGET, formats))
     return page(
         "inspection.html.j2",
-        tuple(within_budget(drawn, FIGURES_BUDGET, formats)),
+        [figure.svg for figure in figures],
+        figures=figures,
         name=printable(inspection.name),
         source=printable("; ".join(filter(None, (" … ".join(ends), inspection.source)))),
         notices=[printable(notice) for notice in inspection.notices],

@@ -2,14 +2,15 @@
 
 import base64
 import math
+from collections.abc import Callable
 
 from initbench.analysis.results import Results
 from initbench.analysis.step_zero.inspection import Inspection, verdicts_table
 from initbench.core.text import printable
 from initbench.report.cells import NOTHING, Table
 from initbench.report.document import document_of
-from initbench.report.figures.comparison import first_picture
-from initbench.report.figures.inspection import inspection_pictures
+from initbench.report.figures.comparison import leading_drawing
+from initbench.report.figures.inspection import inspection_drawings
 from initbench.report.figures.picture import Picture
 from initbench.report.page.template import fragment
 from initbench.report.step_zero import step_zero_section
@@ -23,7 +24,7 @@ def notebook_html(comparison: Results) -> str:
     return fragment(
         "notebook.html.j2",
         document=document_of(comparison),
-        figure=_inlined(first_picture(comparison)),
+        figure=_inlined(leading_drawing(comparison)),
         missing=comparison.missing,
     )
 
@@ -36,7 +37,7 @@ def inspection_html(inspection: Inspection) -> str:
         answer=step_zero_answer(inspection),
         table=_verdicts(inspection),
         failing=[reasons for reasons in section.reasons if reasons.findings] if section else [],
-        figure=_inlined(next(inspection_pictures(inspection), None)),
+        figure=_inlined(next(inspection_drawings(inspection), None)),
         notes=[printable(note) for note in (*inspection.notices, *inspection.not_measured)],
     )
 
@@ -65,9 +66,10 @@ def _factor(mean: float, low: float, high: float) -> str:
     return f"×{mean:.3g}" + (f" [{low:.3g}, {high:.3g}]" if math.isfinite(low) else " (one seed)")
 
 
-def _inlined(picture: Picture | None) -> tuple[str, int, str] | None:
+def _inlined(draw: Callable[[], Picture] | None) -> tuple[str, int, str] | None:
     """Return caption, width in pixels and data URI; PNG, since where notebooks are shown SVG is often cut out."""
-    if picture is None:
+    if draw is None:
         return None
+    picture = draw()
     width = round(PIXELS * picture.figure.get_figwidth())
     return picture.caption, width, f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"

@@ -8,7 +8,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from initbench.report.page.inline_figures import Inlined
 from initbench.report.page.palette import Swatch, variables
 
 _NUMBER = re.compile(r"\[?(?:[<≥] )?([−-]?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|∞))(?![\w-])")
@@ -16,14 +15,12 @@ _SHARE = re.compile(r"(\d+)/(\d+)")
 _LEVELS = {"PASS": "0", "WARN": "1", "FAIL": "2"}
 
 
-def page(template: str, figures: Sequence[Inlined], schemes: Sequence[Swatch] = (), **values: Any) -> str:  # noqa: ANN401 - whatever the template shows
-    """Return a page filled in; every value is escaped. `schemes` are those that the figures tell apart."""
-    coloured = "".join([*(figure.svg for figure in figures), *(swatch.stroke for swatch in schemes)])
+def page(template: str, drawn: Sequence[str], schemes: Sequence[Swatch] = (), **values: Any) -> str:  # noqa: ANN401 - whatever the template shows
+    """Return a page filled in; every value is escaped. `drawn` are its figures as SVG, which tell `schemes` apart."""
+    coloured = "".join([*drawn, *(swatch.stroke for swatch in schemes)])
     script, style = (_TEMPLATES.get_source(_ENVIRONMENT, f"report.{kind}")[0] for kind in ("js", "css"))
     style = variables(coloured) + style
-    return fragment(
-        template, policy=_policy(script, style), script=script, style=style, figures=figures, schemes=schemes, **values
-    )
+    return fragment(template, policy=_policy(script, style), script=script, style=style, schemes=schemes, **values)
 
 
 def fragment(template: str, **values: Any) -> str:  # noqa: ANN401 - whatever the template shows

@@ -1,9 +1,46 @@
 "use strict";
 
-// Only adds to a page that is whole without it: sorts tables, shows and hides schemes, names lines, switches axes,
-// copies the command. It reads the page, makes no HTML from text, keeps nothing and connects to nothing.
+// Only adds to a page that is whole without it: unfolds, sorts tables, shows and hides schemes, names lines, enlarges
+// figures, switches axes, copies the command. It reads the page, makes no HTML from text, keeps nothing and connects to nothing.
 (() => {
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+  // ---- parts: what a link leads to is unfolded, as is everything on paper
+
+  function unfold(hash) {
+    const wanted = document.getElementById(decodeURIComponent(hash.slice(1)));
+    for (let at = wanted?.parentElement; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+    if (wanted) wanted.scrollIntoView();
+  }
+
+  function setFolds(open) {
+    all("main details:not(.schemes)").forEach((part) => (part.open = open));
+  }
+
+  function makeUnfolding(line) {
+    const button = line.querySelector("button");
+    const written = all("main details[open]");
+    let every = false;
+    line.hidden = false;
+    button.addEventListener("click", () => {
+      every = !every;
+      setFolds(every);
+      if (!every) written.forEach((part) => (part.open = true));
+      button.textContent = every ? "Fold again" : "Unfold everything";
+    });
+  }
+
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = all("main details:not([open])");
+    setFolds(true);
+  });
+  addEventListener("afterprint", () => folded.forEach((part) => (part.open = false)));
+  addEventListener("hashchange", () => unfold(location.hash));
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[href^='#']");
+    if (link) unfold(link.hash); // a second click on the same link changes no hash
+  });
 
   // ---- tables: a click sorts upwards, the next downwards, the third back to the order of the page
 
@@ -153,9 +190,45 @@
     show();
   }
 
+  // ---- figures that are smaller than they were drawn: a tap or a button enlarges them
+
+  const SMALL = 0.75; // of the size as drawn
+
+  function makeEnlargeable(figure) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "zoom";
+    figure.append(button);
+    button.addEventListener("click", () => zoom(figure, 0));
+    figure.querySelector(".wide").addEventListener("click", (event) => {
+      const plate = event.target.closest(".plate");
+      if (!plate || button.hidden || figure.classList.contains("zoomed")) return;
+      const { left, width } = plate.getBoundingClientRect();
+      zoom(figure, (event.clientX - left) / width);
+    });
+  }
+
+  // What is at `share` of the figure's width comes to the middle of its box.
+  function zoom(figure, share) {
+    figure.classList.toggle("zoomed");
+    settle();
+    const box = figure.querySelector(".wide");
+    box.scrollLeft = share * box.scrollWidth - box.clientWidth / 2;
+  }
+
+  function placeZoom(figure) {
+    const widthOf = (drawn) => drawn.getBoundingClientRect().width;
+    const plate = all(".plate", figure).find(widthOf);
+    const zoomed = figure.classList.contains("zoomed");
+    const button = figure.querySelector(".zoom");
+    button.textContent = zoomed ? "Show the whole figure" : "Enlarge";
+    button.hidden = !plate || (!zoomed && widthOf(plate) > SMALL * Number(plate.getAttribute("width")));
+  }
+
   // ---- what is wider than the page is a stop of the tabulator, so that arrows can move it
 
   function settle() {
+    enlargeable.forEach(placeZoom);
     for (const box of all(".wide")) {
       if (box.scrollWidth > box.clientWidth) box.setAttribute("tabindex", "0");
       else box.removeAttribute("tabindex");
@@ -179,12 +252,16 @@
     });
   }
 
+  const enlargeable = all("figure:has(.plate)");
   all("table:has(thead)").forEach(makeSortable);
   all(".plate").forEach(makeExplorable);
   all(".twins").forEach(makeSwitch);
   all(".copy").forEach(makeCopier);
+  all(".unfold").forEach(makeUnfolding);
+  enlargeable.forEach(makeEnlargeable);
   for (const bar of all(".schemes")) {
     bar.hidden = false;
+    bar.open = matchMedia("(min-width: 40rem)").matches;
     bar.addEventListener("change", showChosen);
     bar.addEventListener("click", (event) => {
       if (event.target.value === "all" || event.target.value === "none") setAll(event.target.value === "all");
@@ -193,4 +270,5 @@
   addEventListener("resize", settle);
   document.addEventListener("toggle", settle, true);
   settle();
+  if (location.hash) unfold(location.hash);
 })();
