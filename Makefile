@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all ecosystem coverage torture check wheel floors bench gpu predictions format clean
+.PHONY: help demo test test-all ecosystem coverage torture check wheel floors bench gpu predictions picture format clean
 
 # Hundreds of processes start in the tests: each would compile the package anew where this is set.
 export PYTHONDONTWRITEBYTECODE :=
@@ -60,6 +60,9 @@ gpu: $(VENV)/.installed ## settle what a GPU does: answers, verdicts, speed (GPU
 
 predictions: $(VENV)/.dev ## measured over predicted at step 0, for every built-in model and scheme (most of an hour)
 	$(BIN)/python -m tests.benchmarks.predictions $(BENCH)
+
+picture: $(VENV)/.dev ## record the terminal at the top of README.md from a real run of the default comparison
+	$(BIN)/python -m tests.demo_picture
 
 format: $(VENV)/.dev ## mend formatting and what lint can mend
 	$(BIN)/ruff check --fix .
