@@ -182,7 +182,8 @@ def test_a_notebook_shows_any_names_as_text(texts):
     comparison = a_hostile_comparison(texts)
     caption = f"{printable(stored(texts[0]))}: x"
     with pytest.MonkeyPatch.context() as patch:  # drawing takes seconds, and tests of figures hold it
-        patch.setattr(notebook, "first_picture", lambda _: Picture("accuracy", caption, Figure(figsize=(1, 1))))
+        picture = Picture("accuracy", caption, Figure(figsize=(1, 1)))
+        patch.setattr(notebook, "leading_drawing", lambda _: lambda: picture)
         html = notebook_html(comparison)
     read = Reader(re.sub("<img ", "<meta ", html, count=1))
     assert read.open == []

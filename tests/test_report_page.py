@@ -284,7 +284,7 @@ def test_every_cell_of_a_numeric_column_but_words_has_a_sort_key():
 def test_the_page_uses_only_what_its_style_sheet_and_its_script_know():
     templates = Path(render_report.__code__.co_filename).parent / "templates"
     style = (templates / "report.css").read_text()
-    fragments = {"notebook.html.j2"}  # has its own style sheet: it stands in a page of others
+    fragments = {"notebook.html.j2", "notebook_inspection.html.j2"}  # with a style of their own
     pages = "".join(path.read_text() for path in templates.glob("*.j2") if path.name not in fragments)
     classes = {name for names in re.findall(r'class="([a-z ]+)"', pages) for name in names.split()}
     known = set(re.findall(r"\.([a-z]+)", style)) | set(

@@ -18,6 +18,7 @@ from initbench.report.page.downloads import downloads
 from initbench.report.page.inline_figures import within_budget
 from initbench.report.page.template import page
 from initbench.report.step_zero import holds_to, levels_of, step_zero_section
+from initbench.report.step_zero_answer import step_zero_answer
 
 FIGURES_BUDGET = 1_700_000  # bytes: under 2 MB with the rest, which a mail takes and a phone opens
 
@@ -69,6 +70,7 @@ def render_inspection(
         [figure.svg for figure in figures],
         figures=figures,
         name=printable(inspection.name),
+        answer=step_zero_answer(inspection),
         source=printable("; ".join(filter(None, (" … ".join(ends), inspection.source)))),
         notices=[printable(notice) for notice in inspection.notices],
         before=step_zero_section(("model", "scheme"), inspection.checks),
