@@ -20,7 +20,9 @@ from rich.style import Style
 
 from initbench.cli import console
 from initbench.cli.live import Board
-from initbench.cli.present import show_comparison
+from initbench.cli.present import shown_of
+from initbench.cli.shown import show
+from initbench.report.document import document_of
 from initbench.running.executor import choose_backend
 from initbench.running.plan import draft_of, plan_study
 from initbench.running.runner import carry_out
@@ -55,7 +57,7 @@ def _recorded() -> tuple[list[Screen], Screen]:
         def answer(terminal: Console) -> None:
             os.environ["COLUMNS"] = str(COLUMNS)
             console.out = terminal
-            show_comparison(comparison, quiet=True)
+            show(shown_of(document_of(comparison), quiet=True))
 
         return shown, _screen(answer)
 
