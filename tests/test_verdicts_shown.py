@@ -26,6 +26,7 @@ from initbench.report.folder import write_folder
 from initbench.report.freshness import is_fresh
 from initbench.report.markdown import summary_markdown
 from initbench.report.page.comparison import render_report
+from initbench.report.sentences import readings
 from initbench.report.table_files import csv_bytes
 from initbench.report.tables import across_remarks, across_tables, panel_tables
 
@@ -420,3 +421,11 @@ def test_a_run_that_broke_off_while_tuning_shows_no_panel(capsys):
     assert comparison.panels == ()
     show_document(document_of(comparison))
     assert "No trial is stored yet." in capsys.readouterr().out
+
+
+def test_the_report_says_of_what_population_it_speaks_and_the_error_of_the_test_set():
+    records = [finished(a_trial(scheme, seed), test=0.9) for scheme in (BASE, "orthogonal") for seed in range(3)]
+    (said,) = [line for line in readings(a_comparison(records)) if "other seeds" in line]
+    right = np.random.default_rng(0).binomial(297, 0.9, size=20_000) / 297
+    assert "these 297 test images, not of other images" in said
+    assert float(said.rpartition(" is ")[2].split()[0]) == pytest.approx(100 * right.std(), abs=0.06)

@@ -1,5 +1,6 @@
 """The sentences around the tables: what was compared, what was found, what limits it and how to read it."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
@@ -49,8 +50,21 @@ def caveats(comparison: Results) -> tuple[str, ...]:
 
 def readings(comparison: Results) -> tuple[str, ...]:
     """Return how to read the tables: what headers and signs mean."""
-    meanings = (_LEARNED, _STEPS, _INTERVALS) if comparison.records else ()
+    meanings = (_LEARNED, _STEPS, _INTERVALS, *_populations(comparison)) if comparison.records else ()
     return tuple(map(printable, meanings))
+
+
+def _populations(comparison: Results) -> Iterable[str]:
+    """Yield for each dataset of what population its numbers speak, and how far another test set would move them."""
+    best = comparison.summary.groupby("dataset", sort=False)["test_accuracy"].max().dropna()
+    sizes = {record.trial.dataset: record.data.test_size for record in comparison.records}
+    for dataset, accuracy in best.items():
+        size = sizes[dataset]
+        error = 100 * math.sqrt(accuracy * (1 - accuracy) / size)
+        yield (
+            f"Intervals and verdicts on {dataset} speak of other seeds on these {size} test images, not of other "
+            f"images: at an accuracy of {accuracy:.3f} the standard error of this test set is {error:.1f} points."
+        )
 
 
 def describe_spikes(records: Iterable[Record]) -> str:
