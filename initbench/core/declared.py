@@ -27,12 +27,14 @@ HOMES = {
 class Named:
     """A registered function: `parameters` maps each settable one to its default as source, None if it has none.
 
-    `summary` is the first line of its docstring, `common` names the parameters that every entry of its kind has.
+    `keyword_only` are those after a `*`. `summary` is the first line of its docstring, `common` names the parameters
+    that every entry of its kind has.
     """
 
     name: str
     aliases: tuple[str, ...]
     parameters: Mapping[str, str | None]
+    keyword_only: frozenset[str]
     summary: str
     common: tuple[str, ...] = ()
 
@@ -59,7 +61,9 @@ def _decorated(functions: list[ast.FunctionDef], register: str, common: Mapping[
             if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == register:
                 aliases = tuple(ast.literal_eval(alias) for alias in decorator.args)
                 summary = (ast.get_docstring(node) or "").partition("\n")[0]
-                yield Named(node.name, aliases, {**_parameters(node.args), **common}, summary, tuple(common))
+                keyword_only = frozenset(argument.arg for argument in node.args.kwonlyargs)
+                parameters = {**_parameters(node.args), **common}
+                yield Named(node.name, aliases, parameters, keyword_only, summary, tuple(common))
 
 
 def _parameters(arguments: ast.arguments) -> dict[str, str | None]:

@@ -67,6 +67,7 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
     """A mapping from names to entries that resolves aliases and checks parameters.
 
     `spelled_out` keeps default values in the canonical text: a table with `mlp(depth=8, width=64)` needs no footnote.
+    Those of keyword-only parameters are left out even so: adding such a parameter changes no text, and no trial's id.
     Without an `adopter` only registered names are accepted. `common` changes what every factory made, by parameters
     that each entry has after its own.
     """
@@ -157,9 +158,14 @@ class Registry(Mapping[str, Entry[T]], Generic[T]):
         kwargs = {
             key: checked.get(key, parameter.default)
             for key, parameter in entry.parameters.items()
-            if key not in required and (self.spelled_out or checked.get(key, parameter.default) != parameter.default)
+            if key not in required
+            and (self.spells_out(parameter) or checked.get(key, parameter.default) != parameter.default)
         }
         return Spec(entry.name, args, kwargs)
+
+    def spells_out(self, parameter: inspect.Parameter) -> bool:
+        """Return whether the canonical text has a parameter's value where that is the default."""
+        return self.spelled_out and parameter.kind is not parameter.KEYWORD_ONLY
 
     def build(self, text: str | Spec, *supplied: Any) -> T:  # noqa: ANN401 - each kind supplies its own
         """Call the factory that `text` names with the `supplied` arguments and the user's values."""
@@ -191,10 +197,12 @@ def bind(entry: Entry[Any], spec: Spec) -> dict[str, Any]:
     Raises:
         UsageError: unknown parameter, one that is given twice, too many values, or a required one that is missing.
     """
-    names = [name for name in entry.parameters if name not in entry.common]
-    if len(spec.args) > len(names):
-        raise UsageError(f"'{spec}' has {len(spec.args)} values, but {entry.signature} takes {len(names)}.")
-    values = dict(zip(names, spec.args, strict=False))
+    own = {name: p for name, p in entry.parameters.items() if name not in entry.common}
+    positional = [name for name, p in own.items() if p.kind is not p.KEYWORD_ONLY]
+    if len(spec.args) > len(positional):
+        without_names = f"{len(positional)} without a name" if len(positional) < len(own) else len(own)
+        raise UsageError(f"'{spec}' has {len(spec.args)} values, but {entry.signature} takes {without_names}.")
+    values = dict(zip(positional, spec.args, strict=False))
     for key, value in spec.kwargs.items():
         if key not in entry.parameters:
             near, takes = did_you_mean(key, list(entry.parameters)), ", ".join(entry.parameters) or "none"

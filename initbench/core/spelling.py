@@ -48,14 +48,18 @@ def _by_defaults(registry: Registry[Any], text: str) -> str | None:
         default = entry.parameters[key].default
         if type(value) is not type(default) or value != default:
             return None
-    defaults = {key: parameter.default for key, parameter in entry.parameters.items()}
-    return str(Spec(entry.name, kwargs=defaults if registry.spelled_out else {}))
+    spelled_out = {key: p.default for key, p in entry.parameters.items() if registry.spells_out(p)}
+    return str(Spec(entry.name, kwargs=spelled_out))
 
 
 def _parameters(named: Named) -> dict[str, Parameter]:
     return {
-        name: Parameter(name, Parameter.KEYWORD_ONLY, default=Parameter.empty if d is None else ast.literal_eval(d))
-        for name, d in named.parameters.items()
+        name: Parameter(
+            name,
+            Parameter.KEYWORD_ONLY if name in named.keyword_only else Parameter.POSITIONAL_OR_KEYWORD,
+            default=Parameter.empty if default is None else ast.literal_eval(default),
+        )
+        for name, default in named.parameters.items()
     }
 
 
