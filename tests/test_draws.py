@@ -140,6 +140,7 @@ def test_generators_of_the_file_go_on_as_if_nothing_had_been_trained_and_a_trial
 @pytest.mark.parametrize("name", MODELS)
 def test_no_built_in_network_draws_while_it_trains(digits, name, monkeypatch):
     small = {"deep_cnn": "deep_cnn(depth=3)", "resnet": "resnet(depth=8, width=8)", "cnn": "cnn(width=4, norm='batch')"}
+    small["resmlp"] = "resmlp(depth=2)"
     model = str(MODELS.resolve(small.get(name, name)))
     once = trained(digits, model, steps=4)
     monkeypatch.setattr("initbench.training.loop.derive", lambda *_: 12345)

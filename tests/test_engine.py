@@ -91,6 +91,7 @@ def test_every_optimizer_lowers_the_loss(digits, name):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_trains(digits, name):
     model = {"deep_cnn": "deep_cnn(depth=5)", "resnet": "resnet(depth=8, width=4)", "cnn": "cnn(norm='batch')"}
+    model["resmlp"] = "resmlp(depth=2, norm='layer')"
     record = train(digits, model=str(MODELS.resolve(model.get(name, name))), steps=6, batch_size=16)
     assert record.outcome.status == "finished"
     assert [point.step for point in record.curve] == [0, 1, 2, 3, 4, 5, 6]

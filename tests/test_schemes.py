@@ -26,8 +26,16 @@ VALUES = {
     "metainit": "metainit(steps=2)", "gradinit": "gradinit(steps=2)",
 }  # fmt: skip # for parameters without a default, and for those that cost
 ALL_SCHEMES = [VALUES.get(name, name) for name in SCHEMES] + ["kaiming_uniform; bias=constant(0.1)"]
-ALL_MODELS = [{"deep_cnn": "deep_cnn(depth=5)", "resnet": "resnet(depth=8)"}.get(name, name) for name in MODELS]
-ALL_MODELS.append("resnet(depth=8, branch_scale=True)")
+SMALLER = {"deep_cnn": "deep_cnn(depth=5)", "resnet": "resnet(depth=8)", "resmlp": "resmlp(depth=2)"}
+ALL_MODELS = [SMALLER.get(name, name) for name in MODELS]
+ALL_MODELS += [
+    "resnet(depth=8, branch_scale=True)",
+    "mlp(depth=3, width=[24, 16, 20], activation='mish', norm='batch', bias=False, dropout=0.2)",
+    "resmlp(depth=2, width=16, activation='prelu', norm='rms', branch_scale=True)",
+    "resnet(depth=8, width=8, norm='batch', dropout=0.1, preactivation=True)",
+    "deep_cnn(depth=3, activation='hardtanh', norm='group', bias=False)",
+]
+LINEAR = ("linear", "mlp", "resmlp")  # beginnings of the names of those without convolutions
 DETERMINISTIC = {
     "constant(0.3)", "ones", "zeros", "eye", "dirac", "partial_identity", "zero_hadamard", "idinit", "sinusoidal",
 }  # fmt: skip
@@ -59,16 +67,17 @@ MATRIX = [(scheme, model) for scheme in ALL_SCHEMES for model in ALL_MODELS if f
 def test_the_matrix_leaves_out_only_what_cannot_be():
     """Convolutions to fill with dirac, branches to close, and scales to close them by."""
     left_out = {(s, m) for s in ALL_SCHEMES for m in ALL_MODELS} - set(MATRIX)
-    without_branches = {("fixup", m) for m in ALL_MODELS if not m.startswith("resnet")}
+    without_branches = {("fixup", m) for m in ALL_MODELS if not m.startswith("res")}
     without_scales = {("skipinit", m) for m in ALL_MODELS if "branch_scale=True" not in m}
-    assert left_out == {("dirac", "linear"), ("dirac", "mlp")} | without_branches | without_scales
+    without_convolutions = {("dirac", m) for m in ALL_MODELS if m.startswith(LINEAR)}
+    assert left_out == without_convolutions | without_branches | without_scales
 
 
 def test_every_function_of_torch_nn_init_is_there():
     assert all(name in SCHEMES for name in TORCH_FUNCTIONS)
 
 
-@pytest.mark.parametrize(("scheme", "model"), one_in(2, MATRIX))
+@pytest.mark.parametrize(("scheme", "model"), one_in(3, MATRIX))
 def test_any_scheme_on_any_model(scheme, model):
     before = torch.get_rng_state()
     first, again, other = weights_of(model, scheme, 0), weights_of(model, scheme, 0), weights_of(model, scheme, 1)
@@ -77,7 +86,7 @@ def test_any_scheme_on_any_model(scheme, model):
     assert all(torch.equal(first[name], again[name]) for name in first), "same seed, other weights"
     differs = any(not torch.equal(first[name], other[name]) for name in first)
     # eye and dirac leave a layer that they do not fit to torch_default.
-    pure = scheme in DETERMINISTIC - {"eye", "dirac"} or (scheme == "eye" and model in {"linear", "mlp"})
+    pure = scheme in DETERMINISTIC - {"eye", "dirac"} or (scheme == "eye" and model.startswith(LINEAR))
     assert differs != pure
 
 

@@ -22,6 +22,7 @@ MODELS = {
     "mlp(depth=4, width=24, activation='relu')": True,
     "mlp(depth=3, width=24, activation='gelu')": True,
     "linear": True,
+    "mlp(depth=2, width=24, activation='relu', norm='layer', dropout=0.2)": False,  # it draws
     "cnn(depth=2, width=8, activation='relu', norm='batch')": False,  # predictions start from what normalization left
 }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from initbench.networks.blocks import RMSNorm2d
 from initbench.networks.wrappers import modules_of, parameters_of
 
 NAMED = 3  # tensors of a kind that a sentence names
@@ -14,7 +15,7 @@ KINDS: dict[str, tuple[type[nn.Module], ...]] = {
     "recurrent": (nn.RNNBase, nn.RNNCellBase),
     "attention": (nn.MultiheadAttention,),
     "embedding": (nn.Embedding, nn.EmbeddingBag),
-    "normalization": (*BATCH_NORMS, *INSTANCE_NORMS, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
+    "normalization": (*BATCH_NORMS, *INSTANCE_NORMS, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, RMSNorm2d),
 }
 
 

@@ -16,7 +16,10 @@ from initbench.errors import UsageError
 from initbench.networks.precision import why_not
 from initbench.networks.wrappers import eager, modules_of, unwrapped
 
-ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid", "selu", "gelu", "silu", "elu")
+ACTIVATIONS = (
+    "relu", "leaky_relu", "tanh", "sigmoid", "selu", "gelu", "silu", "elu", "softsign", "hardtanh", "mish", "prelu",
+    "sin",
+)  # fmt: skip
 
 
 @dataclass

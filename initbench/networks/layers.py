@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from initbench.errors import UsageError
+from initbench.networks.blocks import Sine
 from initbench.networks.coverage import why_no_layers
 from initbench.networks.execution import execution
 from initbench.networks.wrappers import modules_of, parameters_of, unwrapped
@@ -25,6 +26,11 @@ NONLINEARITIES: dict[type[nn.Module], str] = {
     nn.GELU: "gelu",
     nn.SiLU: "silu",
     nn.ELU: "elu",
+    nn.Softsign: "softsign",
+    nn.Hardtanh: "hardtanh",
+    nn.Mish: "mish",
+    nn.PReLU: "prelu",
+    Sine: "sin",
 }
 
 

@@ -1,48 +1,48 @@
 """The built-in networks: Linear, Conv2d and an activation, one function each, for any image size and class count.
 
 Every factory takes the shape of an image (channels, height, width) and the number of classes, and returns a module that
-maps (n, channels, height, width) to logits (n, classes). Layer names are stable, because weights are drawn by name.
+maps (n, channels, height, width) to logits (n, classes). Layer names are stable, because weights are drawn by name. So
+are texts, because a trial's id holds them: parameters after a `*` are left out where they have their default, and a
+parameter of a model that people have trained is added there.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from initbench.core import usercode
 from initbench.core.randomness import derive, isolated
 from initbench.core.registry import Registry
 from initbench.core.spec import parse
 from initbench.errors import UsageError
+from initbench.networks.blocks import (
+    ACTIVATIONS,
+    Activation,
+    Norm,
+    Parts,
+    PreActivation,
+    Residual,
+    ResidualLinear,
+    dropping,
+    normalization,
+)
 from initbench.networks.inputs import with_shapes
 from initbench.networks.layers import Layer, weighted_layers
 from initbench.networks.user_model import ImageShape, adopt_model
 from initbench.networks.wrappers import unwrapped
 
-Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "selu", "gelu", "silu", "elu", "identity"]
-Norm = Literal["none", "batch", "layer"]
 Width = Annotated[int, Field(ge=1, le=16384)]
 Depth = Annotated[int, Field(ge=1, le=1000)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 MODELS: Registry[nn.Module] = Registry("model", spelled_out=True)
 MODELS.adopter(adopt_model)
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "selu": nn.SELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "elu": nn.ELU,
-    "identity": nn.Identity,
-}
 
 
 @MODELS.register()
@@ -53,16 +53,65 @@ def linear(shape: ImageShape, classes: int, /) -> nn.Module:
 
 @MODELS.register()
 def mlp(
-    shape: ImageShape, classes: int, /, depth: Depth = 8, width: Width = 64, activation: Activation = "relu"
+    shape: ImageShape,
+    classes: int,
+    /,
+    depth: Depth = 8,
+    width: Width | list[Width] = 64,
+    activation: Activation = "relu",
+    *,
+    norm: Norm = "none",
+    bias: bool = True,
+    dropout: Dropout = 0.0,
 ) -> nn.Module:
-    """`depth` hidden Linear layers of equal width, each with its activation, and a Linear head."""
+    """`depth` hidden Linear layers, each with its activation, and a Linear head.
+
+    `width` is that of every hidden layer, or a list of them: mlp(depth=2, width=[256, 128]). Normalization stands
+    between a hidden layer and its activation, dropout behind that. bias=False leaves out all biases of layers, also the
+    head's.
+    """
+    widths = width if isinstance(width, list) else [width] * depth
+    if len(widths) != depth:
+        raise UsageError(
+            f"mlp(depth={depth}, width={widths}) has {len(widths)} widths for {depth} hidden layers: write "
+            f"mlp(depth={max(1, len(widths))}, width={widths or [64]})."
+        )
     layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
     inputs = _size(shape)
-    for i in range(1, depth + 1):
-        layers[f"linear{i}"] = nn.Linear(inputs, width)
+    for i, units in enumerate(widths, start=1):
+        layers[f"linear{i}"] = nn.Linear(inputs, units, bias=bias)
+        layers[f"norm{i}"] = normalization(norm, units, maps=False)
         layers[f"{activation}{i}"] = ACTIVATIONS[activation]()
-        inputs = width
-    return _stack(**layers, head=nn.Linear(inputs, classes))
+        layers[f"dropout{i}"] = dropping(dropout)
+        inputs = units
+    return _stack(**_asked_for(layers), head=nn.Linear(inputs, classes, bias=bias))
+
+
+@MODELS.register()
+def resmlp(
+    shape: ImageShape,
+    classes: int,
+    /,
+    depth: Depth = 8,
+    width: Width = 64,
+    activation: Activation = "relu",
+    *,
+    norm: Norm = "none",
+    bias: bool = True,
+    dropout: Dropout = 0.0,
+    branch_scale: bool = False,
+) -> nn.Module:
+    """A Linear stem, `depth` residual blocks x + linear2(φ(linear1(x))) of equal width, and a Linear head.
+
+    Normalization stands at the start of each branch and before the head (pre-norm, as in Transformers), dropout before
+    linear2. bias=False leaves out all biases of layers, also the head's. With `branch_scale` each branch is multiplied
+    by a learned number, 1 unless a scheme sets it: the α of SkipInit and ReZero.
+    """
+    parts = Parts(norm, bias, dropout, branch_scale)
+    layers: dict[str, nn.Module] = {"flatten": nn.Flatten(), "stem": nn.Linear(_size(shape), width, bias=bias)}
+    layers |= {f"block{i}": ResidualLinear(width, activation, parts) for i in range(1, depth + 1)}
+    layers["norm"] = normalization(norm, width, maps=False)
+    return _stack(**_asked_for(layers), head=nn.Linear(width, classes, bias=bias))
 
 
 @MODELS.register()
@@ -99,71 +148,113 @@ def cnn(
     width: Width = 32,
     activation: Activation = "relu",
     norm: Norm = "none",
+    *,
+    bias: bool = True,
+    dropout: Dropout = 0.0,
 ) -> nn.Module:
     """`depth` 3×3 convolutions, with max-pooling and twice the channels after every two, and a Linear head.
 
     On CIFAR at width 64 the first layer is Conv2d(3, 64, 3, stride=1, padding=1). Pooling stops at a 2×2 map.
+    Normalization stands between a convolution and its activation, dropout of single entries behind that. bias=False
+    leaves out all biases of layers, also the head's.
     """
     _require_image("cnn", shape)
     channels, height, image_width = shape
     layers: dict[str, nn.Module] = {}
     outputs = width
     for i in range(1, depth + 1):
-        layers |= _convolution(i, channels, outputs, activation, norm)
+        layers[f"conv{i}"] = nn.Conv2d(channels, outputs, 3, stride=1, padding=1, bias=bias)
+        layers |= _after_convolution(i, outputs, activation, norm, dropout)
         channels = outputs
         if i % 2 == 0 and min(height, image_width) >= 4:
             layers[f"pool{i // 2}"] = nn.MaxPool2d(2)
             height, image_width, outputs = height // 2, image_width // 2, outputs * 2
-    head = nn.Linear(channels * height * image_width, classes)
-    return _stack(**layers, flatten=nn.Flatten(), head=head)
+    head = nn.Linear(channels * height * image_width, classes, bias=bias)
+    return _stack(**_asked_for(layers), flatten=nn.Flatten(), head=head)
 
 
 @MODELS.register()
 def deep_cnn(
-    shape: ImageShape, classes: int, /, depth: Depth = 20, width: Width = 16, activation: Activation = "relu"
+    shape: ImageShape,
+    classes: int,
+    /,
+    depth: Depth = 20,
+    width: Width = 16,
+    activation: Activation = "relu",
+    *,
+    norm: Norm = "none",
+    bias: bool = True,
+    dropout: Dropout = 0.0,
 ) -> nn.Module:
     """A plain stack of `depth` 3×3 convolutions of equal width for depth studies, with two strides of 2.
 
-    The strides are at a third and two thirds of the depth; then global average pooling and a Linear head.
+    The strides are at a third and two thirds of the depth; then global average pooling and a Linear head. Normalization
+    stands between a convolution and its activation, dropout of single entries behind that. bias=False leaves out all
+    biases of layers, also the head's.
     """
     _require_image("deep_cnn", shape)
     layers: dict[str, nn.Module] = {}
     channels = shape[0]
     for i in range(1, depth + 1):
         stride = 2 if i in (depth // 3 + 1, 2 * depth // 3 + 1) and i > 1 else 1
-        layers[f"conv{i}"] = nn.Conv2d(channels, width, 3, stride=stride, padding=1)
-        layers[f"act{i}"] = ACTIVATIONS[activation]()
+        layers[f"conv{i}"] = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=bias)
+        layers |= _after_convolution(i, width, activation, norm, dropout)
         channels = width
-    return _stack(**layers, pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=nn.Linear(width, classes))
+    return _stack(**_asked_for(layers), **_pooled_head(width, classes, bias=bias))
 
 
 @MODELS.register()
 def resnet(
-    shape: ImageShape, classes: int, /, depth: Depth = 20, width: Width = 16, branch_scale: bool = False
+    shape: ImageShape,
+    classes: int,
+    /,
+    depth: Depth = 20,
+    width: Width = 16,
+    branch_scale: bool = False,
+    *,
+    norm: Norm = "none",
+    bias: bool = True,
+    dropout: Dropout = 0.0,
+    preactivation: bool = False,
 ) -> nn.Module:
-    """A CIFAR ResNet (He et al. 2015, section 4.2) of depth 6n+2 without normalization, in three stages.
+    """A CIFAR ResNet (He et al. 2015, section 4.2) of depth 6n+2 in three stages, without normalization unless asked.
 
     With `branch_scale` each residual branch is multiplied by a learned number of its own, 1 unless a scheme sets it:
     the α of SkipInit and ReZero, and Fixup's multiplier. Fixup's scalar biases are omitted, because every convolution
     here has a bias per channel.
+
+    Normalization stands behind each convolution, also a shortcut's; dropout of single entries between the two
+    convolutions of a branch (Wide ResNet). `preactivation` moves normalization and ReLU before the convolutions of a
+    branch, so that shortcuts are the identity, and adds both before the pooling (He et al. 2016). bias=False leaves out
+    all biases of layers, also the head's.
     """
     _require_image("resnet", shape)
     if depth < 8 or (depth - 2) % 6:
         near = max(8, 6 * round((depth - 2) / 6) + 2)
         raise UsageError(f"resnet(depth={depth}) does not exist: its depth is 6n+2, for example {near}.")
-    layers: dict[str, nn.Module] = {"conv1": nn.Conv2d(shape[0], width, 3, padding=1), "relu1": nn.ReLU()}
+    parts = Parts(norm, bias, dropout, branch_scale)
+    layers: dict[str, nn.Module] = {"conv1": nn.Conv2d(shape[0], width, 3, padding=1, bias=bias)}
+    if not preactivation:
+        layers |= {"norm1": normalization(norm, width, maps=True), "relu1": nn.ReLU()}
     channels = width
     for stage, outputs in enumerate((width, 2 * width, 4 * width), start=1):
         for block in range(1, (depth - 2) // 6 + 1):
             stride = 2 if block == 1 and stage > 1 else 1
-            layers[f"stage{stage}_block{block}"] = _Residual(channels, outputs, stride, scaled=branch_scale)
+            made = (
+                PreActivation(channels, outputs, stride, parts, opens=stage == block == 1)
+                if preactivation
+                else Residual(channels, outputs, stride, parts)
+            )
+            layers[f"stage{stage}_block{block}"] = made
             channels = outputs
-    return _stack(**layers, pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=nn.Linear(channels, classes))
+    if preactivation:
+        layers |= {"norm": normalization(norm, channels, maps=True), "relu": nn.ReLU()}
+    return _stack(**_asked_for(layers), **_pooled_head(channels, classes, bias=bias))
 
 
 @lru_cache(maxsize=256)
 def is_built_in(text: str) -> bool:
-    """Return whether a text names one of this package's networks, of which none draws in a forward pass."""
+    """Return whether a text names one of this package's networks, which have no generators of their own."""
     return parse(text).name in MODELS
 
 
@@ -205,38 +296,29 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-class _Residual(nn.Module):
-    """relu(x + α·conv2(relu(conv1(x)))), with a 1×1 convolution on the shortcut where the shape changes.
-
-    α is a parameter if the branch is `scaled`, else 1.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int, *, scaled: bool) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
-        self.relu1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride=stride)
-        self.relu2 = nn.ReLU()
-        self.alpha = nn.Parameter(torch.ones(())) if scaled else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        residual = self.conv2(self.relu1(self.conv1(x)))
-        if self.alpha is not None:
-            residual = self.alpha * residual
-        return self.relu2(residual + self.shortcut(x))  # type: ignore[no-any-return] # nn.Module calls are untyped
-
-    def residual_branch(self) -> list[nn.Module | nn.Parameter]:
-        """Return what is added to the shortcut (see `weighted_layers`)."""
-        return [self.conv1, self.relu1, self.conv2, *([] if self.alpha is None else [self.alpha])]
+def _after_convolution(
+    i: int, channels: int, activation: Activation, norm: Norm, dropout: float
+) -> dict[str, nn.Module]:
+    return {
+        f"norm{i}": normalization(norm, channels, maps=True),
+        f"act{i}": ACTIVATIONS[activation](),
+        f"dropout{i}": dropping(dropout),
+    }
 
 
-def _convolution(i: int, inputs: int, outputs: int, activation: Activation, norm: Norm) -> dict[str, nn.Module]:
-    layers: dict[str, nn.Module] = {f"conv{i}": nn.Conv2d(inputs, outputs, 3, stride=1, padding=1)}
-    if norm != "none":
-        layers[f"norm{i}"] = nn.BatchNorm2d(outputs) if norm == "batch" else nn.GroupNorm(1, outputs)
-    layers[f"act{i}"] = ACTIVATIONS[activation]()
-    return layers
+def _pooled_head(channels: int, classes: int, *, bias: bool) -> dict[str, nn.Module]:
+    head = nn.Linear(channels, classes, bias=bias)
+    return {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "head": head}
+
+
+def _asked_for(layers: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """Leave out the normalizations and dropouts that are not asked for: engines read a chain module by module."""
+    optional = ("norm", "dropout")
+    return {
+        name: module
+        for name, module in layers.items()
+        if not (name.startswith(optional) and isinstance(module, nn.Identity))
+    }
 
 
 def _stack(**layers: nn.Module) -> nn.Sequential:

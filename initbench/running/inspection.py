@@ -26,6 +26,7 @@ from initbench.core.text import printable
 from initbench.core.usercode import user_errors
 from initbench.errors import ConfigurationError, InitbenchWarning, UsageError
 from initbench.inspected import Inspected
+from initbench.networks.blocks import draws
 from initbench.networks.copies import NotCopiedError, copied, private
 from initbench.networks.inputs import Given, inputs_and_labels, with_shapes
 from initbench.networks.layers import Layer, weighted_layers
@@ -356,7 +357,7 @@ def _inspect_cell(plan: InspectionPlan, text: str, scheme: str, seed: int) -> tu
 def _observed(plan: InspectionPlan, model: nn.Module, cell: Cell, laws: Mapping[str, WeightMoments]) -> Observed:
     """Measure a private model; what its outputs are is checked once, as no scheme changes that."""
     text, scheme, seed = cell
-    if seed == plan.seeds[0] or not plan.built_in:  # of the first seed also histograms are kept
+    if seed == plan.seeds[0] or not plan.built_in or draws(model):  # of the first seed also histograms are kept
         step_zero = observe(model, plan.batch, laws, seed=seed, histograms=seed == plan.seeds[0], own=True)
     else:
         step_zero = plan.series_of(text, laws).observe(model.train())

@@ -69,7 +69,7 @@ def observe(
 
 @dataclass
 class Series:
-    """Step 0 of networks of one built-in model, which draws nothing, on one batch, with weights of the same laws.
+    """Step 0 of networks of one built-in model without dropout, on one batch, with weights of the same laws.
 
     The first is listened to. Those after it differ in their weights alone, unless `score` stays None.
     """

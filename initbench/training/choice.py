@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from itertools import pairwise
 
 from initbench.datasets import Dataset
+from initbench.networks.blocks import draws
 from initbench.networks.models import build_model, is_built_in
 from initbench.networks.user_model import ImageShape
 from initbench.records.recipe import Trial
@@ -52,10 +53,11 @@ def _choose(model: str, optimizer: str, shape: ImageShape, classes: int, device:
 
         if precision == "float32" and updates.rule is not None and chains.takes(built):
             return chains.ENGINE
-        if precision == "float32" and convolutional.takes_channels_last(built):
+        # In channels_last a mask of dropout has its draws in another order.
+        if precision == "float32" and convolutional.takes_channels_last(built) and not draws(built):
             return stepwise(convolutional.channels_last)
         return autograd.ENGINE
-    if device == "cuda" and not updates.alone:
+    if device == "cuda" and not updates.alone and not draws(built):  # members would share one generator
         if precision != "bfloat16" and chain_of(built):
             return stepwise(stacked.Stacked, ON_GPU, shares_batches=True)
         return stepwise(partial(convolutional.fastest, shape=shape), CONVOLUTIONS_ON_GPU, shares_batches=True)

@@ -12,6 +12,7 @@ from initbench.core.generators import held, own_generators
 from initbench.core.randomness import derive, isolated
 from initbench.datasets import Dataset
 from initbench.datasets.batches import resident
+from initbench.networks.blocks import draws
 from initbench.networks.models import is_built_in
 from initbench.records.recipe import Trial
 from initbench.records.record import DataFacts, Early, Final, Outcome, Record, Timings
@@ -47,8 +48,8 @@ def train(group: Sequence[Trial], dataset: Dataset, observe: Observe, engine: En
 
 @contextmanager
 def _drawing(seed: int, device: str, trial: Trial, model: nn.Module) -> Iterator[None]:
-    """Seed what a network may draw from; no built-in one draws, and the user's own are trained one at a time."""
-    if is_built_in(trial.model):
+    """Seed what a network may draw from, if it does: such networks are trained one at a time."""
+    if is_built_in(trial.model) and not draws(model):
         yield
         return
     with isolated(seed, device), held(seed, own_generators(model)):

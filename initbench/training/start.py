@@ -15,6 +15,7 @@ from initbench import signals
 from initbench.core.randomness import one_thread
 from initbench.datasets import Dataset
 from initbench.datasets.batches import resident
+from initbench.networks.blocks import draws
 from initbench.networks.copies import NotCopiedError
 from initbench.networks.models import build_model, is_built_in, layers_in_order
 from initbench.networks.user_model import ImageShape
@@ -107,9 +108,9 @@ def _kept(*_network: object) -> list[StepZero]:
 
 
 def _observed(trial: Trial, dataset: Dataset, model: nn.Module, laws: Mapping[str, WeightMoments]) -> StepZero:
-    """Measure a copy of the model, or a built-in model itself, which is given back as it was."""
+    """Measure a copy of the model, or a built-in model itself where it draws nothing: it is given back as it was."""
     batch = _batch(dataset)
-    if is_built_in(trial.model):
+    if is_built_in(trial.model) and not draws(model):
         buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
         step_zero = _series(trial.model, dataset, tuple(laws.items())).observe(model)
         for buffer, values in buffers:
