@@ -9,10 +9,10 @@ from torch import Tensor
 from initbench.signals import propagation, theory
 from initbench.signals.propagation import ExpectedMoments
 
-# Elementwise functions that count as the activation of a layer, although their propagation is unknown.
+# Elementwise functions that count as the activation of a layer without a law of that name: mostly of none at all.
 UNPREDICTED = frozenset(
-    ("relu6", "hardtanh", "softplus", "mish", "softsign", "hardswish", "hardsigmoid", "celu", "glu", "prelu",
-     "logsigmoid", "softshrink", "tanhshrink", "threshold", "rrelu")
+    ("relu6", "softplus", "hardswish", "hardsigmoid", "celu", "glu", "prelu", "logsigmoid", "softshrink", "tanhshrink",
+     "threshold", "rrelu")
 )  # fmt: skip
 ACTIVATIONS = UNPREDICTED | (theory.ACTIVATIONS.keys() - {"linear"})
 MOVES = (
@@ -61,6 +61,18 @@ def _activated(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
 def _leaky(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
     slope = call.given("input", "negative_slope").get("negative_slope", 0.01)
     return propagation.through_activation(x, theory.leaky_relu(float(slope)), call.out)
+
+
+def _prelu(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
+    """Propagate through one slope; slopes of their own per channel would give units moments of their own."""
+    weight = call.given("input", "weight")["weight"]
+    slope = theory.leaky_relu(float(weight.detach())) if weight.numel() == 1 else None
+    return propagation.through_activation(x, slope, call.out) if slope is not None else None
+
+
+def _hardtanh(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
+    given = call.given("input", "min_val", "max_val")
+    return _activated(call, x) if (given.get("min_val", -1), given.get("max_val", 1)) == (-1, 1) else None
 
 
 def _elu(call: Call, x: ExpectedMoments) -> ExpectedMoments | None:
@@ -115,6 +127,8 @@ PROPAGATIONS: Mapping[str, Callable[[Call, ExpectedMoments], ExpectedMoments | N
     "leaky_relu": _leaky,
     "elu": _elu,
     "gelu": _gelu,
+    "hardtanh": _hardtanh,
+    "prelu": _prelu,
     **dict.fromkeys(MOVES, _moved),
     "pad": _padded,
     **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d"), _dropped),

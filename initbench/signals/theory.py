@@ -25,14 +25,23 @@ TERMS = 48  # of the Hermite expansion, one by one
 BANDS = np.unique(np.geomspace(TERMS, 1536, 19).astype(int) // 2 * 2)  # where the bands of the terms after them begin
 
 
+Law = Callable[[float, Floats], Floats]  # of z ~ N(mean, variance), as law(mean, variances)
+
+
 @dataclass(frozen=True)
 class Activation:
-    """An activation φ and its derivative, elementwise; `slope` where φ is z above 0 and slope·z below: closed forms."""
+    """An activation φ and its derivative, elementwise.
+
+    `slope` where φ is z above 0 and slope·z below: closed forms. `moments` are E[φ(z)²] and E[φ'(z)²], and `product` is
+    E[φ(z_a)·φ(z_b)], where the quadrature, which is finest around 0, would miss a kink elsewhere or a wave.
+    """
 
     name: str
     value: Callable[[Floats], Floats]
     derivative: Callable[[Floats], Floats]
     slope: float | None = None
+    moments: tuple[Law, Law] | None = None
+    product: Callable[[float, Floats, Floats, Floats], Floats] | None = None  # (mean, variances, covariance)
 
 
 def leaky_relu(slope: float) -> Activation:
@@ -52,6 +61,43 @@ def _elu(name: str, alpha: float, scale: float) -> Activation:
     )
 
 
+def _mish_slope(z: Floats) -> Floats:
+    through = np.tanh(np.logaddexp(0.0, z))
+    return np.asarray(through + z * (1 - through) * (1 + through) * expit(z))
+
+
+def _within(mean: float, variance: Floats) -> Floats:
+    """Return P(|z| < 1): E[φ'²] of hardtanh; a kink counts half at variance 0."""
+    std = np.maximum(np.sqrt(variance), 1e-170)
+    return np.asarray(ndtr((1 - mean) / std) - ndtr((-1 - mean) / std))
+
+
+def _clipped(mean: float, variance: Floats) -> Floats:
+    """Return E[min(z², 1)] = P(|z| > 1) + E[z²; |z| < 1], by parts."""
+    std = np.maximum(np.sqrt(variance), 1e-170)
+    low, high = ((side - mean) / std for side in (-1, 1))
+    inside = ndtr(high) - ndtr(low)
+    edges = std * ((1 + mean) * _density(high) + (1 - mean) * _density(low))
+    return np.asarray(1 - inside + (mean**2 + variance) * inside - edges)
+
+
+def _wave(sign: int) -> Law:
+    """Return E[sin²] (sign -1) or E[cos²] (sign 1): (1 ± e^(-2v)·cos 2m)/2, without what cancels."""
+
+    def law(mean: float, variance: Floats) -> Floats:
+        at_mean = math.cos(mean) ** 2 if sign > 0 else math.sin(mean) ** 2
+        return np.asarray(at_mean - sign * math.cos(2 * mean) * -np.expm1(-2 * variance) / 2)
+
+    return law
+
+
+def _waves(mean: float, a: Floats, b: Floats, covariance: Floats) -> Floats:
+    """Return E[sin z_a·sin z_b] = (E[cos(z_a − z_b)] − E[cos(z_a + z_b)])/2, without what cancels."""
+    size = np.abs(covariance)
+    centred = np.sign(covariance) * np.exp(size - (a + b) / 2) * -np.expm1(-2 * size) / 2
+    return np.asarray(centred + math.sin(mean) ** 2 * np.exp(-(a + b) / 2 - covariance))
+
+
 def _density(z: Floats) -> Floats:
     return np.exp(-np.square(np.clip(z, -40.0, 40.0)) / 2) / math.sqrt(2 * math.pi)
 
@@ -65,6 +111,15 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "gelu": Activation("gelu", lambda z: z * ndtr(z), lambda z: ndtr(z) + z * _density(z)),
     "silu": Activation("silu", lambda z: z * expit(z), lambda z: expit(z) * (1 + z * expit(-z))),
     "elu": _elu("elu", 1.0, 1.0),
+    "softsign": Activation("softsign", lambda z: z / (1 + np.abs(z)), lambda z: 1 / np.square(1 + np.abs(z))),
+    "hardtanh": Activation(
+        "hardtanh",
+        lambda z: np.clip(z, -1.0, 1.0),
+        lambda z: np.where(np.abs(z) < 1, 1.0, 0.0),
+        moments=(_clipped, _within),
+    ),
+    "mish": Activation("mish", lambda z: z * np.tanh(np.logaddexp(0.0, z)), _mish_slope),
+    "sin": Activation("sin", np.sin, np.cos, moments=(_wave(-1), _wave(1)), product=_waves),
     "linear": _piecewise("linear", 1.0),
 }
 
@@ -72,10 +127,12 @@ ACTIVATIONS: Mapping[str, Activation] = {
 def moment(act: Activation, mean: float, variance: ArrayLike) -> Floats:
     """Return E[φ(z)²], z ~ N(mean, variance), in the shape of `variance` (He et al. 2015, eq. 8: variance/2 for ReLU).
 
-    A closed form where φ is piecewise linear; elsewhere a quadrature, of relative error below 1e-8. It is interpolated
+    A closed form where there is one; elsewhere a quadrature, of relative error below 1e-8. It is interpolated
     between 100 variances a decade where more are asked for at once: below 1e-4.
     """
     values = _nonnegative(variance)
+    if act.moments is not None:
+        return act.moments[0](mean, values)
     if act.slope is None:
         return _interpolated(lambda knots: _quadrature(act.value, mean, knots, 2), values)
     std = np.sqrt(values)
@@ -91,6 +148,8 @@ def derivative_moment(act: Activation, mean: float, variance: ArrayLike) -> Floa
     At variance 0 a kink counts half from either side.
     """
     values = _nonnegative(variance)
+    if act.moments is not None:
+        return act.moments[1](mean, values)
     if act.slope is None:
         return _interpolated(lambda knots: _quadrature(act.derivative, mean, knots, 2), values)
     above = ndtr(_in_deviations(mean, np.sqrt(values)))
@@ -165,9 +224,10 @@ def product(
 ) -> Floats:
     """Return E[φ(z_a)·φ(z_b)] for jointly normal z of one mean, in the arrays' common shape.
 
-    A closed form where φ is piecewise linear and the mean 0 (Cho & Saul 2009); elsewhere the Hermite expansion
-    Σ ρᵏ·a_k(v_a)·a_k(v_b) (Mehler 1866), at any correlation within 1e-6 of √(E[φ²_a]·E[φ²_b]) for mean 0 and variances
-    from 0.01 to 4, and within 2e-3 always. Correlations are clipped to [−1, 1].
+    A closed form where φ is piecewise linear and the mean 0 (Cho & Saul 2009), and of sin; elsewhere the Hermite
+    expansion Σ ρᵏ·a_k(v_a)·a_k(v_b) (Mehler 1866), at any correlation within 1e-6 of √(E[φ²_a]·E[φ²_b]) for mean 0 and
+    variances from 0.01 to 4, and within 2e-3 always (hardtanh, whose kinks are not at 0: 2e-6 and 3e-3). Correlations
+    are clipped to [−1, 1].
     """
     a, b, between = np.broadcast_arrays(_nonnegative(variance_a), _nonnegative(variance_b), covariance)
     scale = np.sqrt(a) * np.sqrt(b)
@@ -175,6 +235,8 @@ def product(
     cosine = np.clip(between / np.where(scale > 0, scale, np.inf), -1.0, 1.0)
     if act.slope == 1:
         return np.asarray(mean**2 + cosine * scale)
+    if act.product is not None:
+        return act.product(mean, a, b, cosine * scale)
     if act.slope is None or mean != 0:
         return _expansion(act, mean, np.stack([a, b]), cosine)
     # φ(z) = ((1 + α)·z + (1 − α)·|z|)/2, and z_a·|z_b| is odd.
