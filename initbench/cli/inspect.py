@@ -91,7 +91,8 @@ def inspect(
 ) -> None:
     """Inspect signal and gradient before the first step: does this initialization fit this network, and if not, why?
 
-    Trains nothing. Figures for a paper are written to paper/, those for the screen, which the report shows, to plots/.
+    Trains nothing. Networks are measured in training mode: dropout is on, and batch normalization uses the batch.
+    Figures for a paper are written to paper/, those for the screen, which the report shows, to plots/.
     """
     with console.gc_frozen():
         from initbench.cli.inspected import recalled, remember

@@ -56,6 +56,10 @@ NOTES = {
     What.DATASETS: "\nEach also takes subset=None (training images, or below 1 a share of them), noise=0.0 (share of"
     " wrong training labels) and augment='' (moves of training images: flip, crop(4), shift(2)):"
     '\n"mnist(subset=1000, noise=0.1, augment=\'shift(2)\')". So do files and folders: "my_images.npz(subset=0.1)".',
+    What.MODELS: "\nWrite what you change: \"mlp(depth=2, width=[256, 128], activation='mish', norm='batch')\";"
+    " `initbench list models NAME` shows what each takes. No scheme knows a gain of gelu, silu, elu, softsign,"
+    " hardtanh, mish, prelu and sine by name, as torch.nn.init knows none: `initbench inspect` measures the one that"
+    " keeps E[z²].",
     What.OPTIMIZERS: "\nEach also takes schedule='constant' (`initbench list schedules`), warmup=0 (steps, or below 1 a"
     " share of them) and clip=None (the most that the gradient's norm over all parameters may be):"
     "\n\"sgd(momentum=0.9, schedule='cosine', warmup=0.1, clip=1.0)\". --lr is the rate after the warmup.",
@@ -207,6 +211,7 @@ def _in_words(schema: dict[str, Any]) -> str:
         "boolean": "True or False",
         "string": "a quoted string",
         "null": "None",
+        "array": "a list of them",
     }
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
