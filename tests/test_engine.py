@@ -114,10 +114,10 @@ def test_all_schemes_of_a_seed_see_the_same_batches(digits, monkeypatch):
     seen = []
     fill = Split._fill
 
-    def spy(self, into, index):
+    def spy(self, into, index, *moves):
         if len(index) == 32:  # a batch, not a piece of an evaluation
             seen[-1].append(index.clone())
-        return fill(self, into, index)
+        return fill(self, into, index, *moves)
 
     monkeypatch.setattr(Split, "_fill", spy)
     for scheme in ("kaiming_uniform", "orthogonal", "constant(0.1)"):
