@@ -42,7 +42,7 @@ def moments_of(tensors: Sequence[Tensor]) -> list[tuple[float, float]]:
     found: dict[int, tuple[float, float]] = {}
     for shape, places in alike.items():
         if len(places) > 1 and 0 < shape.numel() <= STACKED:
-            rows = torch.stack([tensors[i] for i in places]).double().flatten(1)
+            rows = torch.stack([tensors[i] for i in places]).double().reshape(len(places), -1)
             squares = torch.linalg.vector_norm(rows, dim=1).square().div(shape.numel()).tolist()
             means = rows.mean(dim=1).tolist()
             for i, moment, mean in zip(places, squares, means, strict=True):
