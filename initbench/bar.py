@@ -1,6 +1,5 @@
 """The bar of `initbench.compare` while it trains: on a terminal by rich, in Jupyter the notebook's own, else none."""
 
-import importlib
 import sys
 import time
 import warnings
@@ -96,7 +95,8 @@ def in_notebook() -> bool:
 
 def notebook_draw() -> Draw:
     """Return what draws a bar below the cell, in one place that changes."""
-    display = importlib.import_module("IPython.display").display
+    from IPython.display import display  # noqa: PLC0415 - it is there in a notebook alone
+
     shown: list[Any] = []  # the place, once there is one
 
     def draw(share: float | None, said: str) -> None:
@@ -105,6 +105,6 @@ def notebook_draw() -> Draw:
         if shown:
             shown[0].update(data, raw=True)
         else:
-            shown.append(display(data, raw=True, display_id=True))
+            shown.append(display(data, raw=True, display_id=True))  # type: ignore[no-untyped-call] # IPython's own
 
     return draw

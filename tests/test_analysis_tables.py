@@ -49,8 +49,8 @@ LAYERS = (
     "symmetric_units"
 )
 SUMMARY = (
-    "dataset, model, optimizer, lr, scheme, precision, n, finished, learned, diverged, failed, steps_to_target, "
-    "reached, test_accuracy, test_accuracy_low, test_accuracy_high, test_n, "
+    "dataset, model, optimizer, batch_size, lr, scheme, precision, n, finished, learned, diverged, failed, "
+    "steps_to_target, reached, test_accuracy, test_accuracy_low, test_accuracy_high, test_n, "
     "initial_loss, initial_loss_low, initial_loss_high, initial_loss_n, "
     "final_val_loss, final_val_loss_low, final_val_loss_high, final_val_loss_n, "
     "generalization_gap, generalization_gap_low, generalization_gap_high, generalization_gap_n, seconds_train, "

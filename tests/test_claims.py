@@ -8,7 +8,7 @@ from scipy import stats
 from initbench.analysis.claims import METRICS, judge_claims
 from initbench.analysis.conditions import COLUMNS, Condition, Operand, check_condition, parse_condition
 from initbench.analysis.statistics.flips import sign_flip_interval
-from initbench.analysis.summary import SETTING
+from initbench.analysis.summary import PLACE
 from initbench.errors import UsageError
 from initbench.records.recipe import Claim
 from tests.analysis_data import a_comparison, a_trial, diverged, failed, finished
@@ -21,8 +21,9 @@ def claim(metric="test_accuracy", better="a", than="b", **fields):
 def trials(better, than, metric="test_accuracy", **fields):
     """A frame of two schemes, one value a seed; NaN diverged."""
     rows = [
-        {"dataset": "digits", "model": "mlp", "optimizer": "sgd", "lr": 0.05, "scheme": scheme, "seed": seed,
-         "steps": 200, "outcome": "finished" if np.isfinite(value) else "diverged", metric: value} | fields
+        {"dataset": "digits", "model": "mlp", "optimizer": "sgd", "batch_size": 64, "lr": 0.05, "scheme": scheme,
+         "seed": seed, "steps": 200, "outcome": "finished" if np.isfinite(value) else "diverged",
+         metric: value} | fields
         for scheme, values in (("a", better), ("b", than))
         for seed, value in enumerate(values)
     ]  # fmt: skip
@@ -172,7 +173,7 @@ def test_a_claim_names_the_rates_that_it_was_judged_at():
     assert judge(claim(), frame)[0].text.endswith("; at lr 0.05")
     assert judge(claim(), pd.concat([frame, frame.assign(lr=0.1)]))[0].rates == "lr 0.05, 0.1"
     frame["lr"] = np.where(frame["scheme"] == "a", 0.1, 0.03)
-    assert judge(claim(), frame, pair_on=SETTING[:3])[0].rates == "lr 0.1 against 0.03"
+    assert judge(claim(), frame, pair_on=PLACE)[0].rates == "lr 0.1 against 0.03"
 
 
 def test_a_claim_that_a_table_decides_agrees_with_it():
@@ -216,7 +217,7 @@ def test_with_rates_of_their_own_schemes_pair_without_the_rate():
     frame = trials(HIGH, LOW)
     frame["lr"] = np.where(frame["scheme"] == "a", 0.1, 0.03)
     assert judge(claim(), frame)[0].n == 0
-    assert judge(claim(), frame, pair_on=SETTING[:3])[0].status == "supported"
+    assert judge(claim(), frame, pair_on=PLACE)[0].status == "supported"
 
 
 @pytest.mark.parametrize(
@@ -317,6 +318,6 @@ def test_without_trials_or_a_shared_setting_a_condition_counts_as_met():
     assert check_condition(condition, summary(*of("a")).iloc[:0])[0]
     apart = summary(*of("a"), *of("b", 0.8, lr=0.1))
     assert "share no setting" in check_condition(condition, apart)[1]
-    assert not check_condition(condition, apart, pair_on=SETTING[:3])[0]
+    assert not check_condition(condition, apart, pair_on=PLACE)[0]
     shared = summary(*of("a"), *of("b", 0.8, lr=0.1), *of("b", 0.8))
     assert not check_condition(condition, shared)[0]  # the rate that b alone has decides nothing

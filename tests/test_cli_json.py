@@ -44,6 +44,7 @@ def means(names):
 
 SUMMARY = rows(
     **each("dataset model optimizer scheme precision", TEXT),
+    batch_size=COUNT,
     lr=NUMBER,
     **each("n finished learned diverged failed reached", COUNT),
     steps_to_target=MAYBE_COUNT,
@@ -61,6 +62,7 @@ SUMMARY = rows(
 VERDICTS = rows(
     **each("dataset model optimizer panel scheme baseline accuracy_text speed_text", TEXT),
     **each("lr baseline_lr budget", NUMBER),
+    batch_size=COUNT,
     accuracy_verdict=COMPARED,
     speed_verdict=COMPARED,
     accuracy_tested={"enum": ["accuracy", "learned"]},
@@ -85,7 +87,7 @@ COMPARISON = exactly(
     targets={"type": "object", "additionalProperties": NUMBER},
     missing=COUNT,
     answer=TEXTS,
-    best=rows(**each("dataset model optimizer panel", TEXT), lr=MAYBE, schemes=TEXTS),
+    best=rows(**each("dataset model optimizer panel", TEXT), batch_size=COUNT, lr=MAYBE, schemes=TEXTS),
     summary=SUMMARY,
     verdicts=VERDICTS,
     claims=CLAIMS,

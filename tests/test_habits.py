@@ -234,7 +234,7 @@ def test_on_20_columns_every_number_stands_beside_what_it_is(monkeypatch, tmp_pa
         words = {word.strip("(),:.") for word in narrow.split()}
         numbers = {word.strip("(),:.") for word in wide.split() if any(letter.isdigit() for letter in word)}
         assert numbers <= words
-    assert "steps to 90 %: \nnever (0/1)" in said[20][0]
+    assert "steps to 90 %:\nnever (0/1)" in said[20][0]
     assert "‖∂z‖²: ×" in said[20][1]
 
 

@@ -218,6 +218,9 @@ class BarsOf:
 def test_a_bar_is_drawn_on_a_terminal_alone(terminal, monkeypatch):
     master, slave = os.openpty() if terminal else os.pipe()
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
     trials = [a_trial(seed=seed) for seed in range(2)]
     with os.fdopen(slave, "w") as file, monkeypatch.context() as patch:
         patch.setattr("sys.stderr", file)

@@ -97,7 +97,7 @@ def test_flags_lie_over_the_recipe_and_the_recipe_over_the_defaults():
     )
     recipe, wrong = check(merged)
     assert wrong == []
-    assert (recipe.lr, recipe.seeds, recipe.schemes, recipe.batch_size) == ((0.1,), (0, 1, 2, 3, 4), ("zeros",), 8)
+    assert (recipe.lr, recipe.seeds, recipe.schemes, recipe.batch_size) == ((0.1,), (0, 1, 2, 3, 4), ("zeros",), (8,))
     assert recipe.model == Recipe().model
     assert merged.origins["lr"] == "r.toml"
     assert merged.origins["seeds"] == "--seeds"

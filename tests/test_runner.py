@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from stored import payloads
 
+import initbench
 from initbench.errors import ConfigurationError
 from initbench.records import store
 from initbench.running import runner
@@ -175,3 +176,20 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
         carry_out(planned(tmp_path, name="mine"))
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     assert not payloads(tmp_path)
+
+
+def test_batch_sizes_are_settings_of_their_own_and_change_no_trial(tmp_path):
+    """Each size is compared by itself, with as many steps as its epochs have, in the trials it has alone."""
+    axes = {"model": "linear", "schemes": ["zeros", "kaiming"], "seeds": 2, "epochs": 1}
+    both = initbench.compare(**axes, batch_size=[16, 64], out=tmp_path)
+    alone = [initbench.compare(**axes, batch_size=size, out=tmp_path) for size in (16, 64)]
+    assert [str(panel) for panel in both.panels] == [
+        "digits, linear, sgd, batch 16, lr 0.02",
+        "digits, linear, sgd, lr 0.02",
+    ]
+    assert {r.trial.id for r in both.records} == {r.trial.id for c in alone for r in c.records}
+    assert {(r.trial.batch_size, r.trial.steps) for r in both.records} == {(16, 80), (64, 20)}
+    assert list(both.summary["batch_size"]) == [16, 16, 64, 64]
+    means = both.trials.groupby(["batch_size", "scheme"])["test_accuracy"].mean()
+    for row in both.summary.itertuples():
+        assert row.test_accuracy == pytest.approx(means[row.batch_size, row.scheme])

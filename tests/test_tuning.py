@@ -101,7 +101,7 @@ def test_settings_come_one_by_one_in_order_of_appearance():
     choices = tune_rates(
         tuned([0.3, 0.2, 0.1], dataset="mnist") + tuned([0.1, 0.2, 0.3]) + tuned([1, 2, 3], model="cnn")
     )
-    assert [(c.dataset, c.model, c.own["kaiming_uniform"]) for c in choices] == [
+    assert [(c.place.dataset, c.place.model, c.own["kaiming_uniform"]) for c in choices] == [
         ("mnist", "mlp(depth=8, width=64)", 0.1),
         ("digits", "mlp(depth=8, width=64)", 0.01),
         ("digits", "cnn", 0.01),

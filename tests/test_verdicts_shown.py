@@ -33,7 +33,7 @@ from initbench.report.tables import across_remarks, across_tables, panel_tables
 BASE = "torch_default"
 LONG = "conv=kaiming_uniform(nonlinearity='relu', mode='fan_out'); linear=xavier_uniform; bias=constant(0.1)"
 COLUMNS = (
-    "dataset, model, optimizer, panel, lr, scheme, baseline, baseline_lr, "
+    "dataset, model, optimizer, panel, batch_size, lr, scheme, baseline, baseline_lr, "
     "accuracy_verdict, accuracy_text, accuracy_difference, accuracy_difference_low, accuracy_difference_high, "
     "accuracy_confidence, accuracy_p, learned_p, "
     "accuracy_tested, accuracy_p_holm, "

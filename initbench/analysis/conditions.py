@@ -4,12 +4,14 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from initbench.analysis.summary import SETTING, SUMMARY_COLUMNS
+from initbench.analysis.summary import PLACE, SETTING, SUMMARY_COLUMNS
 from initbench.core.spec import did_you_mean, outside_brackets
 from initbench.errors import UsageError
+from initbench.records.recipe import Place
 
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -71,7 +73,7 @@ def check_condition(condition: Condition, summary: pd.DataFrame, pair_on: Sequen
     trials diverged, failed or are missing must not pass because there was nothing to compare. Two schemes are compared
     where they share `pair_on`; a dataset, model and optimizer in which they share nothing cannot be decided.
     """
-    by_place = [rows for _, rows in summary.groupby(list(SETTING[:3]), sort=False)]
+    by_place = [rows for _, rows in summary.groupby(list(PLACE), sort=False)]
     checked = [result for rows in by_place for result in _check_rows(condition, rows, pair_on)]
     if not checked:
         return True, f"{condition}: counted as met, because there are no trials."
@@ -84,7 +86,7 @@ def check_condition(condition: Condition, summary: pd.DataFrame, pair_on: Sequen
 def _check_rows(condition: Condition, rows: pd.DataFrame, pair_on: Sequence[str]) -> list[tuple[bool, str]]:
     """Check a condition in each setting of the summary's rows of one dataset, model and optimizer."""
     left = rows[rows["scheme"] == condition.left.scheme]
-    where = ", ".join(str(rows[name].iloc[0]) for name in SETTING[:3])
+    where = str(Place(*(rows[name].iloc[0] for name in PLACE)))
     absent = [scheme for scheme in condition.schemes if scheme not in set(rows["scheme"])]
     if absent:
         near = did_you_mean(absent[0], list(rows["scheme"]))
@@ -101,8 +103,9 @@ def _check_rows(condition: Condition, rows: pd.DataFrame, pair_on: Sequence[str]
     return [_compare(condition, row, row[names[0]], row[other]) for row in both.to_dict("records")]
 
 
-def _compare(condition: Condition, row: Mapping[str, object], left: float, right: float) -> tuple[bool, str]:
-    where = ", ".join(f"lr {row[name]:g}" if name == "lr" else str(row[name]) for name in SETTING if name in row)
+def _compare(condition: Condition, row: Mapping[str, Any], left: float, right: float) -> tuple[bool, str]:
+    place = Place(*(row[name] for name in PLACE))
+    where = f"{place}, lr {row['lr']:g}" if "lr" in row else str(place)
     if pd.isna(left) or pd.isna(right):
         missing = condition.left if pd.isna(left) else condition.right
         return True, f"{condition}: counted as met, because {missing} has no value in {where}."

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from initbench.analysis.statistics.variance import Components, components
+from initbench.records.recipe import Place
 from initbench.records.record import Record
 
-_Key = tuple[str, str, str, float, str]
+_Key = tuple[Place, float, str]
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,7 @@ class Decomposition:
     `finished` of `cells` (init seeds × order seeds) have a test accuracy.
     """
 
-    dataset: str
-    model: str
-    optimizer: str
+    place: Place
     lr: float
     scheme: str
     n_init: int
@@ -45,7 +44,7 @@ def decompose(records: Sequence[Record]) -> tuple[Decomposition, ...]:
     for record in records:
         trial = record.trial
         order = trial.seed if trial.order_seed is None else trial.order_seed
-        key = (trial.dataset, trial.model, trial.optimizer, trial.lr, trial.scheme)
+        key = (trial.place, trial.lr, trial.scheme)
         groups.setdefault(key, {})[trial.seed, order] = record
     return tuple(_decompose(key, cells) for key, cells in groups.items() if any(i != j for i, j in cells))
 

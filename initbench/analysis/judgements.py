@@ -30,6 +30,7 @@ def _ends(name: str) -> tuple[str, str, str]:
 
 VERDICT_COLUMNS = {
     **dict.fromkeys(("dataset", "model", "optimizer", "panel"), "str"),
+    "batch_size": "int64",
     "lr": "float64",
     "scheme": "str",
     "baseline": "str",
@@ -172,6 +173,7 @@ def _row(panel: Panel, judgement: Judgement) -> dict[str, Any]:
         "model": panel.model,
         "optimizer": panel.optimizer,
         "panel": panel.rule,
+        "batch_size": panel.batch_size,
         "lr": panel.lr_of(judgement.scheme),
         "scheme": judgement.scheme,
         "baseline": judgement.baseline,

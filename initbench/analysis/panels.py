@@ -6,9 +6,10 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from initbench.analysis.summary import SETTING
+from initbench.analysis.summary import PLACE, SETTING
 from initbench.analysis.tuning import TunedRates
 from initbench.core.text import slug
+from initbench.records.recipe import Place
 
 Rule = Literal["given lr", "own lr", "common lr"]
 
@@ -19,15 +20,21 @@ class Setting(NamedTuple):
     dataset: str
     model: str
     optimizer: str
+    batch_size: int
     lr: float
 
+    @property
+    def place(self) -> Place:
+        """The setting without its learning rate."""
+        return Place(*self[:-1])
+
     def __str__(self) -> str:
-        return f"{self.dataset}, {self.model}, {self.optimizer}, lr {self.lr:g}"
+        return f"{self.place}, lr {self.lr:g}"
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Where schemes are compared: a dataset, model and optimizer, and the rule by which each scheme gets its lr.
+    """Where schemes are compared: a dataset, model, optimizer and batch size, and the rule of each scheme's lr.
 
     `rates` holds the lr of each scheme under "own lr"; else all have `lr`.
     """
@@ -35,12 +42,13 @@ class Panel:
     dataset: str
     model: str
     optimizer: str
+    batch_size: int
     lr: float | None
     rule: Rule = "given lr"
     rates: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
-        return f"{self.dataset}, {self.model}, {self.optimizer}, {self.rate}"
+        return f"{self.place}, {self.rate}"
 
     @property
     def rate(self) -> str:
@@ -59,15 +67,15 @@ class Panel:
         return (*self.place, self.lr if self.rule == "given lr" else self.rule)
 
     @property
-    def place(self) -> tuple[str, str, str]:
-        """Dataset, model and optimizer."""
-        return self.dataset, self.model, self.optimizer
+    def place(self) -> Place:
+        """Dataset, model, optimizer and batch size."""
+        return Place(self.dataset, self.model, self.optimizer, self.batch_size)
 
     def rows(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the panel's rows of a frame of trials or of a summary."""
         if self.lr is not None:
             return within(frame, SETTING, (*self.place, self.lr))
-        here = within(frame, SETTING[:3], self.place)
+        here = within(frame, PLACE, self.place)
         return here[here["lr"] == here["scheme"].map(dict(self.rates)).astype("float64")]
 
     def lr_of(self, scheme: str) -> float | None:
@@ -77,20 +85,19 @@ class Panel:
 
 def panels_of(settings: Sequence[Setting], tuned: Sequence[TunedRates]) -> tuple[Panel, ...]:
     """Return two panels where rates were tuned, elsewhere one per setting, in their order."""
-    by_place = {(rates.dataset, rates.model, rates.optimizer): rates for rates in tuned}
+    by_place = {rates.place: rates for rates in tuned}
     panels: dict[tuple[object, ...], Panel] = {}
     for setting in settings:
-        rates = by_place.get(setting[:3])
+        rates = by_place.get(setting.place)
         for panel in [Panel(*setting)] if rates is None else _tuned_panels(rates):
             panels.setdefault(panel.key, panel)
     return tuple(panels.values())
 
 
 def _tuned_panels(rates: TunedRates) -> list[Panel]:
-    place = (rates.dataset, rates.model, rates.optimizer)
     return [
-        Panel(*place, None, "own lr", dict(rates.own)),
-        Panel(*place, float(rates.common), "common lr"),
+        Panel(*rates.place, None, "own lr", dict(rates.own)),
+        Panel(*rates.place, float(rates.common), "common lr"),
     ]
 
 
@@ -120,7 +127,9 @@ def suffixes(keys: Sequence[tuple[object, ...]]) -> list[str]:
 
 
 def _part(part: object) -> str:
-    return f"lr-{part:g}" if isinstance(part, float) else slug(str(part))
+    if isinstance(part, float):
+        return f"lr-{part:g}"
+    return f"batch-{part}" if isinstance(part, int) else slug(str(part))
 
 
 def _unused(name: str, taken: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ from initbench.analysis.statistics.families import Adjusted
 from initbench.analysis.statistics.survival import Survival
 from initbench.analysis.step_zero.agreement import withhold
 from initbench.analysis.step_zero.checks import Check, diagnose_together
-from initbench.analysis.summary import SETTING, in_order, summarize
+from initbench.analysis.summary import PLACE, in_order, summarize
 from initbench.analysis.targets import Target, target_of
 from initbench.analysis.tuning import TunedRates, tune_rates
 from initbench.records.recipe import Claim
@@ -110,7 +110,7 @@ class Results:
 
     @cached_property
     def tuned_rates(self) -> tuple[TunedRates, ...]:
-        """The learning rates chosen from the tuning trials, per dataset, model and optimizer."""
+        """The learning rates chosen from the tuning trials, per dataset, model, optimizer and batch size."""
         return tune_rates(self.tuning)
 
     @cached_property
@@ -139,7 +139,7 @@ class Results:
     def verdicts(self) -> pd.DataFrame:
         """What one reads of `verdicts_full` (`judgements.READ_COLUMNS`), after what tells its settings apart."""
         full = self.verdicts_full
-        varying = [name for name in (*SETTING[:3], "panel", "lr") if len(full[name].unique()) > 1]
+        varying = [name for name in (*PLACE, "panel", "lr") if len(full[name].unique()) > 1]
         return full[[*varying, *READ_COLUMNS]]
 
     @cached_property
@@ -191,7 +191,7 @@ class Results:
             return judge_claims(self.claims, trials, decided=self._decided, too_small=self.too_small)
         own = [panel.rows(trials).index for panel in self.panels if panel.rule == "own lr"]
         kept = trials.loc[[row for index in own for row in index]]
-        return judge_claims(self.claims, kept, pair_on=SETTING[:3], decided=self._decided, too_small=self.too_small)
+        return judge_claims(self.claims, kept, pair_on=PLACE, decided=self._decided, too_small=self.too_small)
 
     def all_pairs(self) -> pd.DataFrame:
         """Return every scheme against every other (`judgements.VERDICT_COLUMNS`), Holm's family being a panel's pairs.

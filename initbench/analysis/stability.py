@@ -55,6 +55,7 @@ class Stability:
     dataset: str
     model: str
     optimizer: str
+    batch_size: int
     lr: float
     scheme: str
     n: int
@@ -132,7 +133,7 @@ def stability(records: Sequence[Record]) -> tuple[Stability, ...]:
     settings: dict[Setting, dict[str, list[Record]]] = {}
     for record in records:
         trial = record.trial
-        setting = Setting(trial.dataset, trial.model, trial.optimizer, trial.lr)
+        setting = Setting(*trial.place, trial.lr)
         settings.setdefault(setting, {}).setdefault(trial.scheme, []).append(record)
     learned = learned_trials(records)
     return tuple(row for setting, schemes in settings.items() for row in _stability_in(setting, schemes, learned))

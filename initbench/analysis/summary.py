@@ -9,7 +9,8 @@ import pandas as pd
 from initbench.analysis.frames import table
 from initbench.analysis.statistics.intervals import censored_median, mean_interval
 
-SETTING = ("dataset", "model", "optimizer", "lr")
+PLACE = ("dataset", "model", "optimizer", "batch_size")
+SETTING = (*PLACE, "lr")
 
 # Each mean has its n and its 95 % interval. The means of final values are over the trials that finished: `finished` and
 # `n` show whether these are all trials or survivors only. `initial_loss` is over all trials.
@@ -23,6 +24,7 @@ SUMMARY_COLUMNS = {
     "dataset": "str",
     "model": "str",
     "optimizer": "str",
+    "batch_size": "int64",
     "lr": "float64",
     "scheme": "str",
     "precision": "str",

@@ -12,6 +12,7 @@ import scipy  # its parts load when they are first used: scipy.stats takes half 
 
 from initbench.analysis.frames import learned_trials
 from initbench.analysis.statistics.intervals import Estimate, mean_interval
+from initbench.records.recipe import Place
 from initbench.records.record import Record
 
 # Half a decade: the step from a grid of a single lr, which has no ratio of its own.
@@ -66,7 +67,7 @@ class Usable:
 
 @dataclass(frozen=True)
 class TunedRates:
-    """The lrs chosen from the tuning trials of one (dataset, model, optimizer); maps are by scheme.
+    """The lrs chosen from the tuning trials of one dataset, model, optimizer and batch size; maps are by scheme.
 
     `own` follows OWN_RULE, `common` COMMON_RULE. `edge`: schemes whose own lr is at an end of `grid`. `incomplete`:
     schemes without an lr at which every tuning trial finished. `sensitivity` is in nats (SENSITIVITY_RULE), its n the
@@ -74,9 +75,7 @@ class TunedRates:
     ones up to their end.
     """
 
-    dataset: str
-    model: str
-    optimizer: str
+    place: Place
     grid: tuple[float, ...]
     own: Mapping[str, float]
     common: float
@@ -119,15 +118,15 @@ _Cells = dict[float, _Cell]
 
 
 def tune_rates(records: Sequence[Record]) -> tuple[TunedRates, ...]:
-    """Choose lrs from tuning records, for each (dataset, model, optimizer) in order of appearance.
+    """Choose lrs from tuning records, for each place in order of appearance.
 
     `records` are of tuning seeds only, which no scoring trial may have. A trial that is not stored counts as not
     finished.
     """
-    groups: dict[tuple[str, str, str], list[Record]] = {}
+    groups: dict[Place, list[Record]] = {}
     for record in records:
-        groups.setdefault((record.trial.dataset, record.trial.model, record.trial.optimizer), []).append(record)
-    return tuple(_tuned(*key, group) for key, group in groups.items())
+        groups.setdefault(record.trial.place, []).append(record)
+    return tuple(_tuned(place, group) for place, group in groups.items())
 
 
 def extended_grid(grid: tuple[float, ...], edge_low: bool, edge_high: bool) -> tuple[float, ...]:
@@ -142,7 +141,7 @@ def extended_grid(grid: tuple[float, ...], edge_low: bool, edge_high: bool) -> t
     return (*below, *grid, *above)
 
 
-def _tuned(dataset: str, model: str, optimizer: str, records: Sequence[Record]) -> TunedRates:
+def _tuned(place: Place, records: Sequence[Record]) -> TunedRates:
     cells = _by_scheme(records)
     grid = tuple(sorted({record.trial.lr for record in records}))
     seeds = tuple(sorted({record.trial.seed for record in records}))
@@ -152,9 +151,7 @@ def _tuned(dataset: str, model: str, optimizer: str, records: Sequence[Record]) 
     own = {scheme: min(by_lr, key=lambda lr: (by_lr[lr], lr)) for scheme, by_lr in keys.items()}
     learned = learned_trials(records)
     return TunedRates(
-        dataset=dataset,
-        model=model,
-        optimizer=optimizer,
+        place=place,
         grid=grid,
         own=own,
         common=_common(keys, grid),

@@ -43,7 +43,7 @@ FLAGS = {
     "vary": Flag("AXES", QUESTION, complete=completion.vary),
     "baseline": Flag("SCHEME", QUESTION, complete=completion.scheme),
     "target": Flag("ACCURACY", QUESTION),
-    "batch_size": Flag("N", TRAINING),
+    "batch_size": Flag("N,...", TRAINING),
     "epochs": Flag("N", TRAINING),
     "steps": Flag("N", TRAINING),
     "precision": Flag("TYPE", TRAINING, complete=completion.precision),
@@ -85,9 +85,9 @@ def axes_given(options: Mapping[str, Any]) -> Axes:
     Text that is not a number stays text: the recipe's check reports it with all other mistakes.
     """
     chosen = Axes({name: value for name, value in options.items() if value is not None and value != []})
-    for name, kind in (("lr", float), ("seeds", int)):
+    for name, kind in (("lr", float), ("seeds", int), ("batch_size", int)):
         if name in chosen:
-            chosen[name] = numbers(chosen[name], kind, f"--{name}")
+            chosen[name] = numbers(chosen[name], kind, f"--{name.replace('_', '-')}")
     return Axes({name: _apart(value) if isinstance(value, list) else value for name, value in chosen.items()})
 
 

@@ -61,9 +61,10 @@ Exit codes:
   141  output closed early (as by | head)"""
 JSON = """\
 With --json, stdout is one document (schema 1) with the keys name, folder,
-report, question, baseline, target, targets (the accuracy to reach by dataset),
-missing, notes, claims, summary (rows of summary.csv) and verdicts (rows of
-verdicts.csv). Later releases may add keys but remove none."""
+report, question, answer (sentences), baseline, target, targets (the accuracy
+to reach by dataset), missing, notes, claims, best (which schemes may be),
+summary (rows of summary.csv) and verdicts (rows of verdicts.csv). Later
+releases may add keys but remove none."""
 MORE = {"": (EXIT_CODES,), "run": (JSON,), "compare": (JSON, EXIT_CODES), "report": (JSON,)}
 
 

@@ -21,7 +21,7 @@ from initbench.running.pace import StepCounter, clock
 from initbench.running.time_left import TimeLeft, in_words
 
 REFRESH_EVERY = 0.25  # seconds
-AXES = ("dataset", "model", "optimizer", "lr")
+AXES = ("dataset", "model", "optimizer", "batch_size", "lr")
 FIXED = 38  # columns taken by everything except names and spark lines
 SPARK, WIDE_SPARK = 20, 36
 LEAST_NAME = 8  # columns of a scheme's name that are always shown

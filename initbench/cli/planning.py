@@ -81,7 +81,7 @@ def _show_plan(study: Study, output: Output) -> None:
         "lr": list(recipe.lr),
         **({"tuning_seeds": list(recipe.tuning_seeds)} if study.tuning else {}),
         "seeds": list(recipe.seeds),
-        "batch_size": recipe.batch_size,
+        "batch_size": recipe.batch_size[0] if len(recipe.batch_size) == 1 else list(recipe.batch_size),
         "steps": sorted({trial.steps for trial in trials}),
         "baseline": study.baseline,
         "device": study.device,
@@ -103,6 +103,7 @@ def _show_plan(study: Study, output: Output) -> None:
             * len(study.datasets)
             * len(recipe.model)
             * len(recipe.optimizer)
+            * len(recipe.batch_size)
         )
         console.show_text(
             f"These tune the learning rate; then at most {most} more are scored, at each scheme's own best rate and at "

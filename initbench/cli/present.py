@@ -88,7 +88,7 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _best(panel: Panel, best: Best) -> dict[str, Any]:
     """Return the schemes that may be the best, in the setting as the verdicts name it."""
-    setting = {"dataset": panel.dataset, "model": panel.model, "optimizer": panel.optimizer}
+    setting = panel.place._asdict()
     return {**setting, "panel": panel.rule, "lr": panel.lr, "schemes": list(best.candidates)}
 
 

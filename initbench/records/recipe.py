@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -39,6 +39,7 @@ DEFAULT_BASELINE = "torch_default"
 AS_BUILT = "as_built"  # stands for a scheme where a model that is inspected keeps the weights it was built with
 
 
+DEFAULT_BATCH = 64
 DEFAULT_GRID = (0.003, 0.01, 0.03, 0.1, 0.3)  # `lr = "tune"`: two decades, about three rates each
 FIRST_TUNING_SEED = 1_000_000  # a count of tuning seeds starts here, far from any count of scoring seeds
 MOST_SEEDS = 10_000
@@ -94,15 +95,20 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]  # in tables a NUL at the end is lost
 Rate = Annotated[FiniteFloat, Field(gt=0, le=1e30)]  # float32 ends at 3e38
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Batch = Annotated[int, Field(gt=0, lt=2**31)]
 # What a recipe may give for them; its JSON schema shows these types, and `records.axes` reads them.
 NamesWritten = Text | Annotated[list[Text], Field(min_length=1)]
 RatesWritten = Literal["tune"] | Rate | Annotated[list[Rate], Field(min_length=1)]
+BatchesWritten = Batch | Annotated[list[Batch], Field(min_length=1)]
 SeedsWritten = Annotated[int, Field(ge=1, le=MOST_SEEDS)] | Annotated[list[Seed], Field(min_length=1)]
 Names = Annotated[
     tuple[Text, ...], BeforeValidator(_listed, json_schema_input_type=NamesWritten), AfterValidator(_distinct)
 ]
 Rates = Annotated[
     tuple[Rate, ...], BeforeValidator(_rates, json_schema_input_type=RatesWritten), AfterValidator(_distinct)
+]
+Batches = Annotated[
+    tuple[Batch, ...], BeforeValidator(_listed, json_schema_input_type=BatchesWritten), AfterValidator(_distinct)
 ]
 Seeds = Annotated[
     tuple[Seed, ...], BeforeValidator(_seeds, json_schema_input_type=SeedsWritten), AfterValidator(_distinct)
@@ -132,14 +138,14 @@ Metric = Literal[
 ]
 
 
-WhereKey = Literal["dataset", "model", "optimizer", "lr"]
+WhereKey = Literal["dataset", "model", "optimizer", "batch_size", "lr"]
 WHERE_KEYS = list(get_args(WhereKey))
 
 
 class Claim(Frozen):
     """A claim to test: that `better` beats `than` in `metric`.
 
-    `where` may fix dataset, model, optimizer or lr; without it, the claim is about every setting.
+    `where` may fix dataset, model, optimizer, batch_size or lr; without it, the claim is about every setting.
     """
 
     text: Annotated[Text, Field(description="The claim as a sentence.")]
@@ -157,7 +163,7 @@ Vary = Literal["init,order"]
 
 
 class Recipe(Frozen):
-    """The grid to run. Axes (schemes, model, dataset, optimizer, lr) take one value or a list.
+    """The grid to run. Axes (schemes, model, dataset, optimizer, batch_size, lr) take one value or a list.
 
     Several learning rates form a grid to tune over: each scheme's rate is selected with `tuning_seeds`, on validation
     data, and scored with `seeds`. `vary` crosses weight seeds with data-order seeds. Types, defaults and descriptions
@@ -180,7 +186,7 @@ class Recipe(Frozen):
         Rates,
         Field(description="Learning rate. Several, or 'tune', form a grid: each scheme is scored at its own best."),
     ] = (0.02,)
-    batch_size: Annotated[int, Field(gt=0, lt=2**31, description="Images per step.")] = 64
+    batch_size: Annotated[Batches, Field(description="Images per step; several are compared.")] = (DEFAULT_BATCH,)
     epochs: Annotated[
         Annotated[FiniteFloat, Field(gt=0, le=1e6)] | None, Field(description="Passes over the training split.")
     ] = 20
@@ -214,11 +220,24 @@ class Recipe(Frozen):
         Field(description="Claims fixed before the first trial; each is judged supported, refuted or undecided."),
     ] = ()
 
-    def steps_over(self, images: int) -> int:
+    def steps_over(self, images: int, batch_size: int) -> int:
         """Return the updates of a trial; an epoch is as many whole batches as the training split of `images` holds."""
         if self.steps is not None:
             return self.steps
-        return max(1, math.ceil((self.epochs or 0) * (images // self.batch_size)))
+        return max(1, math.ceil((self.epochs or 0) * (images // batch_size)))
+
+
+class Place(NamedTuple):
+    """Where schemes are compared, apart from their learning rates; the default batch size is not named in words."""
+
+    dataset: str
+    model: str
+    optimizer: str
+    batch_size: int
+
+    def __str__(self) -> str:
+        batch = "" if self.batch_size == DEFAULT_BATCH else f", batch {self.batch_size}"
+        return f"{self.dataset}, {self.model}, {self.optimizer}{batch}"
 
 
 class Trial(Frozen):
@@ -252,6 +271,11 @@ class Trial(Frozen):
     draws: Literal[1] | None = None
     revision: int | None = None
     traced: Literal[1] | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where schemes are compared with this one."""
+        return Place(self.dataset, self.model, self.optimizer, self.batch_size)
 
     @property
     def data_seed(self) -> int:

@@ -29,7 +29,7 @@ def _plan(comparison: Results) -> Iterator[tuple[str, str]]:
     yield "Question", comparison.question.strip()
     yield "Schemes", listed(comparison.schemes)
     yield "Baseline", comparison.baseline
-    yield "Settings", _distinct(f"{trial.dataset}, {trial.model}, {trial.optimizer}" for trial in trials)
+    yield "Settings", _distinct(str(trial.place) for trial in trials)
     yield "Training", _distinct(f"{t.steps} steps, batches of {t.batch_size} images, {t.precision}" for t in trials)
     yield "Seeds", _seeds(records)
     yield "Learning rate", _rate(comparison)

@@ -285,12 +285,16 @@ def _placed(place: str, answer: str) -> str:
 
 def _place(panel: Panel, panels: Sequence[Panel]) -> str:
     """Return what tells a panel from the others, with a colon; nothing for the only one."""
-    every = [(*each.place, each.rate) for each in panels]
+    every = [_parts(each) for each in panels]
     varying = [len(set(parts)) > 1 for parts in zip(*every, strict=True)]
-    said = [part for part, varies in zip((*panel.place, panel.rate), varying, strict=True) if varies]
+    said = [part for part, varies in zip(_parts(panel), varying, strict=True) if varies]
     if said and said[0] == panel.rate and panel.rule != "given lr":  # a sentence of its own, and no name
         said[0] = said[0].capitalize()
     return f"{', '.join(said)}: " if said else ""
+
+
+def _parts(panel: Panel) -> tuple[str, ...]:
+    return panel.dataset, panel.model, panel.optimizer, f"batch {panel.batch_size}", panel.rate
 
 
 def _names(schemes: Sequence[str]) -> str:

@@ -88,7 +88,7 @@ def describe_crossing(decompositions: Iterable[Decomposition]) -> list[str]:
 
 
 def _described(scheme: Decomposition) -> str:
-    where = f"{scheme.scheme} ({scheme.dataset}, {scheme.model}, {scheme.optimizer}, lr {scheme.lr:g})"
+    where = f"{scheme.scheme} ({scheme.place}, lr {scheme.lr:g})"
     if scheme.components is None:
         return f"{where}: {scheme.reason}."
     found = scheme.components
@@ -118,7 +118,7 @@ def _stability(comparison: Results) -> Section:
 
 
 def _stability_table(panel: Panel, rows: Iterable[Stability]) -> Table:
-    here = [row for row in rows if (row.dataset, row.model, row.optimizer) == panel.place]
+    here = [row for row in rows if (row.dataset, row.model, row.optimizer, row.batch_size) == panel.place]
     here = [row for row in here if row.lr == panel.lr_of(row.scheme)]
     headers = (
         "scheme",

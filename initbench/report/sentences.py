@@ -190,7 +190,7 @@ def _chosen_rates(comparison: Results) -> Iterable[str]:
     if comparison.tuned_rates:
         yield "Learning rates were chosen from separate tuning trials, which are in tuning.csv only."
     for rates in comparison.tuned_rates:
-        where = f"{rates.dataset}, {rates.model}, {rates.optimizer}: " if len(comparison.tuned_rates) > 1 else ""
+        where = f"{rates.place}: " if len(comparison.tuned_rates) > 1 else ""
         added = [lr for lr in rates.grid if lr not in comparison.asked_rates] if comparison.asked_rates else []
         yield from (where + line for line in describe_tuning(rates, added))
 

@@ -197,14 +197,15 @@ def _attempts(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Ca
     yield "dataset", partial(_require_names, prepared)
     yield from _claim_places(recipe, prepared)
     for dataset in prepared:
-        yield "batch_size", partial(_require_batch, recipe, dataset)
+        for batch_size in recipe.batch_size:
+            yield "batch_size", partial(_require_batch, batch_size, dataset)
         for model in recipe.model:
             yield "model", partial(require_logits, model, dataset)
             for scheme in recipe.schemes:
                 yield "schemes", partial(notices_of, model, scheme, dataset)
-            yield "model", partial(try_step, model, dataset, recipe.batch_size)
-    for optimizer, dataset in itertools.product(recipe.optimizer, prepared):
-        yield "optimizer", partial(require_optimizer, optimizer, recipe.steps_over(dataset.train_size))
+            yield "model", partial(try_step, model, dataset, min(recipe.batch_size))
+    for optimizer, dataset, size in itertools.product(recipe.optimizer, prepared, recipe.batch_size):
+        yield "optimizer", partial(require_optimizer, optimizer, recipe.steps_over(dataset.train_size, size))
 
 
 def _require_names(prepared: list[Dataset]) -> None:
@@ -216,16 +217,20 @@ def _require_names(prepared: list[Dataset]) -> None:
 
 
 def _claim_places(recipe: Recipe, prepared: list[Dataset]) -> Iterator[tuple[str, Callable[[], object]]]:
-    known: dict[WhereKey, Sequence[str | float]] = {"dataset": [dataset.name for dataset in prepared], "lr": recipe.lr}
+    known: dict[WhereKey, Sequence[str | float]] = {
+        "dataset": [dataset.name for dataset in prepared],
+        "batch_size": recipe.batch_size,
+        "lr": recipe.lr,
+    }
     for i, claim in enumerate(recipe.claims):
         for key in known.keys() & claim.where.keys():
             yield f"claims[{i}].where.{key}", partial(_one_of, claim.where[key], known[key])
 
 
-def _require_batch(recipe: Recipe, dataset: Dataset) -> None:
-    if recipe.batch_size > dataset.train_size:
+def _require_batch(batch_size: int, dataset: Dataset) -> None:
+    if batch_size > dataset.train_size:
         raise UsageError(
-            f"a batch of {recipe.batch_size} is larger than the training split of {dataset.name} "
+            f"a batch of {batch_size} is larger than the training split of {dataset.name} "
             f"({dataset.train_size} images): choose a smaller one."
         )
 
@@ -233,5 +238,5 @@ def _require_batch(recipe: Recipe, dataset: Dataset) -> None:
 def model_notices(recipe: Recipe, prepared: list[Dataset]) -> list[str]:
     """Return a sentence for each kind of layer that a scheme does not fit, and what a step of a network showed."""
     combinations = itertools.product(recipe.model, recipe.schemes, prepared)
-    tried = (try_step(*pair, recipe.batch_size)[1] for pair in itertools.product(recipe.model, prepared))
+    tried = (try_step(*pair, min(recipe.batch_size))[1] for pair in itertools.product(recipe.model, prepared))
     return list(dict.fromkeys(itertools.chain(*tried, *itertools.starmap(notices_of, combinations))))

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from initbench.analysis.tuning import TunedRates, extended_grid, tune_rates
+from initbench.analysis.tuning import extended_grid, tune_rates
+from initbench.datasets import Dataset
+from initbench.records.recipe import Place
 from initbench.records.record import Record
 from initbench.running.plan import Layout
 from initbench.running.study import Study
-
-SettingKey = tuple[str, str, str]  # dataset, model, optimizer
 
 
 def extend_grids(study: Study, records: Sequence[Record]) -> Study:
@@ -19,16 +19,16 @@ def extend_grids(study: Study, records: Sequence[Record]) -> Study:
         records: those of its tuning trials.
     """
     every = tune_rates(records)
-    grids = {_key(tuned): extended_grid(tuned.grid, tuned.edge_low, tuned.edge_high) for tuned in every}
-    if all(len(grids[_key(tuned)]) == len(tuned.grid) for tuned in every):
+    grids = {tuned.place: extended_grid(tuned.grid, tuned.edge_low, tuned.edge_high) for tuned in every}
+    if all(len(grids[tuned.place]) == len(tuned.grid) for tuned in every):
         return study
     layout, recipe = Layout(study), study.recipe
     return replace(
         study,
         tuning=tuple(
-            layout.trial(dataset, model, optimizer, lr=lr, seed=seed, scheme=scheme)
-            for dataset, model, optimizer in layout.settings()
-            for lr in grids[dataset.name, model, optimizer]
+            layout.trial(*setting, lr=lr, seed=seed, scheme=scheme)
+            for setting in layout.settings()
+            for lr in grids[_place(setting)]
             for seed in recipe.tuning_seeds
             for scheme in recipe.schemes
         ),
@@ -38,19 +38,20 @@ def extend_grids(study: Study, records: Sequence[Record]) -> Study:
 def score_tuned(study: Study, records: Sequence[Record]) -> Study:
     """Return the study with its scored trials: each scheme at its own best learning rate and at the common one."""
     every = tune_rates(records)
-    rates = {_key(tuned): {scheme: (own, tuned.common) for scheme, own in tuned.own.items()} for tuned in every}
+    rates = {tuned.place: {scheme: (own, tuned.common) for scheme, own in tuned.own.items()} for tuned in every}
     layout, recipe = Layout(study), study.recipe
     return replace(
         study,
         trials=tuple(
-            layout.trial(dataset, model, optimizer, lr=lr, seed=seed, scheme=scheme)
-            for dataset, model, optimizer in layout.settings()
+            layout.trial(*setting, lr=lr, seed=seed, scheme=scheme)
+            for setting in layout.settings()
             for seed in recipe.seeds
             for scheme in recipe.schemes
-            for lr in dict.fromkeys(rates[dataset.name, model, optimizer][scheme])
+            for lr in dict.fromkeys(rates[_place(setting)][scheme])
         ),
     )
 
 
-def _key(tuned: TunedRates) -> SettingKey:
-    return tuned.dataset, tuned.model, tuned.optimizer
+def _place(setting: tuple[Dataset, str, str, int]) -> Place:
+    dataset, *rest = setting
+    return Place(dataset.name, *rest)  # type: ignore[arg-type] # the rest of a tuple has one type

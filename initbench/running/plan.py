@@ -138,9 +138,10 @@ class Layout:
 
     study: Study
 
-    def settings(self) -> Iterator[tuple[Dataset, str, str]]:
-        """Yield (dataset, model, optimizer)."""
-        return itertools.product(self.study.datasets.values(), self.study.recipe.model, self.study.recipe.optimizer)
+    def settings(self) -> Iterator[tuple[Dataset, str, str, int]]:
+        """Yield (dataset, model, optimizer, batch size)."""
+        recipe = self.study.recipe
+        return itertools.product(self.study.datasets.values(), recipe.model, recipe.optimizer, recipe.batch_size)
 
     @cached_property
     def codes(self) -> Mapping[tuple[str, str], tuple[tuple[str, str], ...] | None]:
@@ -151,9 +152,8 @@ class Layout:
     def draws(self) -> Mapping[tuple[str, str], bool]:
         """Whether a model draws from generators of its own, by (model, fingerprint)."""
         pairs = itertools.product(self.study.recipe.model, self.study.datasets.values())
-        return {
-            (model, data.fingerprint): try_step(model, data, self.study.recipe.batch_size)[0] for model, data in pairs
-        }
+        least = min(self.study.recipe.batch_size)
+        return {(model, data.fingerprint): try_step(model, data, least)[0] for model, data in pairs}
 
     @cached_property
     def revisions(self) -> Mapping[tuple[str, str], int | None]:
@@ -172,7 +172,7 @@ class Layout:
         triples = itertools.product(recipe.model, recipe.schemes, data)
         return {(model, scheme, d.fingerprint): revised_by_execution(model, scheme, d) for model, scheme, d in triples}
 
-    def trial(self, dataset: Dataset, model: str, optimizer: str, **rest: Any) -> Trial:  # noqa: ANN401 - Trial checks
+    def trial(self, dataset: Dataset, model: str, optimizer: str, batch_size: int, **rest: Any) -> Trial:  # noqa: ANN401 - Trial checks
         """Return one cell."""
         recipe = self.study.recipe
         return Trial(
@@ -184,8 +184,8 @@ class Layout:
             draws=1 if self.draws[model, dataset.fingerprint] else None,
             traced=1 if self.traced[model, rest["scheme"], dataset.fingerprint] else None,
             optimizer=optimizer,
-            batch_size=recipe.batch_size,
-            steps=recipe.steps_over(dataset.train_size),
+            batch_size=batch_size,
+            steps=recipe.steps_over(dataset.train_size, batch_size),
             device=self.study.device,
             precision=recipe.precision,
             **rest,

@@ -41,16 +41,14 @@ def tracked(comparison: Results) -> Iterator[Tracked]:
 def paths(trials: list[Tracked]) -> list[str]:
     """Return a relative path for each trial, all different: `kaiming_uniform/lr-0.05/seed-0`.
 
-    Dataset, model and optimizer stand before it where they vary. Parts are file names on every system, whatever a
-    scheme is called; where two trials would read the same, each ends with its id.
+    Dataset, model, optimizer and batch size stand before it where they vary. Parts are file names on every system,
+    whatever a scheme is called; where two trials would read the same, each ends with its id.
     """
-    settings = [
-        (tracked.record.trial.dataset, tracked.record.trial.model, tracked.record.trial.optimizer) for tracked in trials
-    ]
+    settings = [tracked.record.trial.place for tracked in trials]
     varying = [len(set(values)) > 1 for values in zip(*settings, strict=True)]
     named = []
     for tracked, setting in zip(trials, settings, strict=True):
-        places = [slug(text) for text, varies in zip(setting, varying, strict=True) if varies]
+        places = [slug(str(text)) for text, varies in zip(setting, varying, strict=True) if varies]
         named.append("/".join([*places, *_names(tracked.record.trial)]))
     counts = Counter(named)
     return [

@@ -19,6 +19,7 @@ from initbench.analysis.results import Results
 from initbench.analysis.statistics.intervals import Floats
 from initbench.analysis.summary import SETTING
 from initbench.core.text import printable
+from initbench.records.recipe import Place
 from initbench.report.figures import plots, rows
 from initbench.report.figures.axes import (
     Entry,
@@ -161,7 +162,7 @@ def _signals(comparison: Results) -> Iterator[Drawing]:
 
 def _rates(comparison: Results) -> Iterator[Drawing]:
     """Draw sensitivity to lr from the tuning trials where there are any: scoring trials are at chosen rates only."""
-    tuned = {(rates.dataset, rates.model, rates.optimizer) for rates in comparison.tuned_rates}
+    tuned = {rates.place for rates in comparison.tuned_rates}
     keys = list(dict.fromkeys(panel.place for panel in comparison.panels))
     for key, suffix in zip(keys, suffixes(keys), strict=True):
         view = _view(comparison, comparison.tuning_trials if key in tuned else comparison.trials, key)
@@ -169,8 +170,9 @@ def _rates(comparison: Results) -> Iterator[Drawing]:
             yield _lr, view, suffix
 
 
-def _view(comparison: Results, trials: pd.DataFrame, key: Sequence[str]) -> View:
-    return View(comparison, printable(", ".join(key)), within(trials, SETTING[: len(key)], key))
+def _view(comparison: Results, trials: pd.DataFrame, key: Place | tuple[str, str]) -> View:
+    title = str(key) if isinstance(key, Place) else ", ".join(key)
+    return View(comparison, printable(title), within(trials, SETTING[: len(key)], key))
 
 
 def _drawn(draw: Draw, view: View, suffix: str) -> Picture:
