@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.patches import Polygon
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from initbench.analysis.statistics.intervals import Floats
@@ -103,7 +104,10 @@ def ridges(ax: Axes, rows: Sequence[Ridge], look: Look, room: float, *, named: b
         z, height = (row.z, row.density) if len(row.z) else _without(row)
         outline = np.r_[-reach, z, reach], np.r_[0.0, height, 0.0] * RISE - place
         # One patch for face and line: an SVG spells every point out, and a page has a hundred ridges.
-        ax.fill(*outline, facecolor=pale, edgecolor=look.colour, linewidth=0.9, zorder=2 + place)
+        # It is not asked where it ends, which costs more than to draw it: the limits are set below.
+        ax.add_artist(
+            Polygon(np.column_stack(outline), facecolor=pale, edgecolor=look.colour, linewidth=0.9, zorder=2 + place)
+        )
         said = f"{row.rms:.2g}" if np.isfinite(row.rms) else "not finite"
         ax.text(1.03, -place, said, transform=ax.get_yaxis_transform(), va="center", fontsize=7)
     ax.text(1.03, 1.0, "rms", transform=ax.get_yaxis_transform(), va="center", fontsize=7, style="italic")

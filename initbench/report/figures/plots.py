@@ -275,6 +275,8 @@ def _edge_marks(ax: Axes, x: Floats, where: NDArray[np.bool_], marker: str, look
     """Put marks for what has no place on the axis at its foot (▼) or top (×), schemes side by side within a place."""
     first, every = _some(look, len(x))
     marked = x[first::every][where[first::every]]
+    if not len(marked):
+        return  # an artist without marks would still be laid out and drawn
     aside = 0.05 * (look.index % 8 - 3.5)
     beside = marked * (1 + aside / 2) if ax.get_xscale() == "log" else marked + aside
     how: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False, "zorder": 5, "linewidths": 1.2}
