@@ -41,7 +41,7 @@ from initbench.report.folder import write_inspection
 from initbench.report.markdown import summary_markdown
 from initbench.report.page.comparison import render_report
 from initbench.report.page.inline_figures import inline_svg
-from initbench.report.page.inspection import render_inspection
+from initbench.report.page.inspection import inspection_page
 from initbench.report.table_files import csv_bytes, tables_of
 from initbench.report.tables import panel_tables
 
@@ -318,7 +318,7 @@ def test_a_terminal_shows_any_comparison_as_text(texts):
 
 def test_every_page_has_the_policy():
     hold_inert(render_report(document_of(a_hostile_comparison(["x"])), [], BESIDE), beside=BESIDE)
-    hold_inert(render_inspection(an_inspection(["x"]), [], BESIDE), beside=BESIDE)
+    hold_inert(inspection_page(an_inspection(["x"]), BESIDE)([]), beside=BESIDE)
     pages = {path.name for path in (Path(initbench.__file__).parent / "report" / "page" / "templates").iterdir()}
     assert {name for name in pages if name.startswith(("report", "inspection"))} == {
         "report.html.j2", "report.css", "report.js", "inspection.html.j2",
@@ -336,7 +336,7 @@ def an_inspection(texts):
 @given(st.lists(baits, min_size=1, max_size=3))
 def test_the_page_and_the_terminal_of_any_inspection_are_inert(texts):
     inspection = an_inspection(texts)
-    hold_inert(render_inspection(inspection, [], BESIDE), beside=BESIDE)
+    hold_inert(inspection_page(inspection, BESIDE)([]), beside=BESIDE)
     with pytest.MonkeyPatch.context() as patch:
         shown = io.StringIO()
         patch.setattr(console, "out", Console(file=shown, highlight=False, markup=False, force_terminal=True))

@@ -23,7 +23,7 @@ from initbench.report.figures.style import SCREEN, Files, looks
 from initbench.report.folder import write_inspection
 from initbench.report.freshness import STAMP, begin
 from initbench.report.page.comparison import render_report
-from initbench.report.page.inspection import render_inspection
+from initbench.report.page.inspection import inspection_page
 from initbench.report.step_zero import step_zero_section
 from initbench.signals import Batch, observe, weight_moments
 
@@ -96,7 +96,7 @@ def rows_of(path):
 def names_drawn(inspection):
     drawn = list(inspection_pictures(inspection))
     assert all(picture.png.startswith(b"\x89PNG") and picture.svg for picture in drawn)
-    assert Page(render_inspection(inspection, drawn, [])).open == []
+    assert Page(inspection_page(inspection, [])(drawn)).open == []
     return [picture.name for picture in drawn]
 
 
@@ -242,7 +242,7 @@ def test_figures_beyond_the_budget_are_linked_where_they_lie(tmp_path, monkeypat
 def test_nothing_observed_is_said():
     inspection = of_observed([])
     assert list(inspection_pictures(inspection)) == []
-    assert "Nothing was checked" in render_inspection(inspection, [], [])
+    assert "Nothing was checked" in inspection_page(inspection, [])([])
 
 
 def test_several_models_have_figures_of_their_own():
@@ -255,7 +255,7 @@ def test_a_scan_shows_the_ends_of_the_network_in_place_of_its_layers():
     depths = a_scan("depth", [2, 3, 10, 30])
     assert names_drawn(depths) == ["scan", "cosine"]
     assert names_drawn(a_scan("width", [16, 64, 256])) == ["scan", "cosine", "coordinates"]
-    text = Page(render_inspection(depths, [], [])).text
+    text = Page(inspection_page(depths, [])([])).text
     assert "no FAIL up to depth" in text
     assert "layers.0" not in text.partition("Whole networks")[2]
 
@@ -329,8 +329,8 @@ def test_the_report_of_a_comparison_has_the_same_section():
 
 def test_the_page_says_which_network_it_is_about():
     one = of_observed([Observed("mlp", "zeros", 0, a_network())])
-    assert "mlp; 64 images of digits" in Page(render_inspection(one, [], [])).text
-    scan = Page(render_inspection(a_scan("depth", [2, 30]), [], [])).text
+    assert "mlp; 64 images of digits" in Page(inspection_page(one, [])([])).text
+    scan = Page(inspection_page(a_scan("depth", [2, 30]), [])([])).text
     assert "mlp(depth=2) … mlp(depth=30); 64 images of digits" in scan
 
 

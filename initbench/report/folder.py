@@ -27,7 +27,7 @@ from initbench.report.freshness import (
     state_of_files,
 )
 from initbench.report.page.comparison import render_report
-from initbench.report.page.inspection import render_inspection
+from initbench.report.page.inspection import inspection_page
 from initbench.report.table_files import Csv, csv_bytes, tables_of
 
 
@@ -132,16 +132,16 @@ def write_inspection(folder: Path, inspection: Inspection, asked: Files = USUAL)
     Raises:
         ConfigurationError: the folder cannot be written.
     """
+    formats = asked.by_style
     with drawn_meanwhile(_wanted(partial(inspection_drawings, inspection), asked)) as drawn:
         files = {
             "layers.csv": csv_bytes(layers_table(inspection)),
             "networks.csv": csv_bytes(networks_table(inspection)),
             "checks.csv": csv_bytes(checks_table(inspection)),
         }
+        page_of = inspection_page(inspection, list(files), formats[SCREEN.name])
         pictures = drawn()
-    on_page = [picture for picture in pictures if picture.style.name == SCREEN.name]
-    formats = asked.by_style
-    files["report.html"] = render_inspection(inspection, on_page, list(files), formats[SCREEN.name]).encode()
+    files["report.html"] = page_of(picture for picture in pictures if picture.style.name == SCREEN.name).encode()
     state = state_of_files(files)
     for picture in pictures:
         files |= picture.files(formats[picture.style.name])

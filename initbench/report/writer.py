@@ -68,6 +68,8 @@ def _write_for(parent: Connection) -> None:
     leave_stopping_to_parent()
     with suppress(Exception):  # the parent then writes
         with collector_paused():
+            import scipy.special  # noqa: F401, PLC0415 - intervals ask for it, and this process has time now
+
             import initbench.report.folder  # noqa: F401, PLC0415 - loads matplotlib
 
             gc.freeze()

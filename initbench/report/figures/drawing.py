@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from initbench.core.forked import can_fork, forked
+from initbench.core.gc_pause import collector_paused
 from initbench.core.machine import cores
 from initbench.report.figures.picture import Picture
 
@@ -47,6 +48,7 @@ def _draw(number: int) -> Picture:
 
 
 def _with_files(draw: Callable[[], Picture], formats: Sequence[str]) -> Picture:
-    picture = draw()
-    picture.files(formats)  # kept by the picture
+    with collector_paused():
+        picture = draw()
+        picture.files(formats)  # kept by the picture
     return picture

@@ -1,7 +1,8 @@
 """The page of an inspection: one self-contained HTML file, which loads nothing from the network."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,16 +60,17 @@ _NETWORK_HEADS = {
 }
 
 
-def render_inspection(
-    inspection: Inspection, drawn: Iterable[Picture], beside: Sequence[str], formats: Collection[str] = ()
-) -> str:
-    """Return the page; `beside` are the names of the tables in its folder, `formats` those of the figures there."""
+def inspection_page(
+    inspection: Inspection, beside: Sequence[str], formats: Collection[str] = ()
+) -> Callable[[Iterable[Picture]], str]:
+    """Return what makes the page of its figures; all else of it is worked out here, while they may still be drawn.
+
+    `beside` are the names of the tables in its folder, `formats` those of the figures there.
+    """
     ends = dict.fromkeys((*inspection.models[:1], *inspection.models[-1:]))
-    figures = tuple(within_budget(drawn, FIGURES_BUDGET, formats))
-    return page(
+    filled = partial(
+        page,
         "inspection.html.j2",
-        [figure.svg for figure in figures],
-        figures=figures,
         name=printable(inspection.name),
         answer=step_zero_answer(inspection),
         source=printable("; ".join(filter(None, (" … ".join(ends), inspection.source)))),
@@ -83,6 +85,12 @@ def render_inspection(
         command=printable(inspection.command),
         downloads=downloads({}, beside, 0),
     )
+    return partial(_with_figures, filled, formats)
+
+
+def _with_figures(filled: Callable[..., str], formats: Collection[str], drawn: Iterable[Picture]) -> str:
+    figures = tuple(within_budget(drawn, FIGURES_BUDGET, formats))
+    return filled([figure.svg for figure in figures], figures=figures)
 
 
 def _scan(inspection: Inspection) -> tuple[Table, ...]:
