@@ -8,8 +8,8 @@ from initbench.analysis.results import Results
 from initbench.records import store
 from initbench.records.manifest import Manifest, read_manifest
 from initbench.records.record import Record
+from initbench.report.comparison_text import comparison_text
 from initbench.report.document import document_of
-from initbench.report.text_table import comparison_text
 
 
 class Comparison(Results):
