@@ -154,6 +154,11 @@ def layer_axis(ax: Axes, layers: Sequence[str]) -> Axes:
     return ax
 
 
+def panel_title(ax: Axes, text: str, **how: Any) -> None:  # noqa: ANN401 - properties of a text
+    """Write a title right above a panel that has nothing there: it need not be asked at every layout."""
+    ax.set_title(text, loc="left", y=1.0, **how)
+
+
 def short_names(names: Sequence[str], most: int = 24) -> list[str]:
     """Return names short enough for an axis: where they are long, without the path that all share, then both ends."""
     paths = [printable(name).split(".") for name in names]

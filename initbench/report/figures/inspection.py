@@ -12,7 +12,7 @@ from initbench.analysis.step_zero.inspection import Inspection, layers_table, sc
 from initbench.analysis.step_zero.propagation import in_order
 from initbench.core.text import printable
 from initbench.report.figures import inspection_plots, plots
-from initbench.report.figures.axes import most_lines
+from initbench.report.figures.axes import most_lines, panel_title
 from initbench.report.figures.coincide import coincidence
 from initbench.report.figures.inspection_plots import Ridge, ridge_of
 from initbench.report.figures.picture import (
@@ -99,7 +99,7 @@ def _cosine(inspection: Inspection, frame: pd.DataFrame, style: Style) -> Figure
             inspection_plots.by_place(ax, frame, column, of_all, inspection.axis, log=column != "cosine")
         else:
             inspection_plots.by_layer(ax, frame, column, of_all, log=column != "cosine")
-        ax.set_title(said, loc="left")
+        panel_title(ax, said)
     inspection_plots.cosine_axis(axes[0], frame[["cosine", "cosine_predicted"]].to_numpy(dtype=np.float64))
     note = band_note(frame, "mean (of ranks: geometric)") + coincidence(axes, of_all)
     explain(figure, line_entries(frame, ("cosine",), of_all), note, style)

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from initbench.analysis.statistics.intervals import Floats
 from initbench.records.record import REACH, LayerStatistics
-from initbench.report.figures.axes import PLAIN, layer_axis, short_names, wrapped
+from initbench.report.figures.axes import PLAIN, layer_axis, panel_title, short_names, wrapped
 from initbench.report.figures.plots import Looks, lines
 from initbench.report.figures.style import Look
 
@@ -130,5 +130,5 @@ def _ridge_axes(ax: Axes, look: Look, room: float) -> Axes:
     ax.xaxis.set_major_locator(MaxNLocator(max(2, min(4, int(1.6 * room))), symmetric=True))
     ax.xaxis.set_major_formatter(PLAIN)
     ax.grid(visible=False, axis="y")
-    ax.set_title(wrapped(look.label, title_room(room)), loc="left", fontsize=mpl.rcParams["legend.fontsize"])
+    panel_title(ax, wrapped(look.label, title_room(room)), fontsize=mpl.rcParams["legend.fontsize"])
     return ax

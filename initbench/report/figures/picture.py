@@ -25,6 +25,7 @@ from initbench.report.figures.axes import (
     cut_note,
     legend,
     mark_entry,
+    panel_title,
     reference_entry,
     renderer,
     scheme_entry,
@@ -116,7 +117,7 @@ def moments(layers: pd.DataFrame, looks: plots.Looks, style: Style = SCREEN) -> 
 
 def moment_title(ax: Axes, text: str, values: pd.Series) -> None:
     """Write above a drawing of moments what it shows, and how far they go where its axis is cut."""
-    ax.set_title(text + cut_note(values.to_numpy(dtype=np.float64)), loc="left")
+    panel_title(ax, text + cut_note(values.to_numpy(dtype=np.float64)))
 
 
 def line_entries(frame: pd.DataFrame, columns: Sequence[str], looks: plots.Looks) -> list[Entry]:
