@@ -28,6 +28,7 @@ from initbench.training.compiled import kernels, layout
 from initbench.training.environment import denormals, device_name
 
 F = np.float32
+KNOWN = sorted(name for name, module in ACTIVATIONS.items() if module in chains.ACTIVATIONS)
 ON = f"on {device_name('cpu')}, {kernels.processor()}"  # what a failure has to say
 OPTIMIZERS = (
     "sgd", "sgd(momentum=0.9)", "sgd(weight_decay=0.01)", "sgd(momentum=0.8, weight_decay=0.1, nesterov=True)",
@@ -82,7 +83,7 @@ def applied(kind, z):
     return h, gradient
 
 
-@pytest.mark.parametrize("kind", sorted(set(ACTIVATIONS) - {"identity"}))
+@pytest.mark.parametrize("kind", sorted({*KNOWN} - {"identity"}))
 def test_an_activation_and_its_derivative_are_right_to_a_few_units_in_the_last_place(kind):
     z = far_and_near()
     exact = torch.from_numpy(z.astype(np.float64)).requires_grad_()
@@ -124,7 +125,7 @@ def in_float64(kind, z):
     return value, slope, (np.abs(value), largest)
 
 
-@pytest.mark.parametrize("kind", sorted(set(ACTIVATIONS) - {"identity"}))
+@pytest.mark.parametrize("kind", sorted({*KNOWN} - {"identity"}))
 def test_what_is_no_number_or_infinite_passes_as_in_torch(kind):
     z = np.array([np.nan, np.inf, -np.inf, -0.0] * 8, F)  # by vectors and one by one
     h, slope = applied(kind, z)
@@ -274,7 +275,7 @@ def relative(actual, expected):
 @examples(100)
 @given(
     sizes=st.lists(st.integers(1, 40), max_size=6),
-    activation=st.sampled_from(sorted(ACTIVATIONS)),
+    activation=st.sampled_from(KNOWN),
     optimizer=st.sampled_from(OPTIMIZERS),
     kind=st.sampled_from([torch.float32, torch.uint8]),
 )

@@ -66,14 +66,14 @@ def table(text: str, height: int, width: int) -> NDArray[np.int32]:
     pixels = np.arange(height * width).reshape(1, height, width)
     for part in split_outside_brackets(text, ","):
         pixels = AUGMENTATIONS.build(part)(pixels)
-        if pixels.size > LARGEST:
-            raise UsageError(f"augment='{text}' has too many combinations for {height}×{width} images: use fewer.")
     return np.ascontiguousarray(pixels.reshape(len(pixels), -1), np.int32)
 
 
 def _windows(pixels: Pixels, most: int, **padding: object) -> Pixels:
     """Return every window of the image's size in the image padded by `most` pixels."""
     height, width = pixels.shape[1:]
+    if pixels.size * (2 * most + 1) ** 2 > LARGEST:
+        raise UsageError(f"{most} pixels in each direction are too many for {height}×{width} images: move them less.")
     padded = np.pad(pixels, ((0, 0), (most, most), (most, most)), **padding)  # type: ignore[call-overload] # one of two
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (1, 2))
     return windows.reshape(-1, height, width)
