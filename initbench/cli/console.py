@@ -105,7 +105,7 @@ def gc_frozen() -> Iterator[None]:
     """
     with collector_paused(), handled_by(exit_interrupted):
         yield
-    gc.freeze()
+        gc.freeze()  # before the collector runs again, which would first scan all that was imported
 
 
 def is_live() -> bool:
