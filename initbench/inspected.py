@@ -1,13 +1,15 @@
 """An inspection as users hold it: its answer, its tables, and how a notebook shows it."""
 
 from functools import cached_property
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from initbench.analysis.step_zero.inspection import Inspection, checks_table, verdicts_table
 from initbench.core.text import printable
 from initbench.report.step_zero_answer import step_zero_answer
 from initbench.report.text_table import text_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Inspected(Inspection):
@@ -19,12 +21,12 @@ class Inspected(Inspection):
         return step_zero_answer(self)
 
     @cached_property
-    def verdicts(self) -> pd.DataFrame:
+    def verdicts(self) -> "pd.DataFrame":
         """One row per scheme (`step_zero.inspection.VERDICT_COLUMNS`), with its model if there are several."""
         return verdicts_table(self).drop(columns=[] if len(self.models) > 1 else ["model"])
 
     @cached_property
-    def verdicts_full(self) -> pd.DataFrame:
+    def verdicts_full(self) -> "pd.DataFrame":
         """One row per scheme and check: what was measured, and what to do (`step_zero.inspection.CHECK_COLUMNS`)."""
         return checks_table(self)
 

@@ -52,6 +52,11 @@ def test_what_hands_out_trials_loads_no_torch():
     assert not loaded_by("import initbench.running.executor") & {"torch", "scipy", "pandas"}
 
 
+def test_an_inspection_is_measured_before_pandas_is_loaded():
+    modules = loaded_by("import initbench.inspected, initbench.cli.present_inspection")
+    assert not modules & {"pandas", "matplotlib", "initbench.analysis.results"}
+
+
 @pytest.mark.long
 def test_a_report_loads_no_torch_and_a_repeated_comparison_no_matplotlib(tmp_path):
     def loaded_for(*command):

@@ -142,6 +142,8 @@ def _inspected(
                 inspection = run_inspection(folder.name, plan, show_step, command=command_line())
         stamp_inspection(folder, plan)
         written = write(folder, inspection, figures)
+        with console.gc_frozen():
+            import pandas as pd  # noqa: F401 - what is shown uses it, and figures are being drawn already
         shown, document = ((), inspection_document(inspection, folder)) if json else (tuple(shown_of(inspection)), None)
         found = Inspected(str(folder), inspection.notices, shown, document)
         found.show(quiet=quiet)

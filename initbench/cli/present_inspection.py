@@ -4,10 +4,9 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from initbench.analysis.statistics.intervals import Estimate, Floats
 from initbench.analysis.step_zero.best import best_at_step_zero
@@ -22,6 +21,9 @@ from initbench.core.words import counted
 from initbench.report.cells import NOTHING, fixed
 from initbench.report.step_zero import holds_to, levels_of
 from initbench.report.step_zero_answer import step_zero_answer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPARK_WIDTH = 8
 BAR_WIDTH = 16
@@ -195,11 +197,11 @@ def _reason(check: Check) -> str:
     return printable(f"{check.level} {check.name}{start}: {check.figure}")
 
 
-def _rows(frame: pd.DataFrame, model: str, scheme: str) -> pd.DataFrame:
+def _rows(frame: "pd.DataFrame", model: str, scheme: str) -> "pd.DataFrame":
     return frame[(frame["model"] == model) & (frame["scheme"] == scheme)]
 
 
-def _last_hidden(layers: pd.DataFrame) -> pd.DataFrame:
+def _last_hidden(layers: "pd.DataFrame") -> "pd.DataFrame":
     names = list(dict.fromkeys(layers["layer"]))
     return layers[layers["layer"].isin(names[-2:-1] or names)]
 

@@ -5,13 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import scipy  # its parts load when they are first used
 
 from initbench.analysis.statistics.intervals import Bools, Floats
 from initbench.records.record import StepZero
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PREDICTED = ("forward_moment", "gradient_moment")
 # The chance that a scheme whose laws hold in every layer is told that one of them does not.
@@ -93,11 +96,13 @@ def _draws(groups: Mapping[tuple[str, str], Floats]) -> int | None:
     return 1 if shared else None
 
 
-def withhold(frame: pd.DataFrame, rows: "pd.Series[bool] | Bools", steps: Sequence[StepZero]) -> None:
+def withhold(frame: "pd.DataFrame", rows: "pd.Series[bool] | Bools", steps: Sequence[StepZero]) -> None:
     """Set to NaN, in `rows` of a table of layers, the predictions that sampling does not reconcile with `steps`.
 
     Those that only some of the seeds have are withheld, too.
     """
+    import pandas as pd  # noqa: PLC0415 - measuring needs none
+
     places = np.flatnonzero(rows)
     codes, names = pd.factorize(frame["layer"].iloc[places])
     unlike = {(one.layer, one.moment) for one in agreements(steps) if not one.inside}

@@ -4,17 +4,18 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from initbench.analysis.frames import table
 from initbench.analysis.step_zero.agreement import withhold
 from initbench.analysis.step_zero.checks import LEVELS, Check, diagnose_together, worst_level
 from initbench.analysis.step_zero.propagation import in_order, power_of_two, signal_slopes
 from initbench.records.recipe import AS_BUILT
 from initbench.records.record import LayerStatistics, NetworkStatistics, StepZero
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WEIGHTED = frozenset(("linear", "conv"))
 CHECK_COLUMNS = dict.fromkeys(("model", "scheme", "check", "level", "figure", "layer", "remedy"), "str")
@@ -70,7 +71,7 @@ class Inspection:
     notices: tuple[str, ...] = ()
 
     @cached_property
-    def layers(self) -> pd.DataFrame:
+    def layers(self) -> "pd.DataFrame":
         """One row per model, scheme, seed and layer: `record.LayerStatistics` without its histogram.
 
         A prediction that differs from what was measured by more than sampling explains is left out.
@@ -83,7 +84,7 @@ class Inspection:
         return frame
 
     @cached_property
-    def networks(self) -> pd.DataFrame:
+    def networks(self) -> "pd.DataFrame":
         """One row per model, scheme and seed: `record.NetworkStatistics`."""
         rows = [_key(network) | asdict(network.step_zero.network) for network in self.observed]
         return _frame(rows, [*_KEY, *_NETWORK_FIELDS])
@@ -151,17 +152,17 @@ def _layer_rows(networks: Sequence[Observed]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: places[row["layer"]])
 
 
-def layers_table(inspection: Inspection) -> pd.DataFrame:
+def layers_table(inspection: Inspection) -> "pd.DataFrame":
     """Return `Inspection.layers` with the types of `record.LayerStatistics`; absent values are missing, never 0."""
     return inspection.layers.astype(_KEY | _types(_LAYER_FIELDS))
 
 
-def networks_table(inspection: Inspection) -> pd.DataFrame:
+def networks_table(inspection: Inspection) -> "pd.DataFrame":
     """Return `Inspection.networks` with the types of `record.NetworkStatistics`."""
     return inspection.networks.astype(_KEY | _types(_NETWORK_FIELDS))
 
 
-def checks_table(inspection: Inspection) -> pd.DataFrame:
+def checks_table(inspection: Inspection) -> "pd.DataFrame":
     """Return one row per model, scheme and check (`CHECK_COLUMNS`)."""
     rows = [
         {"model": model, "scheme": scheme, "check": check.name}
@@ -169,12 +170,12 @@ def checks_table(inspection: Inspection) -> pd.DataFrame:
         for (model, scheme), checks in inspection.checks.items()
         for check in checks
     ]
-    return table(rows, CHECK_COLUMNS)
+    return _table(rows, CHECK_COLUMNS)
 
 
-def verdicts_table(inspection: Inspection) -> pd.DataFrame:
+def verdicts_table(inspection: Inspection) -> "pd.DataFrame":
     """Return one row per model and scheme (`VERDICT_COLUMNS`): its verdict, and the checks that fail or warn."""
-    return table([_verdict_row(inspection, *key) for key in inspection.checks], VERDICT_COLUMNS)
+    return _table([_verdict_row(inspection, *key) for key in inspection.checks], VERDICT_COLUMNS)
 
 
 def _verdict_row(inspection: Inspection, model: str, scheme: str) -> dict[str, Any]:
@@ -196,14 +197,14 @@ def _verdict_row(inspection: Inspection, model: str, scheme: str) -> dict[str, A
     }
 
 
-def scan_table(inspection: Inspection) -> pd.DataFrame:
+def scan_table(inspection: Inspection) -> "pd.DataFrame":
     """Return one row per scheme, seed and scanned value (`SCAN_COLUMNS`): the signal at both ends of the network.
 
     `forward_moment`, `cosine` and `effective_rank` are those of the last hidden layer, `gradient_moment` that of the
     first layer; `first`, `hidden` and `output` are root mean squares of z there.
     """
     rows = [row for network in inspection.observed for row in _scan_rows(network, inspection.places or {})]
-    return table(rows, SCAN_COLUMNS)
+    return _table(rows, SCAN_COLUMNS)
 
 
 def _scan_rows(network: Observed, values: Mapping[str, int]) -> Iterator[dict[str, Any]]:
@@ -230,8 +231,10 @@ def _key(network: Observed) -> dict[str, Any]:
     return {"model": network.model, "scheme": network.scheme, "seed": network.seed}
 
 
-def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+def _frame(rows: list[dict[str, Any]], columns: list[str]) -> "pd.DataFrame":
     """Return rows as a table; a number that no row has is NaN and not None, of which no mean can be taken."""
+    import pandas as pd  # noqa: PLC0415 - measuring needs none
+
     frame = pd.DataFrame(rows, columns=columns)
     return frame.astype({name: "float64" for name in columns if rows and frame[name].isna().all()})
 
@@ -244,3 +247,9 @@ def _type(annotation: object) -> str:
     if annotation is str:
         return "str"
     return "Int64" if annotation in (int, int | None) else "float64"
+
+
+def _table(rows: list[dict[str, Any]], columns: Mapping[str, str]) -> "pd.DataFrame":
+    from initbench.analysis.frames import table  # noqa: PLC0415 - loads pandas
+
+    return table(rows, columns)
