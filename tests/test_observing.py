@@ -9,6 +9,7 @@ from long_form import one_in
 from torch import nn
 from torch.nn import functional
 
+import initbench
 from initbench import inspect
 from initbench.analysis.step_zero.agreement import agreements
 from initbench.core.randomness import isolated
@@ -504,3 +505,13 @@ def test_what_cannot_be_inspected_is_said_in_a_sentence(model, said):
     for schemes in (None, ["kaiming"]):
         with pytest.raises(UsageError, match=said):
             inspect(model, IMAGES, schemes=schemes)
+
+
+def test_a_dictionary_that_a_network_does_not_take_is_said_with_its_shapes():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    batch = {"image": torch.randn(8, 1, 8, 8), "label": torch.zeros(8, dtype=torch.int64)}
+    with pytest.raises(UsageError) as error:
+        initbench.inspect(network, batch, schemes=["kaiming"])
+    said = str(error.value)
+    assert "batch of shape {'image': 8×1×8×8, 'label': 8}: it takes tensors and not a dictionary" in said
+    assert said.endswith("for example batch['image'].")

@@ -1,6 +1,6 @@
 """The tensors in whatever a function takes or returns: nested tuples, lists, mappings and dataclasses."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 
 from torch import Tensor
@@ -35,3 +35,16 @@ def tensors_of(nest: object) -> Iterator[Tensor]:
             yield from tensors_of(item)
     elif nest is not None and not isinstance(nest, str | int | float):
         yield from (tensor for _, tensor in named_tensors(nest))
+
+
+def shapes_in_words(inputs: Iterable[object]) -> str:
+    """Return the shapes of what a call is given: `8×1×4×4`, `{'image': 8×1×4×4, 'label': 8}`."""
+    return ", ".join(filter(None, map(_shape, inputs)))
+
+
+def _shape(item: object) -> str:
+    if isinstance(item, Tensor):
+        return "×".join(map(str, item.shape)) or "()"
+    if isinstance(item, dict):
+        return "{" + ", ".join(f"{key!r}: {_shape(value) or type(value).__name__}" for key, value in item.items()) + "}"
+    return f"({shapes_in_words(item)})" if isinstance(item, tuple | list) else ""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from initbench.core.generators import held, own_generators
-from initbench.core.nests import tensors_of
+from initbench.core.nests import shapes_in_words, tensors_of
 from initbench.core.randomness import isolated
 from initbench.errors import UsageError
 from initbench.networks.precision import why_not
@@ -74,7 +74,7 @@ def execution(model: nn.Module, batch: tuple[Any, ...], weights: Iterable[Tensor
             try:
                 return _traced(inside.train(), batch, weights)
             except (Exception, SystemExit) as error:
-                shapes = ", ".join("×".join(map(str, item.shape)) for item in batch if isinstance(item, Tensor))
+                shapes = shapes_in_words(batch)
                 raise UsageError(
                     f"{type(inside).__name__} cannot take a batch of shape {shapes}: {why_not(model, batch, error)}."
                 ) from error

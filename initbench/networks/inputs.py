@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from initbench.core import usercode
 from initbench.core.generators import held, own_generators
-from initbench.core.nests import tensors_of
+from initbench.core.nests import shapes_in_words, tensors_of
 from initbench.core.randomness import isolated
 from initbench.errors import UsageError
 
@@ -76,7 +76,7 @@ def with_shapes(model: nn.Module, inputs: Sequence[Any]) -> nn.Module:
         with isolated(torch.initial_seed()), held(0, own_generators(model)), torch.no_grad():
             model.eval()(*inputs)
     except Exception as error:
-        shapes = ", ".join("×".join(map(str, tensor.shape)) for tensor in tensors_of(inputs))
+        shapes = shapes_in_words(inputs)
         raise UsageError(
             f"{type(model).__name__} has lazy modules and cannot take a batch of shape {shapes}, which would give them "
             f"their shape: {usercode.describe_error(error)}."

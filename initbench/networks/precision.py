@@ -10,6 +10,9 @@ from initbench.core import usercode
 
 def why_not(model: nn.Module, inputs: Sequence[Any], error: BaseException) -> str:
     """Return the reason as the end of a sentence, without its full stop."""
+    keys = [key for item in inputs if isinstance(item, dict) for key in item]
+    if keys and isinstance(error, TypeError | AttributeError):
+        return f"it takes tensors and not a dictionary: give it the one it needs, for example batch[{keys[0]!r}]"
     fed = {tensor.dtype for tensor in inputs if isinstance(tensor, Tensor) and tensor.is_floating_point()}
     held = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
     mixed = len(held) > 1 and "type" in str(error)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from initbench.core import usercode
 from initbench.core.generators import held, own_generators
-from initbench.core.nests import tensors_of
+from initbench.core.nests import shapes_in_words
 from initbench.core.randomness import generator, isolated
 from initbench.errors import UsageError
 from initbench.networks.copies import copied
@@ -187,7 +187,7 @@ def _forward(model: nn.Module, batch: Batch, listener: Listener | Replay) -> lis
         found = listener.run(inputs)
         outputs = [tensor for tensor in logits_first(found, batch.classes) if tensor.requires_grad]
     except (Exception, SystemExit) as error:
-        shapes = ", ".join("×".join(map(str, tensor.shape)) for tensor in tensors_of(batch.inputs))
+        shapes = shapes_in_words(batch.inputs)
         raise UsageError(
             f"{type(model).__name__} cannot take a batch of shape {shapes}: {why_not(model, batch.inputs, error)}."
         ) from error
