@@ -101,6 +101,7 @@ PLAN = exactly(
     steps={"type": "array", "items": COUNT},
     **each("batch_size trials stored", COUNT),
     **each("baseline device folder", TEXT),
+    seconds=MAYBE,
 )
 CHECK = exactly(
     schema={"const": 1},

@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from analysis_data import DATA, a_comparison, a_trial, finished
+from analysis_data import DATA, a_comparison, a_trial, failed, finished
 from typer.testing import CliRunner
 
 from initbench.analysis.statistics.flips import sign_flip
 from initbench.analysis.statistics.intervals import beats_guessing, images_to_beat_guessing
 from initbench.cli import app
 from initbench.datasets import Dataset
+from initbench.records import store
 from initbench.records.recipe import Claim, Recipe
+from initbench.records.record import Timings
 from initbench.report.document import document_of
+from initbench.running.forecast import forecast
 from initbench.running.foreseen import too_few_seeds, undecidable
 
 BALANCED = Dataset("d", "f", Path(), (1, 8, 8), 10, 900, 100, 100, (0.0,), (1.0,), 0.1, 0.8)
@@ -111,3 +114,30 @@ def test_a_claim_on_too_few_images_does_not_say_that_none_learns():
     assert (found.status, found.p) == ("undecided", None)
     assert "too few validation images to tell who learns" in found.text
     assert "learned 0 of" not in found.text
+
+
+def test_a_forecast_is_what_stored_trials_of_the_kind_took_and_says_what_it_does_not_know(tmp_path):
+    """Two kinds are stored, one of them with failed and damaged trials; a third is not."""
+    for seed in range(4):
+        timings = Timings(seconds_init=0.5, seconds_train=1.5 + seed)
+        store.write(tmp_path, finished(a_trial(seed=seed, steps=100), timings=timings))
+        store.write(
+            tmp_path,
+            finished(a_trial(seed=seed, model="linear"), timings=Timings(seconds_init=0.0, seconds_train=200.0)),
+        )
+    store.write(tmp_path, failed(a_trial(seed=9, steps=100)))
+    damaged = store.path_of(tmp_path, a_trial(seed=0, model="linear").id)
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    asked = [a_trial("orthogonal", seed, lr=0.3, steps=400) for seed in range(10)]
+    known = forecast(asked, tmp_path, jobs=2)
+    seconds_per_step = (4 * 0.5 + 1.5 + 2.5 + 3.5 + 4.5) / 400
+    assert known.seconds == pytest.approx(10 * 400 * seconds_per_step / 2)
+    assert str(known) == "About 1 min on 2 workers, as stored trials of that kind took."
+    assert forecast(asked, tmp_path, jobs=50).seconds == pytest.approx(400 * seconds_per_step)  # the longest
+    mixed = forecast([*asked, a_trial(optimizer="adam"), a_trial(batch_size=32)], tmp_path, jobs=1)
+    assert (mixed.known, mixed.trials) == (10, 12)
+    assert str(mixed).endswith("; no trial of the other kinds is stored.")
+    assert str(forecast([a_trial(optimizer="adam")], tmp_path, None)).startswith("Time unknown")
+    assert str(forecast(asked, tmp_path / "nothing", None)).startswith("Time unknown")
+    same = forecast([a_trial(optimizer="sgd(momentum=0.9)", model="linear")], tmp_path, jobs=1)
+    assert same.seconds == pytest.approx(200)

@@ -103,7 +103,8 @@ class Output:
 
     json: Json = False
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the grid and how much of it is stored; train nothing.")
+        bool,
+        typer.Option("--dry-run", help="Print the grid, how much of it is stored and how long the rest would take."),
     ] = False
     fail_if: Annotated[
         list[str] | None,

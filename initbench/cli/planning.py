@@ -12,6 +12,7 @@ from initbench.cli.again import recalled, show_again
 from initbench.cli.options import Output, Where
 from initbench.core.interrupts import command_line, kept_as_interrupt
 from initbench.records.draft import Draft
+from initbench.running.forecast import forecast
 from initbench.running.foreseen import too_few_seeds
 from initbench.running.plan import plan_study
 from initbench.running.study import Study
@@ -28,7 +29,7 @@ def run_grid(verb: str, draft: Draft, where: Where, output: Output) -> None:
             with kept_as_interrupt():
                 study = _plan(verb, draft, where, output, remote=cluster is not None)
                 if output.dry_run:
-                    _show_plan(study, output)
+                    _show_plan(study, where, output)
                     return
                 found = recalled(study, output)
                 if found is None:
@@ -70,9 +71,10 @@ def _check_conditions(output: Output) -> None:
         conditions_of(output)
 
 
-def _show_plan(study: Study, output: Output) -> None:
-    """Show the grid of a dry run, on stdout."""
-    stored, recipe, trials = study.stored, study.recipe, study.all_trials
+def _show_plan(study: Study, where: Where, output: Output) -> None:
+    """Show the grid of a dry run and how long it would take, on stdout."""
+    recipe, trials, todo = study.recipe, study.all_trials, study.todo
+    stored, expected = len(trials) - len(todo), forecast(todo, study.out, where.jobs)
     axes: dict[str, Any] = {
         "schemes": list(recipe.schemes),
         "model": list(recipe.model),
@@ -88,12 +90,14 @@ def _show_plan(study: Study, output: Output) -> None:
         "folder": str(study.folder),
     }
     if output.json:
-        console.show_json({"schema": 1, **axes, "trials": len(trials), "stored": stored})
+        seconds = expected.seconds if expected.known == len(todo) else None
+        console.show_json({"schema": 1, **axes, "trials": len(trials), "stored": stored, "seconds": seconds})
         return
     rows = [(key, *_cells(value, study.origins.get(key, ""))) for key, value in axes.items()]
     console.show_table("", ("axis", "values", "from"), rows)
     console.show_text(
-        f"{len(trials)} trial{'s'[: len(trials) > 1]}, {stored} of them stored: {len(trials) - stored} to train."
+        f"{len(trials)} trial{'s'[: len(trials) > 1]}, {stored} of them stored: {len(todo)} to train."
+        + (f" {expected}" if todo and where.executor is None else "")
     )
     if study.tuning:
         most = (

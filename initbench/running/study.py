@@ -45,10 +45,16 @@ class Study:
         return (*self.tuning, *self.trials, *self.crossed)
 
     @property
-    def stored(self) -> int:
-        """How many of the trials are stored and need no training; nothing is changed on disk."""
+    def todo(self) -> tuple[Trial, ...]:
+        """The trials that are not stored and need training; nothing is changed on disk."""
         records, _ = store.read_many(self.out, (trial.id for trial in self.all_trials))
-        return sum(record.outcome.status != "failed" for record in records.values())
+        done = {trial_id for trial_id, record in records.items() if record.outcome.status != "failed"}
+        return tuple(trial for trial in self.all_trials if trial.id not in done)
+
+    @property
+    def stored(self) -> int:
+        """How many of the trials are stored."""
+        return len(self.all_trials) - len(self.todo)
 
     def manifest(self) -> Manifest:
         """Return the study's form on disk."""

@@ -90,7 +90,7 @@ ENDS = (
     End("compare, a scheme mistyped", "1.14 ×", 0.15, "a bare interpreter"),
     End("inspect from nothing, answer", "", None, "import torch"),
     End("inspect from nothing, done", "1.6 ×", 0.8, "import torch"),
-    End("inspect again", "1.6 ×", None, "a bare interpreter"),
+    End("inspect again", "", None, "a bare interpreter"),
     End("4,000 trials of 20 steps, whole", "142 s", None, unit="s"),
     End("4,000 trials of 20 steps, memory", "1.06 GB", None, unit="GB"),
 )
