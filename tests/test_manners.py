@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from analysis_data import a_comparison, a_trial, finished
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from initbench import training
 from initbench.cli import app, doctor, examples
 from initbench.cli.details import next_commands, seeds_that_settle
+from initbench.records.recipe import Claim
 
 ROOT = Path(__file__).parents[1]
 TINY = ("-m", "linear", "--lr", "0.05", "--steps", "6", "--jobs", "1", "--seeds", "2")
@@ -230,6 +232,20 @@ def test_where_seeds_leave_it_open_more_of_them_are_next():
     assert again[-2:] == ["--seeds", str(seeds)]
     assert "--seeds=3" not in again
     assert "torch_default; bias=zeros" in again
+
+
+def test_an_open_claim_asks_for_seeds_where_every_verdict_stands():
+    rng = np.random.default_rng(0)
+    levels = {"torch_default": 0.1, "kaiming": 0.9, "orthogonal": 0.9}
+    records = [
+        finished(a_trial(scheme, seed), test=level + 0.03 * rng.normal(), val=level)
+        for scheme, level in levels.items()
+        for seed in range(10)
+    ]
+    claim = Claim(text="one beats the other", metric="test_accuracy", better="kaiming", than="orthogonal")
+    asked = a_comparison(records, claims=(claim,))
+    assert seeds_that_settle(a_comparison(records)) is None
+    assert seeds_that_settle(asked) == asked.claims_judged[0].seeds_needed > 10
 
 
 def test_seeds_that_are_no_count_are_not_thrown_away():

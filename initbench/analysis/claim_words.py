@@ -35,8 +35,7 @@ def describe_claim(
     missed = [f"{metric.success} {counts}"] if some_miss and decision.outcome != "too few images" else []
     known = [_effect(pairs, metric), *_beside(pairs), *missed, *after_holm]
     if decision.outcome == "shares":
-        side = "ahead" if decision.ahead > 0 else "behind"
-        return None, f"{side} in who {_DOES[metric.success]} ({counts}), {after_holm[0]}; {known[0]}"
+        return None, f"{_who_succeeds(decision.ahead, metric, shares)} ({counts}), {after_holm[0]}; {known[0]}"
     if decision.outcome == "no difference":
         return _no_difference(pairs, metric, ", ".join(known), tests)
     least = least_seeds(tests.family)
@@ -50,6 +49,15 @@ def describe_claim(
         left_out="".join(f" ({each})" for each in missed) + _left_out(pairs),
     )
     return least if decision.outcome == "too few seeds" else None, text
+
+
+def _who_succeeds(ahead: int, metric: Measured, shares: Shares) -> str:
+    """Return the words of the verdicts: does and does not only where the shares are beyond one half."""
+    does, do = _DOES[metric.success], _DO[metric.success]
+    more, fewer = (shares.scheme, shares.baseline) if ahead > 0 else (shares.baseline, shares.scheme)
+    if more.above_half and fewer.below_half:
+        return f"{does} where the other does not" if ahead > 0 else f"does not {do} where the other does"
+    return f"{does} {'more' if ahead > 0 else 'less'} often than the other"
 
 
 def _no_difference(pairs: Paired, metric: Measured, known: str, tests: Adjusted) -> tuple[int | None, str]:

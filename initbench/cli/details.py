@@ -68,17 +68,18 @@ def next_commands(comparison: Comparison, folder: Path) -> Iterator[tuple[str, s
     if seeds:
         yield (
             shlex.join([*_without(typed, "--seeds"), "--seeds", str(seeds)]),
-            "to settle the open verdicts",
+            "enough seeds for what is still open",
         )
 
 
 def seeds_that_settle(comparison: Comparison) -> int | None:
-    """Return the number of seeds that would settle the open verdicts, None if none can be settled."""
+    """Return how many seeds the open verdicts and claims need, None where none is open or none can be planned."""
     had = {record.trial.seed for record in comparison.records}
     if had != set(range(len(had))):  # a count would not include these seeds
         return None
     judged = [judgement for every in comparison.judgements.values() for judgement in every]
     needed = [verdict.seeds_needed for judgement in judged for verdict in (judgement.accuracy, judgement.speed)]
+    needed += [claim.seeds_needed for claim in comparison.claims_judged if claim.status == "undecided"]
     return max((seeds for seeds in needed if seeds is not None and len(had) < seeds <= MOST_SEEDS), default=None)
 
 
