@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from initbench.core.words import counted
 from initbench.errors import InitbenchWarning
 from initbench.records.recipe import Trial
 from initbench.records.record import Record
@@ -54,7 +55,8 @@ class Bar(Warner):
         self._counter.finish(record.trial.id)
         self._time_left.finish(record)
         if self._counter.ended == self._counter.trials:
-            self._draw(None, f"{self._counter.trials} trials trained in {clock(time.monotonic() - self._began)}")
+            took = clock(time.monotonic() - self._began)
+            self._draw(None, f"{counted(self._counter.trials, 'trial')} trained in {took}")
 
     def _show(self) -> None:
         self._drawn = time.monotonic()

@@ -132,11 +132,14 @@ def test_a_forecast_is_what_stored_trials_of_the_kind_took_and_says_what_it_does
     known = forecast(asked, tmp_path, jobs=2)
     seconds_per_step = (4 * 0.5 + 1.5 + 2.5 + 3.5 + 4.5) / 400
     assert known.seconds == pytest.approx(10 * 400 * seconds_per_step / 2)
-    assert str(known) == "About 1 min on 2 workers, as stored trials of that kind took."
+    assert str(known) == (
+        "About 1 min of training on 2 workers, as stored trials of that kind took. Step 0 and the report come on top."
+    )
     assert forecast(asked, tmp_path, jobs=50).seconds == pytest.approx(400 * seconds_per_step)  # the longest
     mixed = forecast([*asked, a_trial(optimizer="adam"), a_trial(batch_size=32)], tmp_path, jobs=1)
     assert (mixed.known, mixed.trials) == (10, 12)
-    assert str(mixed).endswith("; no trial of the other kinds is stored.")
+    assert "for 10 of these on one worker" in str(mixed)
+    assert "; no trial of the other kinds is stored." in str(mixed)
     assert str(forecast([a_trial(optimizer="adam")], tmp_path, None)).startswith("Time unknown")
     assert str(forecast(asked, tmp_path / "nothing", None)).startswith("Time unknown")
     same = forecast([a_trial(optimizer="sgd(momentum=0.9)", model="linear")], tmp_path, jobs=1)

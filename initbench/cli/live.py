@@ -14,6 +14,7 @@ from rich.text import Text
 from initbench.cli import console
 from initbench.cli.console import spark
 from initbench.core.text import printable
+from initbench.core.words import counted
 from initbench.records.recipe import Trial
 from initbench.records.record import Record
 from initbench.running.observer import Observer
@@ -104,7 +105,8 @@ class Board(Observer):
         self.row_of[record.trial.id].finish(record)
         self.time_left.finish(record)
         if self.ended == self.trials:
-            console.say(f"{self.trials} trials trained in {time.monotonic() - self.began:.0f} s, {self.stored} stored")
+            took = time.monotonic() - self.began
+            console.say(f"{counted(self.trials, 'trial')} trained in {took:.0f} s, {self.stored} stored")
 
     def _show(self) -> None:
         self.shown = time.monotonic()

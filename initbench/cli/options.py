@@ -104,7 +104,7 @@ class Output:
     json: Json = False
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print the grid, how much of it is stored and how long the rest would take."),
+        typer.Option("--dry-run", help="Print the grid, how much of it is stored and how long the rest would train."),
     ] = False
     fail_if: Annotated[
         list[str] | None,

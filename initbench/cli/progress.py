@@ -9,6 +9,7 @@ from rich.live import Live
 
 from initbench.cli import console
 from initbench.cli.live import Board
+from initbench.core.words import counted
 from initbench.records.recipe import Trial
 from initbench.records.record import Record
 from initbench.running.observer import Observer, Silent
@@ -60,7 +61,7 @@ class Lines(Observer):
         self.counter.finish(record.trial.id)
         self.time_left.finish(record)
         if self.counter.ended == self.counter.trials:
-            console.say(f"{self.counter.ended} trials trained in {time.monotonic() - self.began:.0f} s")
+            console.say(f"{counted(self.counter.ended, 'trial')} trained in {time.monotonic() - self.began:.0f} s")
 
 
 @contextmanager

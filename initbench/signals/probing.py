@@ -23,8 +23,8 @@ def jacobian_singular_values(
     """Return the largest, mean and smallest singular value of ∂output/∂input, each the mean over a few images.
 
     In evaluation mode, so that normalization does not mix images; `outputs` is their number where it is known. None if
-    inputs are not one float tensor, outputs are
-    not vectors of moderate length, or the model cannot run this way (for example, with another batch size).
+    inputs are not one float tensor, outputs are not vectors of moderate length, or the model cannot run this way (for
+    example, with another batch size).
     """
     try:
         return _singular_values(model, inputs, outputs)

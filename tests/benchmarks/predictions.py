@@ -15,16 +15,16 @@ from collections.abc import Iterator, Sequence
 
 from initbench.analysis.step_zero.agreement import ALPHA, PREDICTED, Agreement, agreements
 from initbench.errors import UsageError
+from initbench.networks.models import ACTIVATIONS
 from initbench.running.inspection import plan_inspection, run_inspection
 from initbench.schemes import SCHEMES
 
 SEEDS = 12
 MODELS = (
     "linear",
-    *(
-        "mlp",
-        *(f"mlp(activation='{name}')" for name in ("leaky_relu", "tanh", "sigmoid", "selu", "gelu", "silu", "elu")),
-    ),
+    "mlp",
+    *(f"mlp(activation='{name}')" for name in ACTIVATIONS if name not in {"relu", "identity"}),
+    *(f"mlp({part})" for part in ("norm='batch'", "norm='layer'", "norm='rms'", "bias=False", "dropout=0.1")),
     "mlp(depth=30)",
     "mlp(width=8)",
     "lenet",
@@ -35,6 +35,10 @@ MODELS = (
     "deep_cnn(depth=8)",
     "resnet(depth=8)",
     "resnet(depth=8, branch_scale=True)",
+    "resnet(depth=8, norm='batch')",
+    "resnet(depth=8, preactivation=True)",
+    "resmlp",
+    "resmlp(norm='rms')",
 )
 ARGUMENTS = {"sparse": "sparse(0.5)", "constant": "constant(0.01)", "scaled": "scaled('kaiming_normal', 0.5)"}
 QUICK = (("mlp(width=8)", "lenet", "cnn(width=16)"), ("kaiming_normal", "torch_default", "orthogonal"))
